@@ -1,0 +1,190 @@
+/* The allocator of a segment's payload pool: private memory of the pool's owner, so it needs no lock.
+ *
+ * Two-level segregated fit (Masmano et al., "TLSF: a new dynamic memory allocator for real-time systems"): constant
+ * time, neighbours are merged on free, and memory just given back is handed out first, while it is still in cache.
+ * Unlike the textbook's, its bookkeeping lies outside the memory it manages: what peers can write to is never believed.
+ * An extent's number is also the number of its block descriptor in shared memory.
+ */
+#ifndef REMOTEMEDIA_POOL_H
+#define REMOTEMEDIA_POOL_H
+
+#include <stdint.h>
+#include <stdlib.h>
+
+#define RM_UNIT 64u /* every block starts at a cache line */
+#define RM_SL_BITS 3
+#define RM_SL (1u << RM_SL_BITS)
+#define RM_FL 40
+#define RM_NONE 0xffffffffu
+
+enum rm_extent_state { RM_SPARE = 0, RM_FREE, RM_USED };
+
+typedef struct {
+    uint64_t start, units;
+    uint32_t before, after;       /* neighbours in memory */
+    uint32_t previous, next;      /* in its bin's free list, or the list of spares */
+    uint8_t state;
+} rm_extent;
+
+typedef struct {
+    rm_extent *extents;
+    uint32_t count, spare;
+    uint64_t used_units, total_units;
+    uint64_t fl_map;
+    uint8_t sl_map[RM_FL];
+    uint32_t bins[RM_FL][RM_SL];
+} rm_pool;
+
+static inline unsigned rm_log2(uint64_t v) { return 63u - (unsigned)__builtin_clzll(v); }
+
+/* Sizes below RM_SL units have a bin each; above, a power of two is split into RM_SL bins. */
+static inline void rm_bin_of(uint64_t units, unsigned *fl, unsigned *sl) {
+    if (units < RM_SL) {
+        *fl = 0;
+        *sl = (unsigned)units;
+    } else {
+        unsigned log = rm_log2(units);
+        *fl = log - RM_SL_BITS + 1;
+        *sl = (unsigned)(units >> (log - RM_SL_BITS)) & (RM_SL - 1);
+    }
+}
+
+static inline void rm_bin_insert(rm_pool *pool, uint32_t id) {
+    unsigned fl, sl;
+    rm_extent *e = &pool->extents[id];
+    rm_bin_of(e->units, &fl, &sl);
+    e->state = RM_FREE;
+    e->previous = RM_NONE;
+    e->next = pool->bins[fl][sl];
+    if (e->next != RM_NONE) pool->extents[e->next].previous = id;
+    pool->bins[fl][sl] = id;
+    pool->fl_map |= 1ull << fl;
+    pool->sl_map[fl] |= (uint8_t)(1u << sl);
+}
+
+static inline void rm_bin_remove(rm_pool *pool, uint32_t id) {
+    unsigned fl, sl;
+    rm_extent *e = &pool->extents[id];
+    rm_bin_of(e->units, &fl, &sl);
+    if (e->next != RM_NONE) pool->extents[e->next].previous = e->previous;
+    if (e->previous != RM_NONE) {
+        pool->extents[e->previous].next = e->next;
+        return;
+    }
+    pool->bins[fl][sl] = e->next;
+    if (e->next == RM_NONE) {
+        pool->sl_map[fl] &= (uint8_t)~(1u << sl);
+        if (!pool->sl_map[fl]) pool->fl_map &= ~(1ull << fl);
+    }
+}
+
+static inline void rm_spare_push(rm_pool *pool, uint32_t id) {
+    pool->extents[id].state = RM_SPARE;
+    pool->extents[id].next = pool->spare;
+    pool->spare = id;
+}
+
+/* 0, or -1 when private memory ran out. */
+static inline int rm_pool_init(rm_pool *pool, uint64_t bytes, uint32_t count) {
+    uint32_t id;
+    unsigned fl, sl;
+    pool->extents = (rm_extent *)calloc(count, sizeof(rm_extent));
+    if (!pool->extents) return -1;
+    pool->count = count;
+    pool->total_units = bytes / RM_UNIT;
+    pool->used_units = 0;
+    pool->fl_map = 0;
+    pool->spare = RM_NONE;
+    for (fl = 0; fl < RM_FL; fl++) {
+        pool->sl_map[fl] = 0;
+        for (sl = 0; sl < RM_SL; sl++) pool->bins[fl][sl] = RM_NONE;
+    }
+    for (id = count - 1; id > 0; id--) rm_spare_push(pool, id);
+    pool->extents[0].start = 0;
+    pool->extents[0].units = pool->total_units;
+    pool->extents[0].before = pool->extents[0].after = RM_NONE;
+    rm_bin_insert(pool, 0);
+    return 0;
+}
+
+static inline void rm_pool_free_all(rm_pool *pool) {
+    free(pool->extents);
+    pool->extents = NULL;
+}
+
+/* The number of an extent of at least `bytes` bytes (more than 0), or RM_NONE while there is no room. */
+static inline uint32_t rm_pool_alloc(rm_pool *pool, uint64_t bytes) {
+    uint64_t units = (bytes + RM_UNIT - 1) / RM_UNIT, search = units, above;
+    unsigned fl, sl, low;
+    uint32_t id, rest;
+    rm_extent *e;
+    if (units > pool->total_units || pool->fl_map == 0) return RM_NONE;
+    /* Round up to the next bin, where every extent is large enough. */
+    if (units >= RM_SL) search += (1ull << (rm_log2(units) - RM_SL_BITS)) - 1;
+    rm_bin_of(search, &fl, &sl);
+    id = RM_NONE;
+    if (fl < RM_FL) {
+        low = pool->sl_map[fl] & (0xffu << sl) & 0xffu;
+        if (low) {
+            id = pool->bins[fl][__builtin_ctz(low)];
+        } else if (fl + 1 < RM_FL && (above = pool->fl_map & (~0ull << (fl + 1)))) {
+            fl = (unsigned)__builtin_ctzll(above);
+            id = pool->bins[fl][__builtin_ctz(pool->sl_map[fl])];
+        }
+    }
+    if (id == RM_NONE) {
+        /* The rounding passed over the bin `units` itself falls in; an extent there may still do. Without this look
+         * a message almost as large as the pool would never fit. */
+        rm_bin_of(units, &fl, &sl);
+        for (id = pool->bins[fl][sl]; id != RM_NONE && pool->extents[id].units < units;) id = pool->extents[id].next;
+        if (id == RM_NONE) return RM_NONE;
+    }
+    e = &pool->extents[id];
+    if (e->units > units && pool->spare == RM_NONE) return RM_NONE; /* out of descriptors: as good as out of memory */
+    rm_bin_remove(pool, id);
+    if (e->units > units) {
+        rest = pool->spare;
+        pool->spare = pool->extents[rest].next;
+        pool->extents[rest].start = e->start + units;
+        pool->extents[rest].units = e->units - units;
+        pool->extents[rest].before = id;
+        pool->extents[rest].after = e->after;
+        if (e->after != RM_NONE) pool->extents[e->after].before = rest;
+        e->after = rest;
+        e->units = units;
+        rm_bin_insert(pool, rest);
+    }
+    e->state = RM_USED;
+    pool->used_units += units;
+    return id;
+}
+
+/* 0, or -1 when this extent is not in use (only a corrupted return list says so). */
+static inline int rm_pool_release(rm_pool *pool, uint32_t id) {
+    rm_extent *e;
+    uint32_t other;
+    if (id >= pool->count || pool->extents[id].state != RM_USED) return -1;
+    e = &pool->extents[id];
+    pool->used_units -= e->units;
+    other = e->after;
+    if (other != RM_NONE && pool->extents[other].state == RM_FREE) {
+        rm_bin_remove(pool, other);
+        e->units += pool->extents[other].units;
+        e->after = pool->extents[other].after;
+        if (e->after != RM_NONE) pool->extents[e->after].before = id;
+        rm_spare_push(pool, other);
+    }
+    other = e->before;
+    if (other != RM_NONE && pool->extents[other].state == RM_FREE) {
+        rm_bin_remove(pool, other);
+        pool->extents[other].units += e->units;
+        pool->extents[other].after = e->after;
+        if (e->after != RM_NONE) pool->extents[e->after].before = other;
+        rm_spare_push(pool, id);
+        id = other;
+    }
+    rm_bin_insert(pool, id);
+    return 0;
+}
+
+#endif

@@ -1,0 +1,1183 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, binding=False
+"""The shared-memory ring: segments with their payload pools, rings of message slots, and the waits on them.
+
+This is the layer below ``channel.py``: it moves payloads and opaque header bytes, and knows nothing of nodes or media.
+``_ring_abi.h`` has the layout, ``_ring_ops.h`` the protocol, ``_pool.h`` the allocator. numpy's C API is loaded with
+the first array, not at import.
+
+Thread safety: every call holds the GIL except inside a kernel wait or a large copy; a producer or consumer that is used
+by a second thread meanwhile raises ChannelError instead of mixing up messages.
+"""
+
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo, PyBUF_SIMPLE, PyObject_GetBuffer, PyBuffer_Release
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.memoryview cimport PyMemoryView_FromObject
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset
+
+import os as _os
+
+from remotemedia.errors import ChannelClosedError, ChannelCorruptedError, ChannelError, PayloadError
+
+cdef extern from "_ring_abi.h" nogil:
+    enum: RM_MAX_NDIM, RM_NO_BLOCK, RM_INLINE_TEXT, RM_LATENCY_BUCKETS, RM_ARRAY, RM_BYTES, RM_TEXT
+    ctypedef uint64_t atomic_u64 "_Atomic uint64_t"
+    ctypedef uint32_t atomic_u32 "_Atomic uint32_t"
+    ctypedef int atomic_int "_Atomic int"
+    ctypedef struct rm_node_counters:
+        atomic_u64 received, published, failed, dropped, unrouted, busy_ns, latency_sum_ns, latency_max_ns
+        atomic_u64 latency[RM_LATENCY_BUCKETS]
+    ctypedef struct rm_segment_header:
+        atomic_u32 epoch
+        rm_node_counters node
+    ctypedef struct rm_block:
+        atomic_u32 references, next_returned
+        atomic_u64 offset, bytes
+    ctypedef struct rm_slot:
+        uint64_t sequence
+        double timestamp
+        uint64_t published_ns
+        uint32_t epoch
+        uint8_t type, payload_kind, metadata_kind, ndim
+        uint32_t pool_id, block
+        uint64_t offset, bytes
+        uint32_t text_block
+        uint64_t shape[RM_MAX_NDIM]
+        uint32_t session_bytes, port_bytes, dtype_bytes, metadata_bytes
+        char text[RM_INLINE_TEXT]
+    ctypedef struct rm_ring_header:
+        atomic_u64 tail, head, bytes, bytes_copied, high_water, drops, blocked_count, blocked_ns
+        atomic_u32 producer_closed, consumer_closed
+    uint64_t load_u64 "RM_LOAD_RELAXED"(atomic_u64 *)
+    uint32_t load_u32 "RM_LOAD_RELAXED"(atomic_u32 *)
+    void store_u64 "RM_STORE_RELAXED"(atomic_u64 *, uint64_t)
+    void store_u32 "RM_STORE_RELAXED"(atomic_u32 *, uint32_t)
+    void store_int "RM_STORE_RELAXED"(atomic_int *, int)
+    int load_int "RM_LOAD_RELAXED"(atomic_int *)
+    uint32_t load_u32_acquire "RM_LOAD_ACQUIRE"(atomic_u32 *)
+    void store_u32_ordered "RM_STORE_ORDERED"(atomic_u32 *, uint32_t)
+    void rm_count(atomic_u64 *, uint64_t)
+    uint64_t rm_now_ns()
+
+cdef extern from "_ring_ops.h" nogil:
+    enum: RM_OK, RM_FULL, RM_NO_MEMORY, RM_CLOSED, RM_EMPTY, RM_CORRUPTED, RM_TIMEOUT, RM_INTERRUPTED
+    ctypedef struct rm_segment:
+        rm_segment_header *shared
+        rm_block *blocks
+        char *pool
+        uint64_t total_bytes, pool_bytes
+        uint32_t block_count, pool_id
+        int eventfd
+    ctypedef struct rm_ring:
+        rm_ring_header *shared
+        uint64_t total_bytes
+        uint32_t capacity
+        uint64_t position, peer_seen
+        atomic_int peer_gone
+    ctypedef struct rm_memory_wait:
+        rm_segment *segment
+        rm_ring *ring
+    ctypedef int (*rm_ready)(void *) noexcept nogil
+    int rm_segment_create(uint64_t, uint32_t)
+    const char *rm_segment_map(rm_segment *, int)
+    void rm_bell_ring(rm_segment *)
+    void rm_bell_arm(rm_segment *)
+    void rm_bell_disarm(rm_segment *)
+    int rm_spin(rm_ready, void *, uint64_t, uint64_t)
+    int rm_wait(rm_segment *, rm_ready, void *, uint64_t)
+    void rm_block_hold(rm_segment *, uint32_t)
+    int rm_block_drop(rm_segment *, uint32_t)
+    void rm_block_return(rm_segment *, uint32_t)
+    uint32_t rm_blocks_take_returned(rm_segment *)
+    char *rm_block_data(rm_segment *, uint32_t, uint64_t, uint64_t)
+    int rm_ring_create(uint32_t)
+    const char *rm_ring_map(rm_ring *, int)
+    int rm_claim(rm_ring *, rm_slot **)
+    void rm_publish(rm_ring *, rm_segment *)
+    int rm_peek(rm_ring *, rm_slot *)
+    void rm_release(rm_ring *, rm_segment *)
+    int rm_has_message(void *) noexcept
+    int rm_has_room(void *) noexcept
+    void rm_want_room(rm_ring *, uint32_t)
+    int rm_has_memory(void *) noexcept
+    void rm_want_memory(rm_segment *, uint32_t)
+
+cdef extern from "_pool.h" nogil:
+    ctypedef struct rm_extent:
+        uint64_t start, units
+        uint8_t state
+    ctypedef struct rm_pool:
+        rm_extent *extents
+        uint64_t used_units, total_units
+        uint32_t count
+    enum: RM_UNIT, RM_NONE
+    int rm_pool_init(rm_pool *, uint64_t, uint32_t)
+    void rm_pool_free_all(rm_pool *)
+    uint32_t rm_pool_alloc(rm_pool *, uint64_t)
+    int rm_pool_release(rm_pool *, uint32_t)
+
+cdef extern from "_deathwatch.h" nogil:
+    int rm_deathwatch_start(int, int)
+
+cdef extern from "<sys/mman.h>" nogil:
+    int munmap(void *, size_t)
+
+cdef extern from "<pthread.h>" nogil:
+    int pthread_atfork(void (*prepare)() noexcept, void (*parent)() noexcept, void (*child)() noexcept)
+
+# Only functions and macros, no types: a cimport of numpy would import numpy with this module.
+cdef extern from "numpy/arrayobject.h":
+    ctypedef Py_ssize_t npy_intp
+    enum: NPY_ARRAY_WRITEABLE, NPY_ARRAY_CARRAY, NPY_ARRAY_CARRAY_RO
+    int _import_array() except -1
+    bint PyArray_Check(object)
+    void *PyArray_DATA(object)
+    npy_intp PyArray_NBYTES(object)
+    int PyArray_NDIM(object)
+    npy_intp *PyArray_DIMS(object)
+    PyObject *PyArray_BASE(object)
+    PyObject *PyArray_DESCR(object)
+    bint PyArray_IS_C_CONTIGUOUS(object)
+    int PyArray_CopyInto(object, object) except -1
+    void PyArray_CLEARFLAGS(object, int)
+    int PyArray_SetBaseObject(object, object) except -1
+    object PyArray_NewFromDescr(PyObject *, object, int, npy_intp *, npy_intp *, void *, int, object)
+    PyObject *PyArray_Type_ptr "((PyObject *)&PyArray_Type)"
+
+OK = RM_OK
+FULL = RM_FULL
+NO_MEMORY = RM_NO_MEMORY
+CLOSED = RM_CLOSED
+EMPTY = RM_EMPTY
+TIMEOUT = RM_TIMEOUT
+INLINE_TEXT_BYTES = RM_INLINE_TEXT
+MAX_NDIM = RM_MAX_NDIM
+
+# Below this a copy is over before the GIL could be given away and taken back.
+cdef enum:
+    COPY_WITH_GIL_BYTES = 65536
+
+cdef bint _numpy_ready = False
+# Counts forks: what was mapped before a fork belongs to the parent, and the child must not release its blocks.
+cdef uint32_t _generation = 0
+
+
+cdef void _in_forked_child() noexcept nogil:
+    global _generation
+    _generation += 1
+
+
+pthread_atfork(NULL, NULL, _in_forked_child)
+
+
+cdef inline int _need_numpy() except -1:
+    global _numpy_ready
+    if not _numpy_ready:
+        _import_array()
+        _numpy_ready = True
+    return 0
+
+
+cdef int _wait(rm_segment *own, rm_ready ready, void *arg, uint64_t spin_ns, uint64_t deadline_ns) except -1:
+    """Spins, then sleeps, the GIL released: RM_OK or RM_TIMEOUT. Signal handlers run and may raise."""
+    cdef int rc
+    with nogil:
+        rc = rm_spin(ready, arg, spin_ns, deadline_ns)
+    if rc:
+        return RM_OK
+    while True:
+        # Before the sleep too: a signal that came while spinning would otherwise be seen after the next wake only.
+        PyErr_CheckSignals()
+        with nogil:
+            rc = rm_wait(own, ready, arg, deadline_ns)
+        if rc != RM_INTERRUPTED:
+            return rc
+
+
+def now_ns() -> int:
+    """CLOCK_MONOTONIC in nanoseconds, the clock of ``published_ns``."""
+    return rm_now_ns()
+
+
+def create_segment(uint64_t pool_bytes, uint32_t pool_id) -> int:
+    """The memfd of a new segment with a pool of at least ``pool_bytes``; the caller owns it. OSError on failure."""
+    cdef int fd = rm_segment_create(pool_bytes, pool_id)
+    if fd < 0:
+        raise OSError(-fd, f"cannot create {pool_bytes} bytes of shared memory: {_os.strerror(-fd)}")
+    return fd
+
+
+def create_ring(uint32_t capacity) -> int:
+    """The memfd of a new ring for ``capacity`` messages; the caller owns it. OSError on failure."""
+    cdef int fd
+    if not 1 <= capacity <= (1 << 20):
+        raise ValueError(f"capacity must be from 1 to {1 << 20} messages, not {capacity}")
+    fd = rm_ring_create(capacity)
+    if fd < 0:
+        raise OSError(-fd, f"cannot create a ring of {capacity} messages: {_os.strerror(-fd)}")
+    return fd
+
+
+def start_deathwatch(int orchestrator_pidfd, int control_fd) -> None:
+    """Starts the thread that kills this process group when either descriptor says its peer is gone."""
+    cdef int rc = rm_deathwatch_start(orchestrator_pidfd, control_fd)
+    if rc:
+        raise OSError(rc, f"cannot start the death watch: {_os.strerror(rc)}")
+
+
+cdef class Segment:
+    """A mapped segment: a doorbell, counters, and a payload pool.
+
+    ``Segment(memfd, eventfd, owner)`` takes both descriptors over, whatever happens: the memfd is closed once mapped,
+    the eventfd by ``close()`` or with the object. The mapping stays until the last view into it is gone. ``owner``
+    makes this the one process that sleeps on the doorbell and allocates from the pool.
+
+    Raises ChannelCorruptedError when the memfd does not hold a segment.
+    """
+
+    cdef rm_segment s
+    cdef rm_pool pool
+    cdef readonly bint owner
+    cdef readonly uint64_t used_bytes_limit
+    cdef uint32_t generation
+    cdef uint32_t memory_waiters
+    cdef bint mapped
+
+    def __cinit__(self):
+        memset(&self.s, 0, sizeof(self.s))
+        memset(&self.pool, 0, sizeof(self.pool))
+        self.s.eventfd = -1
+        self.mapped = False
+        self.generation = _generation
+
+    def __init__(self, int memfd, int eventfd, bint owner):
+        cdef const char *wrong
+        self.s.eventfd = eventfd
+        self.owner = owner
+        wrong = rm_segment_map(&self.s, memfd)
+        _os.close(memfd)
+        if wrong != NULL:
+            raise ChannelCorruptedError(f"not a usable segment: {wrong.decode()}")
+        self.mapped = True
+        if owner and rm_pool_init(&self.pool, self.s.pool_bytes, self.s.block_count) < 0:
+            raise MemoryError("no memory for the payload pool's bookkeeping")
+
+    def __dealloc__(self):
+        if self.s.eventfd >= 0:
+            _os.close(self.s.eventfd)
+        if self.pool.extents != NULL:
+            rm_pool_free_all(&self.pool)
+        if self.mapped:
+            munmap(self.s.shared, self.s.total_bytes)
+
+    def close(self) -> None:
+        """Closes the eventfd; the mapping goes with the last view."""
+        cdef int fd = self.s.eventfd
+        self.s.eventfd = -1
+        if fd >= 0:
+            _os.close(fd)
+
+    @property
+    def pool_id(self) -> int:
+        return self.s.pool_id
+
+    @property
+    def pool_bytes(self) -> int:
+        """Size of the payload pool."""
+        return self.s.pool_bytes
+
+    @property
+    def used_bytes(self) -> int:
+        """Owner: bytes of the pool in use now, after taking back what was returned."""
+        self.collect()
+        return self.pool.used_units * RM_UNIT
+
+    def fileno(self) -> int:
+        """The doorbell's eventfd; ValueError when closed."""
+        if self.s.eventfd < 0:
+            raise ValueError("the segment is closed")
+        return self.s.eventfd
+
+    cdef int check_usable(self) except -1:
+        if self.generation != _generation:
+            raise ChannelError("this channel was opened before a fork and belongs to the parent process")
+        return 0
+
+    # --- doorbell ---
+
+    def ring(self) -> None:
+        """Wakes whoever sleeps on this doorbell."""
+        if self.generation == _generation:
+            rm_bell_ring(&self.s)
+
+    def arm(self) -> None:
+        """Owner: asks for a write to the eventfd at the next ring. Look again after this, then wait."""
+        rm_bell_arm(&self.s)
+
+    def disarm(self) -> None:
+        """Owner: takes ``arm`` back; the eventfd may have been written already."""
+        rm_bell_disarm(&self.s)
+
+    def drain(self) -> None:
+        """Owner: makes the eventfd unreadable again. Does not block."""
+        try:
+            _os.read(self.s.eventfd, 8)
+        except BlockingIOError:
+            pass
+
+    # --- interruption ---
+
+    @property
+    def epoch(self) -> int:
+        """Counts interruptions; messages of an earlier epoch are skipped by consumers that follow this segment."""
+        return load_u32_acquire(&self.s.shared.epoch)
+
+    def next_epoch(self) -> int:
+        """Owner: starts a new epoch and returns it."""
+        cdef uint32_t epoch = load_u32(&self.s.shared.epoch) + 1
+        store_u32_ordered(&self.s.shared.epoch, epoch)  # SYNC epoch
+        return epoch
+
+    # --- counters ---
+
+    def count_processed(self, uint64_t published_ns, uint64_t started_ns, bint failed) -> None:
+        """Owner: one message done: its busy time from ``started_ns``, its latency from ``published_ns``, to now."""
+        cdef rm_node_counters *n = &self.s.shared.node
+        cdef uint64_t now = rm_now_ns(), latency = now - published_ns if now > published_ns else 0
+        cdef int bucket = 0
+        rm_count(&n.received, 1)
+        rm_count(&n.busy_ns, now - started_ns if now > started_ns else 0)
+        rm_count(&n.latency_sum_ns, latency)
+        if latency > load_u64(&n.latency_max_ns):
+            store_u64(&n.latency_max_ns, latency)
+        while latency > 1 and bucket < RM_LATENCY_BUCKETS - 1:
+            latency >>= 1
+            bucket += 1
+        rm_count(&n.latency[bucket], 1)
+        if failed:
+            rm_count(&n.failed, 1)
+
+    def count_busy(self, uint64_t started_ns) -> None:
+        """Owner: time spent outside ``process()`` calls (``finish()``)."""
+        rm_count(&self.s.shared.node.busy_ns, rm_now_ns() - started_ns)
+
+    def count_published(self) -> None:
+        rm_count(&self.s.shared.node.published, 1)
+
+    def count_dropped(self) -> None:
+        rm_count(&self.s.shared.node.dropped, 1)
+
+    def count_unrouted(self) -> None:
+        rm_count(&self.s.shared.node.unrouted, 1)
+
+    def counters(self) -> dict:
+        """A snapshot of the node counters; ``latency`` is the list of buckets, 2**b ns each."""
+        cdef rm_node_counters *n = &self.s.shared.node
+        return {
+            "received": load_u64(&n.received),
+            "published": load_u64(&n.published),
+            "failed": load_u64(&n.failed),
+            "dropped": load_u64(&n.dropped),
+            "unrouted": load_u64(&n.unrouted),
+            "busy_ns": load_u64(&n.busy_ns),
+            "latency_sum_ns": load_u64(&n.latency_sum_ns),
+            "latency_max_ns": load_u64(&n.latency_max_ns),
+            "latency": [load_u64(&n.latency[b]) for b in range(RM_LATENCY_BUCKETS)],
+        }
+
+    # --- pool ---
+
+    cpdef int collect(self) except -1:
+        """Owner: takes back the blocks that were returned; how many. ChannelCorruptedError for a broken list."""
+        cdef uint32_t link = rm_blocks_take_returned(&self.s), index
+        cdef int count = 0
+        while link:
+            index = link - 1
+            if index >= self.s.block_count:
+                raise ChannelCorruptedError(f"returned block {index} of {self.s.block_count} does not exist")
+            link = load_u32(&self.s.blocks[index].next_returned)
+            # A block that is not in use ends the walk, so a list bent into a circle ends too.
+            if load_u32(&self.s.blocks[index].references) != 0 or rm_pool_release(&self.pool, index) < 0:
+                raise ChannelCorruptedError(f"block {index} was returned but is not free to take")
+            count += 1
+        return count
+
+    cdef uint32_t allocate(self, uint64_t bytes) except? 0xffffffff:
+        """A block with one reference, or RM_NO_BLOCK while there is no room; PayloadError when there never will be."""
+        cdef uint32_t index
+        cdef rm_extent *e
+        if bytes > self.s.pool_bytes:
+            raise PayloadError(
+                f"a payload of {bytes} bytes can never fit the pool of {self.s.pool_bytes} bytes (shm_segment_size)"
+            )
+        self.collect()
+        index = rm_pool_alloc(&self.pool, bytes)
+        if index == RM_NONE:
+            return RM_NO_BLOCK
+        e = &self.pool.extents[index]
+        store_u64(&self.s.blocks[index].offset, e.start * RM_UNIT)
+        store_u64(&self.s.blocks[index].bytes, e.units * RM_UNIT)
+        store_u32(&self.s.blocks[index].references, 1)
+        return index
+
+    cdef char *own_data(self, uint32_t index) noexcept:
+        """Owner: where a block of its own lies, by its private books: peers can write to the block table."""
+        return self.s.pool + self.pool.extents[index].start * RM_UNIT
+
+    cdef void drop(self, uint32_t index) noexcept:
+        """Gives one reference to a block up."""
+        if self.generation != _generation:
+            return
+        if rm_block_drop(&self.s, index):
+            if self.owner:
+                rm_pool_release(&self.pool, index)
+            else:
+                rm_block_return(&self.s, index)
+
+    def loan(self, uint64_t bytes):
+        """Owner: a writable Block of ``bytes`` bytes (at least 1), or None while the pool has no room."""
+        cdef uint32_t index
+        self.check_usable()
+        index = self.allocate(bytes if bytes else 1)
+        if index == RM_NO_BLOCK:
+            return None
+        return _block(self, index, self.own_data(index), bytes, True)
+
+    def want_memory(self, bint wanted) -> None:
+        """Owner: asks to be rung when a block comes back, or no longer. Counted: as many False as True."""
+        # Counted, because one waiter's giving up must not silence the bell for the others.
+        self.memory_waiters += 1 if wanted else -1
+        rm_want_memory(&self.s, self.memory_waiters)
+
+    def has_memory(self) -> bool:
+        """Owner: whether a block came back since the last allocation. After ``want_memory``, the last look."""
+        cdef rm_memory_wait w
+        w.segment = &self.s
+        w.ring = NULL
+        return rm_has_memory(&w)
+
+    def wait_memory(self, uint64_t spin_ns, uint64_t deadline_ns, Producer ring=None) -> int:
+        """Owner: blocks (GIL released) until a block comes back, or the consumer of ``ring`` closes or is gone.
+
+        OK or TIMEOUT; signal handlers run and may raise.
+        """
+        cdef rm_memory_wait w
+        self.check_usable()
+        w.segment = &self.s
+        w.ring = NULL if ring is None else &ring.r
+        self.want_memory(True)
+        try:
+            return _wait(&self.s, rm_has_memory, &w, spin_ns, deadline_ns)
+        finally:
+            self.want_memory(False)
+
+
+cdef Block _block(Segment segment, uint32_t index, char *data, uint64_t bytes, bint writable):
+    cdef Block block = Block.__new__(Block)
+    block.segment = segment
+    block.index = index
+    block.data = data
+    block.bytes = bytes
+    block.writable = writable
+    return block
+
+
+cdef class Block:
+    """A reference to a payload block; the owner of every view made from it. Gone with its last view."""
+
+    cdef Segment segment
+    cdef uint32_t index
+    cdef char *data
+    cdef uint64_t bytes
+    cdef readonly bint writable
+
+    def __dealloc__(self):
+        if self.segment is not None:
+            self.segment.drop(self.index)
+
+    def __len__(self):
+        return self.bytes
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        if flags & PyBUF_WRITABLE and not self.writable:
+            raise BufferError("this payload is shared and read-only; as_numpy(writable=True) gives one to write to")
+        PyBuffer_FillInfo(view, self, self.data, <Py_ssize_t>self.bytes, not self.writable, flags)
+
+    def __releasebuffer__(self, Py_buffer *view):
+        pass
+
+    @property
+    def references(self) -> int:
+        """How many processes' handles and messages hold this block now."""
+        return load_u32(&self.segment.s.blocks[self.index].references)
+
+    def try_writable(self, object array):
+        """A writable array over the same memory as ``array`` when nobody else holds this block, else None."""
+        cdef object descr, out
+        _need_numpy()
+        if load_u32_acquire(&self.segment.s.blocks[self.index].references) != 1:  # SYNC block-return
+            return None
+        if not PyArray_IS_C_CONTIGUOUS(array):
+            return None
+        descr = <object>PyArray_DESCR(array)
+        return _array(self, descr, PyArray_NDIM(array), PyArray_DIMS(array), PyArray_DATA(array), True)
+
+
+cdef object _array(Block block, object descr, int ndim, npy_intp *shape, void *data, bint writable):
+    cdef object out
+    Py_INCREF(descr)  # NewFromDescr steals it
+    out = PyArray_NewFromDescr(
+        PyArray_Type_ptr, descr, ndim, shape, NULL, data, NPY_ARRAY_CARRAY if writable else NPY_ARRAY_CARRAY_RO, None
+    )
+    Py_INCREF(block)  # SetBaseObject steals it
+    PyArray_SetBaseObject(out, block)
+    return out
+
+
+def array_over(Block block, object dtype, tuple shape):
+    """A C-contiguous array of ``dtype`` (a numpy.dtype) and ``shape`` over the start of ``block``; no copy."""
+    cdef npy_intp dims[RM_MAX_NDIM]
+    cdef int i, ndim = len(shape)
+    cdef uint64_t bytes = dtype.itemsize
+    _need_numpy()
+    if ndim > RM_MAX_NDIM:
+        raise PayloadError(f"an array may have at most {RM_MAX_NDIM} dimensions, not {ndim}")
+    for i in range(ndim):
+        dims[i] = shape[i]
+        bytes *= <uint64_t>dims[i]
+    if bytes > block.bytes:
+        raise ValueError(f"{bytes} bytes do not fit a block of {block.bytes}")
+    return _array(block, dtype, ndim, dims, block.data, block.writable)
+
+
+cdef class _Ring:
+    """What both ends of a ring share."""
+
+    cdef rm_ring r
+    cdef bint mapped
+    cdef bint busy
+    cdef str broken
+    cdef Segment own
+    cdef readonly Segment peer
+
+    def __cinit__(self):
+        memset(&self.r, 0, sizeof(self.r))
+        self.mapped = False
+
+    def __dealloc__(self):
+        if self.mapped:
+            munmap(self.r.shared, self.r.total_bytes)
+
+    cdef int map(self, int memfd) except -1:
+        cdef const char *wrong = rm_ring_map(&self.r, memfd)
+        _os.close(memfd)
+        if wrong != NULL:
+            raise ChannelCorruptedError(f"not a usable ring: {wrong.decode()}")
+        self.mapped = True
+        return 0
+
+    cdef int enter(self) except -1:
+        if self.own is not None:
+            self.own.check_usable()
+        if self.busy:
+            raise ChannelError("this side of the channel is in use by another thread; give each thread its own channel")
+        if self.broken is not None:
+            raise ChannelCorruptedError(self.broken)
+        self.busy = True
+        return 0
+
+    @property
+    def capacity(self) -> int:
+        return self.r.capacity
+
+    @property
+    def peer_gone(self) -> bool:
+        """Whether ``mark_peer_gone`` was called."""
+        return load_int(&self.r.peer_gone) != 0
+
+    def mark_peer_gone(self) -> None:
+        """Says that the peer's process has ended; wakes this side's waiters."""
+        store_int(&self.r.peer_gone, 1)
+        if self.own is not None:
+            self.own.ring()
+
+    def statistics(self) -> dict:
+        """A snapshot of the channel's counters; may be taken at any time, from any process that maps the ring."""
+        cdef rm_ring_header *h = self.r.shared
+        cdef uint64_t head = load_u64(&h.head), tail = load_u64(&h.tail)
+        return {
+            "published": tail,
+            "received": head,
+            "bytes": load_u64(&h.bytes),
+            "bytes_copied": load_u64(&h.bytes_copied),
+            # Two loads are no snapshot of one moment: clamp what the peer may have moved in between.
+            "occupancy": min(tail - head, self.r.capacity) if tail >= head else 0,
+            "capacity": self.r.capacity,
+            "high_water": load_u64(&h.high_water),
+            "drops": load_u64(&h.drops),
+            "blocked_count": load_u64(&h.blocked_count),
+            "blocked_ns": load_u64(&h.blocked_ns),
+            "producer_closed": load_u32(&h.producer_closed) != 0,
+            "consumer_closed": load_u32(&h.consumer_closed) != 0,
+        }
+
+
+cdef class RingView(_Ring):
+    """A ring looked at from outside: statistics only. Takes the memfd over."""
+
+    def __init__(self, int memfd):
+        self.map(memfd)
+
+
+cdef class Producer(_Ring):
+    """The publishing end of a ring.
+
+    ``Producer(memfd, own, peer, shared)`` takes the memfd over. ``own`` is this process's segment, where payloads are
+    put; ``peer`` the consumer's, whose doorbell is rung (None until it is known). ``shared`` lists the segments the
+    consumer can map beside ``own``: payloads that live in them are passed on without a copy.
+    """
+
+    cdef set forwardable
+    cdef object last_dtype
+    cdef bytes last_dtype_bytes
+    cdef uint32_t room_waiters
+    cdef bint reclaimed
+
+    def __init__(self, int memfd, Segment own, Segment peer=None, shared=()):
+        self.own = own
+        self.peer = peer
+        self.forwardable = set(shared) | {own}
+        self.map(memfd)
+        # A ring is handed over fresh or, in tests, with positions set by hand.
+        self.r.position = load_u64(&self.r.shared.tail)
+        self.r.peer_seen = load_u64(&self.r.shared.head)
+
+    def attach_peer(self, Segment peer) -> None:
+        """Names the consumer's segment once it is known."""
+        self.peer = peer
+        # What was published while its doorbell was unknown rang nothing, and it may sleep over it.
+        peer.ring()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the consumer has closed or is gone."""
+        return load_u32(&self.r.shared.consumer_closed) != 0 or load_int(&self.r.peer_gone) != 0
+
+    def put(
+        self,
+        object payload,
+        uint8_t type,
+        double timestamp,
+        bytes session,
+        bytes port,
+        uint8_t metadata_kind,
+        bytes metadata,
+        object encode_dtype,
+        uint32_t epoch,
+    ) -> int:
+        """Publishes one message without blocking: OK, FULL, NO_MEMORY (the pool has no room) or CLOSED.
+
+        ``payload`` is an ndarray, bytes-like or str. An array that lies in a loaned or received block is passed on by
+        reference and becomes read-only; any other is copied once. ``encode_dtype(dtype) -> bytes`` is asked for each
+        new dtype. PayloadError when the payload can never travel, TypeError for another type of payload.
+        """
+        cdef int rc
+        self.enter()
+        try:
+            rc = self._put(payload, type, timestamp, session, port, metadata_kind, metadata, encode_dtype, epoch)
+        except ChannelCorruptedError as error:
+            self.broken = str(error)
+            raise
+        finally:
+            self.busy = False
+        return rc
+
+    cdef int _put(self, object payload, uint8_t type, double timestamp, bytes session, bytes port,
+                  uint8_t metadata_kind, bytes metadata, object encode_dtype, uint32_t epoch) except -1:
+        cdef rm_slot *slot = NULL
+        cdef int rc, ndim = 0, i, kind
+        cdef bytes dtype = b""
+        cdef bytes encoded = None
+        cdef Block shared = None
+        cdef uint64_t bytes_ = 0, text_bytes, needed
+        cdef uint32_t block = RM_NO_BLOCK, text_block = RM_NO_BLOCK
+        cdef char *source = NULL
+        cdef char *text
+        cdef Py_buffer view
+        cdef bint have_view = False, copied = False
+        cdef object keep = payload
+
+        _need_numpy()
+        if load_int(&self.r.peer_gone):
+            return RM_CLOSED
+        rc = rm_claim(&self.r, &slot)
+        if rc == RM_CORRUPTED:
+            raise ChannelCorruptedError("the consumer's position makes no sense")
+        if rc == RM_CLOSED and not self.reclaimed:
+            self.reclaimed = True
+            self._reclaim()
+
+        try:
+            # Checked also when there is no room: a payload that can never travel is refused at once.
+            if PyArray_Check(payload):
+                kind = RM_ARRAY
+                ndim = PyArray_NDIM(payload)
+                if ndim > RM_MAX_NDIM:
+                    raise PayloadError(f"an array may have at most {RM_MAX_NDIM} dimensions, this one has {ndim}")
+                if PyArray_DESCR(payload) != <PyObject *>self.last_dtype:
+                    self.last_dtype = None
+                    self.last_dtype_bytes = encode_dtype(<object>PyArray_DESCR(payload))
+                    # A structured dtype is mutable (``a.dtype.names = ...``): the same object may mean another.
+                    if (<object>PyArray_DESCR(payload)).names is None:
+                        self.last_dtype = <object>PyArray_DESCR(payload)
+                dtype = self.last_dtype_bytes
+                bytes_ = <uint64_t>PyArray_NBYTES(payload)
+                source = <char *>PyArray_DATA(payload)
+                shared = self._shared_block(payload, source, bytes_)
+            elif isinstance(payload, str):
+                kind = RM_TEXT
+                encoded = (<str>payload).encode("utf-8", "surrogatepass")
+                source = PyBytes_AS_STRING(encoded)
+                bytes_ = <uint64_t>PyBytes_GET_SIZE(encoded)
+            elif isinstance(payload, (bytes, bytearray, memoryview)):
+                kind = RM_BYTES
+                if isinstance(payload, memoryview) and not payload.c_contiguous:
+                    keep = bytes(payload)
+                PyObject_GetBuffer(keep, &view, PyBUF_SIMPLE)
+                have_view = True
+                source = <char *>view.buf
+                bytes_ = <uint64_t>view.len
+                if isinstance(payload, memoryview) and isinstance((<object>payload).obj, Block):
+                    shared = (<object>payload).obj
+                    if not self._may_share(shared, source, bytes_):
+                        shared = None
+            else:
+                raise TypeError(
+                    f"RuntimeData.payload must be a numpy array, bytes or str, not {payload.__class__.__name__}"
+                )
+            text_bytes = <uint64_t>len(session) + <uint64_t>len(port) + <uint64_t>len(dtype) + <uint64_t>len(metadata)
+            needed = _units_bytes(bytes_) if shared is None else 0
+            if text_bytes > RM_INLINE_TEXT:
+                needed += _units_bytes(text_bytes)
+            if needed > self.own.s.pool_bytes:
+                raise PayloadError(
+                    f"a payload of {bytes_} bytes"
+                    + (f" with {text_bytes} bytes of session id and metadata" if text_bytes > RM_INLINE_TEXT else "")
+                    + f" can never fit the pool of {self.own.s.pool_bytes} bytes (shm_segment_size)"
+                )
+            if rc != RM_OK:
+                return rc
+
+            if shared is not None:
+                block = shared.index
+                rm_block_hold(&shared.segment.s, block)
+            elif bytes_:
+                block = self.own.allocate(bytes_)
+                if block == RM_NO_BLOCK:
+                    return RM_NO_MEMORY
+            try:
+                text = slot.text
+                if text_bytes > RM_INLINE_TEXT:
+                    text_block = self.own.allocate(text_bytes)
+                    if text_block == RM_NO_BLOCK:
+                        self._abort(shared, block)
+                        return RM_NO_MEMORY
+                    text = self.own.own_data(text_block)
+                _write_text(slot, text, session, port, dtype, metadata)
+                if shared is not None:
+                    slot.pool_id = shared.segment.s.pool_id
+                    slot.offset = <uint64_t>(
+                        source - (shared.segment.s.pool + load_u64(&shared.segment.s.blocks[block].offset))
+                    )
+                    # From here on it is the consumers' too.
+                    shared.writable = False
+                    if kind == RM_ARRAY:
+                        _freeze(payload)
+                else:
+                    slot.pool_id = self.own.s.pool_id
+                    slot.offset = 0
+                    copied = bytes_ > 0
+                    if copied:
+                        self._copy(payload, kind, source, bytes_, block)
+            except BaseException:
+                self._abort(shared, block)
+                if text_block != RM_NO_BLOCK:
+                    self.own.drop(text_block)
+                raise
+            slot.sequence = self.r.position
+            slot.timestamp = timestamp
+            slot.published_ns = rm_now_ns()
+            slot.epoch = epoch
+            slot.type = type
+            slot.payload_kind = <uint8_t>kind
+            slot.metadata_kind = metadata_kind
+            slot.ndim = <uint8_t>ndim
+            slot.block = block
+            slot.bytes = bytes_
+            slot.text_block = text_block
+            for i in range(ndim):
+                slot.shape[i] = <uint64_t>PyArray_DIMS(payload)[i]
+            rm_count(&self.r.shared.bytes, bytes_)
+            if copied:
+                rm_count(&self.r.shared.bytes_copied, bytes_)
+            rm_publish(&self.r, &self.peer.s if self.peer is not None else NULL)
+            return RM_OK
+        finally:
+            if have_view:
+                PyBuffer_Release(&view)
+
+    cdef Block _shared_block(self, object array, char *data, uint64_t bytes_):
+        """The block this array lies in, when the consumer can reach it there."""
+        cdef PyObject *base = PyArray_BASE(array)
+        cdef Block block
+        if base == NULL or bytes_ == 0 or not PyArray_IS_C_CONTIGUOUS(array):
+            return None
+        while base != NULL and PyArray_Check(<object>base):
+            base = PyArray_BASE(<object>base)
+        if base == NULL:
+            return None
+        if isinstance(<object>base, memoryview):
+            if not isinstance((<object>base).obj, Block):
+                return None
+            block = (<object>base).obj
+        elif isinstance(<object>base, Block):
+            block = <Block><object>base
+        else:
+            return None
+        return block if self._may_share(block, data, bytes_) else None
+
+    cdef bint _may_share(self, Block block, char *data, uint64_t bytes_):
+        return (
+            bytes_ > 0
+            and data >= block.data
+            and data + bytes_ <= block.data + block.bytes
+            and block.segment in self.forwardable
+        )
+
+    cdef int _copy(self, object payload, int kind, char *source, uint64_t bytes_, uint32_t block) except -1:
+        cdef char *target = self.own.own_data(block)
+        cdef object descr, out
+        if kind == RM_ARRAY and not PyArray_IS_C_CONTIGUOUS(payload):
+            descr = <object>PyArray_DESCR(payload)
+            Py_INCREF(descr)
+            out = PyArray_NewFromDescr(
+                PyArray_Type_ptr, descr, PyArray_NDIM(payload), PyArray_DIMS(payload), NULL, target,
+                NPY_ARRAY_CARRAY, None,
+            )
+            PyArray_CopyInto(out, payload)
+        elif bytes_ < COPY_WITH_GIL_BYTES:
+            memcpy(target, source, bytes_)
+        else:
+            with nogil:
+                memcpy(target, source, bytes_)
+        return 0
+
+    cdef void _abort(self, Block shared, uint32_t block) noexcept:
+        if shared is not None:
+            shared.segment.drop(block)
+        elif block != RM_NO_BLOCK:
+            self.own.drop(block)
+
+    cdef int _reclaim(self) except -1:
+        """The consumer has closed and touches the ring no more: take back what it left unread."""
+        cdef rm_slot slot
+        cdef uint64_t tail = self.r.position
+        # SYNC closed: the consumer's last move of head came before its closing.
+        self.r.position = load_u64(&self.r.shared.head)
+        self.r.peer_seen = tail
+        if tail - self.r.position <= self.r.capacity:
+            while self.r.position != tail:
+                if rm_peek(&self.r, &slot) == RM_OK:
+                    self._forget(&slot)
+                self.r.position += 1
+        self.r.peer_seen = tail
+        return 0
+
+    cdef void _forget(self, rm_slot *slot) noexcept:
+        cdef Segment segment
+        # The producer wrote these itself, but in memory that the peer could write to.
+        if slot.text_block < self.own.s.block_count:
+            self.own.drop(slot.text_block)
+        if slot.block != RM_NO_BLOCK:
+            for segment in self.forwardable:
+                if segment.s.pool_id == slot.pool_id and slot.block < segment.s.block_count:
+                    segment.drop(slot.block)
+                    break
+
+    def want_room(self, bint wanted) -> None:
+        """Asks to be rung when the consumer takes a message, or no longer. Counted: as many False as True."""
+        self.room_waiters += 1 if wanted else -1
+        rm_want_room(&self.r, self.room_waiters)
+
+    def has_room(self) -> bool:
+        """Whether ``wait_room`` would return at once. After ``want_room``, the last look before an asyncio wait."""
+        return rm_has_room(&self.r)
+
+    def wait_room(self, uint64_t spin_ns, uint64_t deadline_ns) -> int:
+        """Blocks (GIL released) until there is room or the consumer closes. OK or TIMEOUT; signal handlers may raise."""
+        self.enter()
+        self.want_room(True)
+        try:
+            return _wait(&self.own.s, rm_has_room, &self.r, spin_ns, deadline_ns)
+        finally:
+            self.want_room(False)
+            self.busy = False
+
+    def count_drop(self) -> None:
+        """Counts one message that was dropped because the channel was full."""
+        rm_count(&self.r.shared.drops, 1)
+
+    def count_blocked(self, uint64_t since_ns) -> None:
+        """Counts one wait for room that began at ``since_ns`` and is over now."""
+        rm_count(&self.r.shared.blocked_count, 1)
+        rm_count(&self.r.shared.blocked_ns, rm_now_ns() - since_ns)
+
+    def close(self) -> None:
+        """Ends the stream: the consumer sees everything published so far, then the end. May be repeated."""
+        if self.own.generation != _generation:
+            return
+        store_u32_ordered(&self.r.shared.producer_closed, 1)  # SYNC closed, sleep-data
+        if self.peer is not None:
+            self.peer.ring()
+
+
+cdef class Consumer(_Ring):
+    """The receiving end of a ring.
+
+    ``Consumer(memfd, own, peer, pools, turns)`` takes the memfd over. ``own`` is this process's segment, whose doorbell
+    the producer rings; ``peer`` the producer's; ``pools`` maps pool ids to the segments payloads may lie in. ``turns``
+    is the segment whose epoch counts interruptions: messages of an earlier epoch are skipped.
+    """
+
+    cdef dict pools
+    cdef Segment turns
+    cdef dict dtypes
+    cdef readonly uint32_t epoch
+    cdef readonly uint64_t published_ns
+    cdef bytes session_bytes
+    cdef str session
+    cdef bytes port_bytes
+    cdef str port
+
+    def __init__(self, int memfd, Segment own, Segment peer, dict pools, Segment turns=None):
+        self.own = own
+        self.peer = peer
+        self.pools = pools
+        self.turns = turns
+        self.dtypes = {}
+        self.session_bytes = self.port_bytes = b""
+        self.session = self.port = ""
+        self.map(memfd)
+        self.r.position = load_u64(&self.r.shared.head)
+        self.r.peer_seen = self.r.position
+
+    @property
+    def ended(self) -> bool:
+        """Whether the producer has closed and everything it published was taken."""
+        return load_u32_acquire(&self.r.shared.producer_closed) != 0 and not self.pending
+
+    @property
+    def pending(self) -> bool:
+        """Whether a message waits to be taken."""
+        return load_u64(&self.r.shared.tail) != self.r.position
+
+    def take(self, object decode_dtype):
+        """The next message without blocking, or None when there is none now.
+
+        A tuple ``(payload, type, timestamp, session, port, metadata_kind, metadata, sequence)``. Arrays are read-only
+        views, bytes a read-only memoryview: no copy; text is decoded. ``epoch`` and ``published_ns`` of this object are
+        the message's. ``decode_dtype(bytes) -> dtype`` is asked for each new dtype.
+
+        Raises ChannelCorruptedError when the ring, the header or the block table hold impossible values.
+        """
+        cdef rm_slot slot
+        cdef int rc
+        self.enter()
+        try:
+            while True:
+                rc = rm_peek(&self.r, &slot)
+                if rc == RM_CORRUPTED:
+                    raise ChannelCorruptedError("the producer's position or the message's sequence makes no sense")
+                if rc != RM_OK:
+                    return None
+                # SYNC epoch: compared by difference, so that the counter may wrap.
+                if self.turns is not None and <int>(slot.epoch - load_u32_acquire(&self.turns.s.shared.epoch)) < 0:
+                    self._skip(&slot)
+                    continue
+                return self._take(&slot, decode_dtype)
+        except ChannelCorruptedError as error:
+            self.broken = str(error)
+            raise
+        finally:
+            self.busy = False
+
+    cdef object _take(self, rm_slot *slot, object decode_dtype):
+        cdef Segment segment = None
+        cdef Block block = None
+        cdef char *data = NULL
+        cdef char *text = slot.text
+        cdef uint64_t length, expected, limit
+        cdef bytes dtype_bytes, metadata
+        cdef object payload, dtype
+        cdef npy_intp shape[RM_MAX_NDIM]
+        cdef int i
+        cdef bint text_apart = slot.text_block != RM_NO_BLOCK
+
+        _need_numpy()
+        length = <uint64_t>slot.session_bytes + slot.port_bytes + slot.dtype_bytes + slot.metadata_bytes
+        if text_apart:
+            if self.peer is None:
+                raise ChannelCorruptedError("text of a message lies in an unknown pool")
+            text = rm_block_data(&self.peer.s, slot.text_block, 0, length)
+            if text == NULL:
+                raise ChannelCorruptedError("text of a message lies outside its block")
+        elif length > RM_INLINE_TEXT:
+            raise ChannelCorruptedError("text of a message is longer than its slot")
+
+        if slot.block != RM_NO_BLOCK:
+            segment = self.pools.get(slot.pool_id)
+            if segment is None:
+                raise ChannelCorruptedError(f"a payload lies in pool {slot.pool_id}, which is not mapped here")
+            data = rm_block_data(&segment.s, slot.block, slot.offset, slot.bytes)
+            if data == NULL:
+                raise ChannelCorruptedError(f"a payload of {slot.bytes} bytes lies outside its block {slot.block}")
+        elif slot.bytes:
+            raise ChannelCorruptedError("a payload has bytes but no block")
+
+        # From here on the message's reference is this block's.
+        if segment is not None:
+            block = _block(segment, slot.block, data, slot.bytes, False)
+        try:
+            if slot.payload_kind == RM_TEXT:
+                payload = _decode(data[: slot.bytes]) if slot.bytes else ""
+            elif slot.payload_kind == RM_BYTES:
+                payload = PyMemoryView_FromObject(block) if block is not None else memoryview(b"")
+            elif slot.payload_kind == RM_ARRAY:
+                if slot.ndim > RM_MAX_NDIM:
+                    raise ChannelCorruptedError(f"an array of {slot.ndim} dimensions")
+                dtype_bytes = PyBytes_FromStringAndSize(text + slot.session_bytes + slot.port_bytes, slot.dtype_bytes)
+                dtype = self.dtypes.get(dtype_bytes)
+                if dtype is None:
+                    dtype = decode_dtype(dtype_bytes)
+                    # A structured dtype is mutable: the one of an array delivered before may have been changed.
+                    if dtype.names is None:
+                        if len(self.dtypes) >= 64:
+                            self.dtypes.clear()
+                        self.dtypes[dtype_bytes] = dtype
+                expected = dtype.itemsize
+                limit = <uint64_t>1 << 62
+                for i in range(slot.ndim):
+                    if slot.shape[i] > limit or (slot.shape[i] and expected > limit / slot.shape[i]):
+                        raise ChannelCorruptedError("an array's shape is impossible")
+                    shape[i] = <npy_intp>slot.shape[i]
+                    expected *= slot.shape[i]
+                if expected != slot.bytes:
+                    raise ChannelCorruptedError(f"an array of {expected} bytes came with {slot.bytes}")
+                if block is not None:
+                    payload = _array(block, dtype, slot.ndim, shape, data, False)
+                else:
+                    Py_INCREF(dtype)
+                    payload = PyArray_NewFromDescr(PyArray_Type_ptr, dtype, slot.ndim, shape, NULL, NULL, 0, None)
+                    PyArray_CLEARFLAGS(payload, NPY_ARRAY_WRITEABLE)
+            else:
+                raise ChannelCorruptedError(f"unknown payload kind {slot.payload_kind}")
+
+            if not _equals(self.session_bytes, text, slot.session_bytes):
+                self.session_bytes = PyBytes_FromStringAndSize(text, slot.session_bytes)
+                self.session = _decode(self.session_bytes)
+            if not _equals(self.port_bytes, text + slot.session_bytes, slot.port_bytes):
+                self.port_bytes = PyBytes_FromStringAndSize(text + slot.session_bytes, slot.port_bytes)
+                self.port = _decode(self.port_bytes)
+            metadata = PyBytes_FromStringAndSize(
+                text + slot.session_bytes + slot.port_bytes + slot.dtype_bytes, slot.metadata_bytes
+            )
+        except BaseException:
+            # The message stays where it is (a signal handler may have raised), and its reference with it.
+            if block is not None:
+                block.segment = None
+            raise
+        if text_apart:
+            self.peer.drop(slot.text_block)
+        self.epoch = slot.epoch
+        self.published_ns = slot.published_ns
+        rm_release(&self.r, &self.peer.s if self.peer is not None else NULL)
+        return (payload, slot.type, slot.timestamp, self.session, self.port, slot.metadata_kind, metadata,
+                slot.sequence)
+
+    cdef int _skip(self, rm_slot *slot) except -1:
+        """Takes a message without looking at it."""
+        cdef Segment segment
+        if slot.text_block != RM_NO_BLOCK and self.peer is not None and slot.text_block < self.peer.s.block_count:
+            self.peer.drop(slot.text_block)
+        if slot.block != RM_NO_BLOCK:
+            segment = self.pools.get(slot.pool_id)
+            if segment is not None and slot.block < segment.s.block_count:
+                segment.drop(slot.block)
+        rm_release(&self.r, &self.peer.s if self.peer is not None else NULL)
+        return 0
+
+    def wait_message(self, uint64_t spin_ns, uint64_t deadline_ns) -> int:
+        """Blocks (GIL released) until a message, the end or the peer's death. OK or TIMEOUT; signal handlers may raise."""
+        self.enter()
+        try:
+            return _wait(&self.own.s, rm_has_message, &self.r, spin_ns, deadline_ns)
+        finally:
+            self.busy = False
+
+    def ready(self) -> bool:
+        """Whether ``wait_message`` would return at once. After ``arm``, the last look before an asyncio wait."""
+        return rm_has_message(&self.r)
+
+    def close(self) -> None:
+        """Drops what was not taken and tells the producer that nobody listens. May be repeated."""
+        cdef rm_slot slot
+        if self.own.generation != _generation or load_u32(&self.r.shared.consumer_closed):
+            return
+        # Of a corrupted ring nothing is believed, not even which blocks its messages hold.
+        while self.broken is None and rm_peek(&self.r, &slot) == RM_OK:
+            self._skip(&slot)
+        # Last: from here on the producer takes back what it published meanwhile.
+        store_u32_ordered(&self.r.shared.consumer_closed, 1)  # SYNC closed, sleep-room
+        if self.peer is not None:
+            self.peer.ring()
+
+
+cdef inline uint64_t _units_bytes(uint64_t bytes_) noexcept:
+    """What ``bytes_`` take up in a pool."""
+    return (bytes_ + RM_UNIT - 1) // RM_UNIT * RM_UNIT
+
+
+cdef void _freeze(object array) noexcept:
+    """Makes an array, and the arrays it is a view of, read-only."""
+    cdef PyObject *at = <PyObject *>array
+    while at != NULL and PyArray_Check(<object>at):
+        PyArray_CLEARFLAGS(<object>at, NPY_ARRAY_WRITEABLE)
+        at = PyArray_BASE(<object>at)
+
+
+cdef void _write_text(rm_slot *slot, char *at, bytes session, bytes port, bytes dtype, bytes metadata) noexcept:
+    slot.session_bytes = <uint32_t>PyBytes_GET_SIZE(session)
+    slot.port_bytes = <uint32_t>PyBytes_GET_SIZE(port)
+    slot.dtype_bytes = <uint32_t>PyBytes_GET_SIZE(dtype)
+    slot.metadata_bytes = <uint32_t>PyBytes_GET_SIZE(metadata)
+    memcpy(at, PyBytes_AS_STRING(session), slot.session_bytes)
+    at += slot.session_bytes
+    memcpy(at, PyBytes_AS_STRING(port), slot.port_bytes)
+    at += slot.port_bytes
+    memcpy(at, PyBytes_AS_STRING(dtype), slot.dtype_bytes)
+    at += slot.dtype_bytes
+    memcpy(at, PyBytes_AS_STRING(metadata), slot.metadata_bytes)
+
+
+cdef inline bint _equals(bytes have, char *raw, uint32_t length):
+    return PyBytes_GET_SIZE(have) == <Py_ssize_t>length and memcmp(PyBytes_AS_STRING(have), raw, length) == 0
+
+
+cdef str _decode(bytes raw):
+    try:
+        return raw.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError as error:
+        raise ChannelCorruptedError(f"a message's text is not UTF-8: {error}") from None

@@ -1,0 +1,201 @@
+/* Bytes that processes share: layout, memory order, kernel waits. docs/ring.md draws them.
+ *
+ * Two kinds of shared memory, each a sealed memfd:
+ *
+ *   segment  one per endpoint (a node's process, a session's orchestrator side, a named publisher or subscriber):
+ *            its doorbell, its counters, and the pool its messages' payloads live in.
+ *   ring     one per channel: control block and fixed message slots.
+ *
+ * Who writes which word (everybody may read, after checking):
+ *
+ *   segment.bell_sequence      whoever rings        only grows
+ *   segment.bell_sleepers      the owner's threads  futex sleepers, counted
+ *   segment.bell_armed         owner sets 1, ringer takes it to 0
+ *   segment.returned           releasers push, owner takes all
+ *   segment.memory_wanted      owner
+ *   segment.epoch              owner                only grows
+ *   segment.node               owner                plain counters
+ *   block.references           any holder of a reference (and the owner, from 0 to 1)
+ *   block.offset, bytes        owner, while nobody holds the block
+ *   ring.tail, producer_*      producer             tail only grows
+ *   ring.head, consumer_*      consumer             head only grows
+ *   slot                       producer, between head + capacity and tail
+ */
+#ifndef REMOTEMEDIA_RING_ABI_H
+#define REMOTEMEDIA_RING_ABI_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define RM_SEGMENT_MAGIC 0x47534d52u /* "RMSG" */
+#define RM_RING_MAGIC 0x4e524d52u    /* "RMRN" */
+#define RM_ABI_VERSION 1u
+
+#define RM_PAGE 4096u
+#define RM_MAX_NDIM 8
+#define RM_NO_BLOCK 0xffffffffu
+#define RM_INLINE_TEXT 112
+#define RM_LATENCY_BUCKETS 40 /* bucket b counts latencies in [2^b, 2^(b+1)) ns: up to 18 minutes */
+
+/* --- segment --------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    _Atomic uint64_t received, published, failed, dropped, unrouted;
+    _Atomic uint64_t busy_ns;
+    _Atomic uint64_t latency_sum_ns, latency_max_ns;
+    _Atomic uint64_t latency[RM_LATENCY_BUCKETS];
+} rm_node_counters;
+
+typedef struct {
+    uint32_t magic, version;
+    uint64_t total_bytes;
+    uint64_t table_offset, pool_offset, pool_bytes;
+    uint32_t block_count, pool_id;
+
+    _Alignas(128) _Atomic uint32_t bell_sequence;
+    _Atomic uint32_t bell_sleepers;
+    _Atomic uint32_t bell_armed;
+
+    _Alignas(128) _Atomic uint32_t returned; /* index + 1 of the first block given back; 0 = none */
+
+    _Alignas(128) _Atomic uint32_t memory_wanted;
+    _Atomic uint32_t epoch;
+
+    _Alignas(128) rm_node_counters node;
+} rm_segment_header;
+
+typedef struct {
+    _Atomic uint32_t references;
+    _Atomic uint32_t next_returned; /* index + 1 */
+    _Atomic uint64_t offset;        /* from pool_offset, a multiple of 64 */
+    _Atomic uint64_t bytes;
+} rm_block;
+
+/* --- ring ------------------------------------------------------------------------------------------------------ */
+
+enum rm_payload_kind { RM_ARRAY = 1, RM_BYTES = 2, RM_TEXT = 3 };
+
+typedef struct {
+    uint64_t sequence;
+    double timestamp;
+    uint64_t published_ns; /* CLOCK_MONOTONIC */
+    uint32_t epoch;
+    uint8_t type, payload_kind, metadata_kind, ndim;
+    uint32_t pool_id, block; /* RM_NO_BLOCK: no payload bytes */
+    uint64_t offset, bytes;  /* the payload within its block */
+    uint32_t text_block;     /* of the producer's pool: where the text is when it does not fit below */
+    uint32_t reserved;
+
+    uint64_t shape[RM_MAX_NDIM];
+
+    /* the text: session id, port, dtype and metadata, one after the other */
+    uint32_t session_bytes, port_bytes, dtype_bytes, metadata_bytes;
+    char text[RM_INLINE_TEXT];
+} rm_slot;
+
+typedef struct {
+    uint32_t magic, version;
+    uint64_t total_bytes;
+    uint32_t capacity, slots; /* slots: capacity rounded up to a power of two */
+    uint64_t slots_offset;
+
+    _Alignas(128) _Atomic uint64_t tail;
+    _Atomic uint32_t producer_closed;
+    _Atomic uint64_t bytes, bytes_copied, high_water, drops, blocked_count, blocked_ns;
+
+    _Alignas(128) _Atomic uint64_t head;
+    _Atomic uint32_t consumer_closed;
+
+    /* Written only around a wait for room: a line of its own, so that the consumer's check of it stays in cache. */
+    _Alignas(128) _Atomic uint32_t producer_waiting;
+} rm_ring_header;
+
+_Static_assert(sizeof(rm_segment_header) <= RM_PAGE, "segment header fits its page");
+_Static_assert(sizeof(rm_block) == 24, "block descriptor");
+_Static_assert(sizeof(rm_slot) == 256, "slot is four cache lines");
+_Static_assert(offsetof(rm_slot, shape) == 64, "shape starts a cache line");
+_Static_assert(offsetof(rm_slot, session_bytes) == 128, "text starts a cache line");
+_Static_assert(sizeof(rm_ring_header) <= RM_PAGE, "ring header fits its page");
+_Static_assert(ATOMIC_LONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared atomics must be lock-free");
+
+/* --- memory order ---------------------------------------------------------------------------------------------- */
+
+#define RM_LOAD_RELAXED(p) atomic_load_explicit((p), memory_order_relaxed)
+#define RM_STORE_RELAXED(p, v) atomic_store_explicit((p), (v), memory_order_relaxed)
+#define RM_LOAD_ACQUIRE(p) atomic_load_explicit((p), memory_order_acquire)
+#define RM_STORE_RELEASE(p, v) atomic_store_explicit((p), (v), memory_order_release)
+/* Sequentially consistent on the access itself, not as a fence: sanitizers follow it, and on x86 it is one xchg. */
+#define RM_LOAD_ORDERED(p) atomic_load_explicit((p), memory_order_seq_cst)
+#define RM_STORE_ORDERED(p, v) atomic_store_explicit((p), (v), memory_order_seq_cst)
+
+/* A counter with one writer: no lock prefix needed. */
+static inline void rm_count(_Atomic uint64_t *counter, uint64_t by) {
+    RM_STORE_RELAXED(counter, RM_LOAD_RELAXED(counter) + by);
+}
+
+static inline void rm_pause(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("isb");
+#endif
+}
+
+/* --- kernel ---------------------------------------------------------------------------------------------------- */
+
+static inline uint64_t rm_now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Sleeps while *word == expected, until woken, a signal, or deadline_ns (CLOCK_MONOTONIC; 0 = none). 0 or -errno. */
+static inline int rm_futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline_ns) {
+    struct timespec t = {(time_t)(deadline_ns / 1000000000u), (long)(deadline_ns % 1000000000u)};
+    /* WAIT_BITSET takes an absolute deadline, so an interrupted wait needs no new arithmetic. */
+    long rc = syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, deadline_ns ? &t : NULL, NULL,
+                      FUTEX_BITSET_MATCH_ANY);
+    return rc == 0 ? 0 : -errno;
+}
+
+static inline void rm_futex_wake_all(_Atomic uint32_t *word) {
+    syscall(SYS_futex, word, FUTEX_WAKE, 0x7fffffff, NULL, NULL, 0);
+}
+
+/* A memfd of fixed size that nobody can shrink under a reader's feet. -errno on failure. */
+static inline int rm_sealed_memfd(const char *name, uint64_t bytes) {
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0) return -errno;
+    if (ftruncate(fd, (off_t)bytes) < 0 ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
+        int error = errno;
+        close(fd);
+        return -error;
+    }
+    return fd;
+}
+
+/* The size of a memfd whose size is sealed; -EPERM where it is not, else -errno. */
+static inline int64_t rm_sealed_size(int fd) {
+    struct stat st;
+    int seals = fcntl(fd, F_GET_SEALS);
+    if (seals < 0) return -errno;
+    if ((seals & (F_SEAL_SHRINK | F_SEAL_GROW)) != (F_SEAL_SHRINK | F_SEAL_GROW)) return -EPERM;
+    if (fstat(fd, &st) < 0) return -errno;
+    return (int64_t)st.st_size;
+}
+
+#endif

@@ -1,0 +1,337 @@
+/* What happens on a ring and a doorbell: publish, take, sleep, wake. No Python here: this builds on its own.
+ *
+ * Every ordered access bears a SYNC label; each label stands at both of its ends.
+ *
+ *   tail-publish    producer's slot writes become visible to the consumer
+ *   head-release    consumer's slot reads are over before the producer writes there again
+ *   sleep-data      producer: tail, then "does the consumer sleep?"; consumer: "I sleep", then tail
+ *   sleep-room      consumer: head, then "does the producer wait?"; producer: "I wait", then head
+ *   sleep-memory    releaser: returned list, then "is memory wanted?"; owner: "wanted", then the list
+ *   bell-sequence   a ring between a sleeper's last look and its futex wait makes the wait return at once
+ *   block-return    a releaser's reads of a block are over before the owner hands it out again
+ *   closed          everything published before closing is seen by whoever sees the closing
+ *   epoch           whoever is told of an interruption drops what was sent before it
+ */
+#ifndef REMOTEMEDIA_RING_OPS_H
+#define REMOTEMEDIA_RING_OPS_H
+
+#include "_ring_abi.h"
+#include <sys/eventfd.h>
+
+enum rm_status { RM_OK = 0, RM_FULL, RM_NO_MEMORY, RM_CLOSED, RM_EMPTY, RM_CORRUPTED, RM_TIMEOUT, RM_INTERRUPTED };
+
+/* --- segments -------------------------------------------------------------------------------------------------- */
+
+/* A mapped segment. The constants are private copies, checked once: peers can scribble over the header's. */
+typedef struct {
+    rm_segment_header *shared;
+    rm_block *blocks;
+    char *pool;
+    uint64_t total_bytes, pool_bytes;
+    uint32_t block_count, pool_id;
+    int eventfd;
+} rm_segment;
+
+static inline uint32_t rm_block_count_for(uint64_t pool_bytes) {
+    uint64_t count = pool_bytes / 4096;
+    return count < 1024 ? 1024 : count > 65536 ? 65536 : (uint32_t)count;
+}
+
+static inline uint64_t rm_page_up(uint64_t bytes) { return (bytes + RM_PAGE - 1) / RM_PAGE * RM_PAGE; }
+
+/* A new segment's memfd, its header filled in; -errno on failure. */
+static inline int rm_segment_create(uint64_t pool_bytes, uint32_t pool_id) {
+    uint32_t count = rm_block_count_for(pool_bytes);
+    uint64_t table = RM_PAGE, pool = table + rm_page_up((uint64_t)count * sizeof(rm_block));
+    uint64_t total = pool + rm_page_up(pool_bytes);
+    rm_segment_header *h;
+    int fd = rm_sealed_memfd("remotemedia-segment", total);
+    if (fd < 0) return fd;
+    h = (rm_segment_header *)mmap(NULL, RM_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (h == MAP_FAILED) {
+        int error = errno;
+        close(fd);
+        return -error;
+    }
+    h->magic = RM_SEGMENT_MAGIC;
+    h->total_bytes = total;
+    h->table_offset = table;
+    h->pool_offset = pool;
+    h->pool_bytes = rm_page_up(pool_bytes);
+    h->block_count = count;
+    h->pool_id = pool_id;
+    h->version = RM_ABI_VERSION;
+    munmap(h, RM_PAGE);
+    return fd;
+}
+
+/* Maps a segment after checking what it says of itself; NULL, or what is wrong with it. */
+static inline const char *rm_segment_map(rm_segment *s, int fd) {
+    int64_t size = rm_sealed_size(fd);
+    rm_segment_header *h;
+    uint64_t table, pool, bytes, count;
+    if (size == -EPERM) return "its size is not sealed";
+    if (size < (int64_t)RM_PAGE) return "it is shorter than its header";
+    h = (rm_segment_header *)mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (h == MAP_FAILED) return "it cannot be mapped";
+    table = h->table_offset, pool = h->pool_offset, bytes = h->pool_bytes, count = h->block_count;
+    if (h->magic != RM_SEGMENT_MAGIC || h->version != RM_ABI_VERSION || table != RM_PAGE || count == 0 ||
+        count > 65536 || pool % RM_PAGE || pool < table + count * sizeof(rm_block) || pool > (uint64_t)size ||
+        bytes > (uint64_t)size - pool || h->total_bytes != (uint64_t)size) {
+        int version = h->magic == RM_SEGMENT_MAGIC && h->version != RM_ABI_VERSION;
+        munmap(h, (size_t)size);
+        return version ? "it was made by another version of remotemedia" : "its header is not a segment's";
+    }
+    s->shared = h;
+    s->blocks = (rm_block *)((char *)h + table);
+    s->pool = (char *)h + pool;
+    s->total_bytes = (uint64_t)size;
+    s->pool_bytes = bytes;
+    s->block_count = (uint32_t)count;
+    s->pool_id = h->pool_id;
+    return NULL;
+}
+
+/* --- doorbell -------------------------------------------------------------------------------------------------- */
+
+/* Wakes the segment's owner if it sleeps; no system call when it does not. May be repeated; means "look again". */
+static inline void rm_bell_ring(rm_segment *s) {
+    rm_segment_header *h = s->shared;
+    /* SYNC sleep-data, sleep-room, sleep-memory: the caller's ordered store came before these loads. */
+    if (RM_LOAD_ORDERED(&h->bell_sleepers)) {
+        atomic_fetch_add(&h->bell_sequence, 1); /* SYNC bell-sequence: the sleeper's futex compares with this */
+        rm_futex_wake_all(&h->bell_sequence);
+    }
+    if (RM_LOAD_ORDERED(&h->bell_armed) && atomic_exchange(&h->bell_armed, 0) && s->eventfd >= 0) {
+        uint64_t one = 1;
+        /* Fails only when the counter is at its limit, and then the descriptor is readable anyway. */
+        ssize_t ignored = write(s->eventfd, &one, sizeof one);
+        (void)ignored;
+    }
+}
+
+static inline void rm_bell_arm(rm_segment *s) {
+    RM_STORE_ORDERED(&s->shared->bell_armed, 1); /* SYNC sleep-data, sleep-room, sleep-memory: then look again */
+}
+
+static inline void rm_bell_disarm(rm_segment *s) { RM_STORE_ORDERED(&s->shared->bell_armed, 0); }
+
+typedef int (*rm_ready)(void *);
+
+/* Spins until ready(arg), for spin_ns at most and never past the deadline (0 = none). Whether ready. */
+static inline int rm_spin(rm_ready ready, void *arg, uint64_t spin_ns, uint64_t deadline_ns) {
+    uint64_t until;
+    if (ready(arg)) return 1;
+    if (!spin_ns) return 0;
+    until = rm_now_ns() + spin_ns;
+    if (deadline_ns && deadline_ns < until) until = deadline_ns;
+    do {
+        for (int i = 0; i < 64; i++) {
+            if (ready(arg)) return 1;
+            rm_pause();
+        }
+    } while (rm_now_ns() < until);
+    return 0;
+}
+
+/* Sleeps in the kernel until ready(arg), a signal, or the deadline (0 = none). */
+static inline int rm_wait(rm_segment *own, rm_ready ready, void *arg, uint64_t deadline_ns) {
+    rm_segment_header *h = own->shared;
+    for (;;) {
+        uint32_t sequence = RM_LOAD_ACQUIRE(&h->bell_sequence); /* SYNC bell-sequence: before the last look */
+        int rc;
+        /* SYNC sleep-data, sleep-room, sleep-memory: announced first, then the last look. */
+        atomic_fetch_add(&h->bell_sleepers, 1);
+        rc = ready(arg) ? 0 : rm_futex_wait(&h->bell_sequence, sequence, deadline_ns);
+        atomic_fetch_sub(&h->bell_sleepers, 1);
+        if (ready(arg)) return RM_OK;
+        if (rc == -ETIMEDOUT) return RM_TIMEOUT;
+        if (rc == -EINTR) return RM_INTERRUPTED;
+    }
+}
+
+/* --- blocks ---------------------------------------------------------------------------------------------------- */
+
+static inline void rm_block_hold(rm_segment *s, uint32_t id) {
+    /* Relaxed: the caller already holds a reference, so the block cannot go. */
+    atomic_fetch_add_explicit(&s->blocks[id].references, 1, memory_order_relaxed);
+}
+
+/* Gives a reference up; true when it was the last and the block must go back to its owner. */
+static inline int rm_block_drop(rm_segment *s, uint32_t id) {
+    /* SYNC block-return: release what this holder read; acquire what the others did, for whoever is last. */
+    return atomic_fetch_sub_explicit(&s->blocks[id].references, 1, memory_order_acq_rel) == 1;
+}
+
+/* Pushes a block nobody holds onto its owner's return list. Only the owner pops, and takes all: no ABA. */
+static inline void rm_block_return(rm_segment *s, uint32_t id) {
+    rm_segment_header *h = s->shared;
+    uint32_t head = RM_LOAD_RELAXED(&h->returned);
+    do {
+        RM_STORE_RELAXED(&s->blocks[id].next_returned, head);
+        /* SYNC block-return, sleep-memory */
+    } while (!atomic_compare_exchange_weak(&h->returned, &head, id + 1));
+    if (RM_LOAD_ORDERED(&h->memory_wanted)) rm_bell_ring(s); /* SYNC sleep-memory */
+}
+
+static inline uint32_t rm_blocks_take_returned(rm_segment *s) {
+    if (!RM_LOAD_RELAXED(&s->shared->returned)) return 0;
+    return atomic_exchange(&s->shared->returned, 0); /* SYNC block-return */
+}
+
+/* Where a message's bytes are, or NULL when what it says cannot be true. */
+static inline char *rm_block_data(rm_segment *s, uint32_t id, uint64_t offset, uint64_t bytes) {
+    uint64_t start, length;
+    if (id >= s->block_count || RM_LOAD_RELAXED(&s->blocks[id].references) == 0) return NULL;
+    start = RM_LOAD_RELAXED(&s->blocks[id].offset);
+    length = RM_LOAD_RELAXED(&s->blocks[id].bytes);
+    if (start > s->pool_bytes || length > s->pool_bytes - start) return NULL;
+    if (offset > length || bytes > length - offset) return NULL;
+    return s->pool + start + offset;
+}
+
+/* --- rings ----------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    rm_ring_header *shared;
+    rm_slot *slots;
+    uint64_t total_bytes;
+    uint32_t capacity, mask;
+    uint64_t position;    /* mine: only I move it, so this copy is the truth */
+    uint64_t peer_seen;   /* the peer's position when last looked at */
+    _Atomic int peer_gone;
+} rm_ring;
+
+static inline int rm_ring_create(uint32_t capacity) {
+    uint32_t slots = 1;
+    uint64_t total;
+    rm_ring_header *h;
+    int fd;
+    while (slots < capacity) slots *= 2;
+    total = RM_PAGE + rm_page_up((uint64_t)slots * sizeof(rm_slot));
+    fd = rm_sealed_memfd("remotemedia-ring", total);
+    if (fd < 0) return fd;
+    h = (rm_ring_header *)mmap(NULL, RM_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (h == MAP_FAILED) {
+        int error = errno;
+        close(fd);
+        return -error;
+    }
+    h->magic = RM_RING_MAGIC;
+    h->total_bytes = total;
+    h->capacity = capacity;
+    h->slots = slots;
+    h->slots_offset = RM_PAGE;
+    h->version = RM_ABI_VERSION;
+    munmap(h, RM_PAGE);
+    return fd;
+}
+
+static inline const char *rm_ring_map(rm_ring *r, int fd) {
+    int64_t size = rm_sealed_size(fd);
+    rm_ring_header *h;
+    uint64_t slots, capacity;
+    if (size == -EPERM) return "its size is not sealed";
+    if (size < (int64_t)RM_PAGE) return "it is shorter than its header";
+    h = (rm_ring_header *)mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (h == MAP_FAILED) return "it cannot be mapped";
+    slots = h->slots, capacity = h->capacity;
+    if (h->magic != RM_RING_MAGIC || h->version != RM_ABI_VERSION || h->slots_offset != RM_PAGE || capacity == 0 ||
+        capacity > slots || (slots & (slots - 1)) || slots * sizeof(rm_slot) > (uint64_t)size - RM_PAGE ||
+        h->total_bytes != (uint64_t)size) {
+        int version = h->magic == RM_RING_MAGIC && h->version != RM_ABI_VERSION;
+        munmap(h, (size_t)size);
+        return version ? "it was made by another version of remotemedia" : "its header is not a ring's";
+    }
+    r->shared = h;
+    r->slots = (rm_slot *)((char *)h + RM_PAGE);
+    r->total_bytes = (uint64_t)size;
+    r->capacity = (uint32_t)capacity;
+    r->mask = (uint32_t)slots - 1;
+    return NULL;
+}
+
+/* Producer: the slot to fill next, when there is room. RM_OK, RM_FULL, RM_CLOSED or RM_CORRUPTED. */
+static inline int rm_claim(rm_ring *r, rm_slot **slot) {
+    if (RM_LOAD_ACQUIRE(&r->shared->consumer_closed)) return RM_CLOSED; /* SYNC closed */
+    if (r->position - r->peer_seen >= r->capacity) {
+        uint64_t head = RM_LOAD_ACQUIRE(&r->shared->head); /* SYNC head-release */
+        if (head - r->peer_seen > r->position - r->peer_seen) return RM_CORRUPTED;
+        r->peer_seen = head;
+        if (r->position - head >= r->capacity) return RM_FULL;
+    }
+    *slot = &r->slots[r->position & r->mask];
+    return RM_OK;
+}
+
+/* Producer: publishes the claimed slot and wakes the consumer, if there is one and it sleeps. */
+static inline void rm_publish(rm_ring *r, rm_segment *consumer) {
+    uint64_t held = ++r->position - r->peer_seen;
+    if (held > RM_LOAD_RELAXED(&r->shared->high_water)) {
+        /* peer_seen may be old, and the figure with it too high: look again before it becomes a record. */
+        uint64_t head = RM_LOAD_ACQUIRE(&r->shared->head); /* SYNC head-release */
+        if (head - r->peer_seen < held) r->peer_seen = head;
+        held = r->position - r->peer_seen;
+        if (held > RM_LOAD_RELAXED(&r->shared->high_water)) RM_STORE_RELAXED(&r->shared->high_water, held);
+    }
+    RM_STORE_ORDERED(&r->shared->tail, r->position); /* SYNC tail-publish, sleep-data */
+    if (consumer) rm_bell_ring(consumer);
+}
+
+/* Consumer: a private copy of the next message, when there is one. RM_OK, RM_EMPTY, RM_CLOSED or RM_CORRUPTED. */
+static inline int rm_peek(rm_ring *r, rm_slot *copy) {
+    if (r->peer_seen == r->position) {
+        /* SYNC closed: looked at before tail, so that nothing published before closing is missed. */
+        uint32_t closed = RM_LOAD_ACQUIRE(&r->shared->producer_closed);
+        uint64_t tail = RM_LOAD_ACQUIRE(&r->shared->tail); /* SYNC tail-publish */
+        if (tail - r->position > r->capacity) return RM_CORRUPTED;
+        r->peer_seen = tail;
+        if (tail == r->position) return closed ? RM_CLOSED : RM_EMPTY;
+    }
+    memcpy(copy, &r->slots[r->position & r->mask], sizeof *copy);
+    return copy->sequence == r->position ? RM_OK : RM_CORRUPTED;
+}
+
+/* Consumer: frees the slot last peeked at and wakes the producer, if it waits for room. */
+static inline void rm_release(rm_ring *r, rm_segment *producer) {
+    RM_STORE_ORDERED(&r->shared->head, ++r->position); /* SYNC head-release, sleep-room */
+    if (RM_LOAD_ORDERED(&r->shared->producer_waiting) && producer) rm_bell_ring(producer); /* SYNC sleep-room */
+}
+
+/* What each side waits for; each is the "last look" of rm_wait, so its loads are ordered. */
+
+static inline int rm_has_message(void *ring) {
+    rm_ring *r = (rm_ring *)ring;
+    /* SYNC sleep-data */
+    return RM_LOAD_ORDERED(&r->shared->tail) != r->position || RM_LOAD_ORDERED(&r->shared->producer_closed) ||
+           RM_LOAD_RELAXED(&r->peer_gone);
+}
+
+static inline int rm_has_room(void *ring) {
+    rm_ring *r = (rm_ring *)ring;
+    /* SYNC sleep-room */
+    return r->position - RM_LOAD_ORDERED(&r->shared->head) < r->capacity ||
+           RM_LOAD_ORDERED(&r->shared->consumer_closed) || RM_LOAD_RELAXED(&r->peer_gone);
+}
+
+static inline void rm_want_room(rm_ring *r, uint32_t wanted) {
+    RM_STORE_ORDERED(&r->shared->producer_waiting, wanted); /* SYNC sleep-room: then look again */
+}
+
+typedef struct {
+    rm_segment *segment;
+    rm_ring *ring; /* may be NULL */
+} rm_memory_wait;
+
+static inline int rm_has_memory(void *arg) {
+    rm_memory_wait *w = (rm_memory_wait *)arg;
+    /* SYNC sleep-memory */
+    return RM_LOAD_ORDERED(&w->segment->shared->returned) != 0 ||
+           (w->ring && (RM_LOAD_ORDERED(&w->ring->shared->consumer_closed) || RM_LOAD_RELAXED(&w->ring->peer_gone)));
+}
+
+static inline void rm_want_memory(rm_segment *s, uint32_t wanted) {
+    RM_STORE_ORDERED(&s->shared->memory_wanted, wanted); /* SYNC sleep-memory: then look again */
+}
+
+#endif

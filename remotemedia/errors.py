@@ -1,0 +1,165 @@
+"""Every error remotemedia raises, as one tree.
+
+::
+
+    MultiprocessError
+    ├── ProcessSpawnError          a node process could not be started
+    ├── ProcessCrashError          a node process ended on its own
+    ├── InitializationTimeout      nodes were not ready before the deadline
+    ├── NodeInitializationError    a node's class or initialize() failed
+    ├── NodeProcessError           process() raised; reported, not fatal
+    ├── ResourceLimitError         a configured limit was reached
+    ├── PipelineError              the graph is wrong          (also ValueError)
+    ├── SessionStateError          the call does not fit the session's state
+    └── ChannelError
+        ├── ChannelFullError       no room and no waiting allowed
+        ├── ChannelClosedError     the other side is gone or this side closed
+        ├── ChannelInUseError      the name already has such a side
+        ├── ChannelCorruptedError  shared memory holds what no peer would write
+        └── PayloadError           this payload cannot travel   (also ValueError)
+
+The names of seed ``000`` ("Exception Types") keep their signatures.
+"""
+
+from __future__ import annotations
+
+import signal as _signal
+
+__all__ = [
+    "ChannelClosedError",
+    "ChannelCorruptedError",
+    "ChannelError",
+    "ChannelFullError",
+    "ChannelInUseError",
+    "InitializationTimeout",
+    "MultiprocessError",
+    "NodeInitializationError",
+    "NodeProcessError",
+    "PayloadError",
+    "PipelineError",
+    "ProcessCrashError",
+    "ProcessSpawnError",
+    "ResourceLimitError",
+    "SessionStateError",
+]
+
+
+class MultiprocessError(Exception):
+    """Base of everything remotemedia raises for its own reasons."""
+
+
+class ProcessSpawnError(MultiprocessError):
+    """A node process could not be started: no such interpreter, no pids, no descriptors."""
+
+
+class ProcessCrashError(MultiprocessError):
+    """A node process ended without being asked to.
+
+    Attributes:
+        node_id: the node whose process ended.
+        exit_code: its exit code; 128 + signal number when a signal ended it, as a shell shows it.
+        signal: the number of the signal that ended it, or None.
+        stderr_tail: the last lines the process wrote to stderr, oldest first.
+    """
+
+    def __init__(
+        self,
+        node_id: str,
+        exit_code: int,
+        signal: int | None = None,
+        stderr_tail: tuple[str, ...] = (),
+    ) -> None:
+        self.node_id = node_id
+        self.exit_code = exit_code
+        self.signal = signal
+        self.stderr_tail = stderr_tail
+        text = f"Process {node_id} crashed with code {exit_code}"
+        if signal is not None:
+            text += f" (killed by {_signal_name(signal)})"
+        if stderr_tail:
+            text += "\nits last lines on stderr:\n" + "\n".join(f"  {line}" for line in stderr_tail)
+        super().__init__(text)
+
+
+class InitializationTimeout(MultiprocessError):
+    """Some nodes were not ready within ``init_timeout_secs``; the message names each of them."""
+
+
+class NodeInitializationError(MultiprocessError):
+    """A node's class could not be loaded, or its ``__init__`` or ``initialize()`` raised.
+
+    Attributes:
+        node_id: the node that failed.
+        remote_traceback: the traceback text from the node's process.
+    """
+
+    def __init__(self, node_id: str, reason: str, remote_traceback: str = "") -> None:
+        self.node_id = node_id
+        self.remote_traceback = remote_traceback
+        text = f"Node {node_id!r} failed to initialize: {reason}"
+        if remote_traceback:
+            text += f"\n\nin the process of node {node_id!r}:\n{remote_traceback.rstrip()}"
+        super().__init__(text)
+
+
+class NodeProcessError(MultiprocessError):
+    """``process()`` of a node raised for one message; the node goes on with the next.
+
+    Attributes:
+        node_id: the node whose ``process()`` raised.
+        sequence: the sequence number of the input message, -1 when there was none (``finish()``).
+        port: the input port that message came in on.
+        remote_traceback: the traceback text from the node's process.
+    """
+
+    def __init__(
+        self, node_id: str, reason: str, sequence: int = -1, port: str = "", remote_traceback: str = ""
+    ) -> None:
+        self.node_id = node_id
+        self.sequence = sequence
+        self.port = port
+        self.remote_traceback = remote_traceback
+        super().__init__(f"Node {node_id!r} failed on message {sequence} of port {port!r}: {reason}")
+
+
+class ResourceLimitError(MultiprocessError):
+    """A configured limit (processes per session, memory) would be passed."""
+
+
+class PipelineError(MultiprocessError, ValueError):
+    """The pipeline's graph is wrong; the message names the node or connection and the valid choices."""
+
+
+class SessionStateError(MultiprocessError):
+    """The call does not fit the state the session is in; the message says which call would."""
+
+
+class ChannelError(MultiprocessError):
+    """Base of all channel errors."""
+
+
+class ChannelFullError(ChannelError):
+    """The channel or its payload pool has no room (within the time allowed)."""
+
+
+class ChannelClosedError(ChannelError):
+    """This side was closed, or the other side closed or died."""
+
+
+class ChannelInUseError(ChannelError):
+    """The channel name already has a publisher (or a subscriber)."""
+
+
+class ChannelCorruptedError(ChannelError):
+    """Shared memory holds values that no correct peer writes; nothing was read through them."""
+
+
+class PayloadError(ChannelError, ValueError):
+    """This payload cannot travel; the message says why (dtype, dimensions, size)."""
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return _signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
