@@ -1,0 +1,259 @@
+"""RuntimeData: the one container that travels between nodes (seed ``000``, "Data Transfer API").
+
+This module knows media, not rings: it says what a message is and how its metadata look as bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from remotemedia.errors import ChannelCorruptedError, PayloadError
+
+__all__ = ["AudioMetadata", "DataType", "Metadata", "Payload", "RuntimeData", "VideoMetadata"]
+
+Payload: TypeAlias = "npt.NDArray[Any] | bytes | memoryview | str"
+
+
+class DataType(Enum):
+    """What a payload means."""
+
+    AUDIO = "audio"
+    VIDEO = "video"
+    TEXT = "text"
+    TENSOR = "tensor"
+
+
+@dataclass
+class AudioMetadata:
+    """How to read an audio payload.
+
+    Attributes:
+        sample_rate: in Hz.
+        channels: 1 = mono, 2 = stereo.
+        format: sample format, such as ``"f32"`` or ``"i16"``.
+    """
+
+    sample_rate: int
+    channels: int
+    format: str
+
+
+@dataclass
+class VideoMetadata:
+    """How to read a video payload.
+
+    Attributes:
+        width, height: in pixels.
+        format: pixel format, such as ``"rgb"`` or ``"yuv420"``.
+        fps: frames per second.
+    """
+
+    width: int
+    height: int
+    format: str
+    fps: float
+
+
+Metadata: TypeAlias = "AudioMetadata | VideoMetadata | dict[str, Any]"
+
+
+@dataclass(slots=True, weakref_slot=True, eq=False)
+class RuntimeData:
+    """One message: a payload and what it means.
+
+    Attributes:
+        type: what the payload is.
+        payload: an ndarray of any fixed-size dtype and up to 8 dimensions, bytes-like, or str. What a channel
+            delivers is zero-copy: arrays are read-only views into shared memory, bytes a read-only memoryview.
+            The memory behind a view stays as it is until the last view of it is gone.
+        session_id: filled in by the session when left empty.
+        timestamp: seconds since the epoch; the time of creation unless given.
+        metadata: AudioMetadata, VideoMetadata, a dict of JSON values, or None.
+        port: the input port it arrived on; the framework sets it.
+        sequence: its number on its channel, from 0; the framework sets it.
+    """
+
+    type: DataType
+    payload: Payload
+    session_id: str = ""
+    timestamp: float = field(default_factory=time.time)
+    metadata: Metadata | None = None
+    port: str = field(default="", kw_only=True)
+    sequence: int = field(default=0, kw_only=True)
+
+    @classmethod
+    def audio(cls, samples: npt.NDArray[Any], sample_rate: int, channels: int = 1, **fields: Any) -> RuntimeData:
+        """Audio from an array of samples: shape (n,) for mono or (n, channels), dtype float32 or int16; no copy."""
+        names = {"float32": "f32", "float64": "f64", "int16": "i16", "int32": "i32"}
+        sample_format = names.get(samples.dtype.name, samples.dtype.name)
+        return cls(DataType.AUDIO, samples, metadata=AudioMetadata(sample_rate, channels, sample_format), **fields)
+
+    @classmethod
+    def text(cls, text: str, **fields: Any) -> RuntimeData:
+        """Text from a str."""
+        return cls(DataType.TEXT, text, **fields)
+
+    @classmethod
+    def tensor(cls, array: npt.NDArray[Any], **fields: Any) -> RuntimeData:
+        """A tensor from any array; no copy."""
+        return cls(DataType.TENSOR, array, **fields)
+
+    @classmethod
+    def video(cls, frame: npt.NDArray[Any], format: str = "rgb", fps: float = 30.0, **fields: Any) -> RuntimeData:
+        """A video frame from an array of shape (height, width[, planes]); no copy."""
+        height, width = frame.shape[:2]
+        return cls(DataType.VIDEO, frame, metadata=VideoMetadata(width, height, format, fps), **fields)
+
+    @property
+    def size(self) -> int:
+        """Payload size in bytes; of text, in UTF-8."""
+        if isinstance(self.payload, np.ndarray | memoryview):
+            return self.payload.nbytes
+        if isinstance(self.payload, str):
+            return len(self.payload.encode("utf-8", "surrogatepass"))
+        return len(self.payload)
+
+    def as_numpy(self, writable: bool = False) -> npt.NDArray[Any]:
+        """The payload as an array; bytes as uint8. Text raises ValueError.
+
+        Without ``writable`` nothing is copied, and an array that came through a channel is read-only. With
+        ``writable`` the array is given in place when this process is the only holder of its memory, else as a
+        private copy.
+        """
+        if isinstance(self.payload, np.ndarray):
+            array: npt.NDArray[Any] = self.payload
+        elif isinstance(self.payload, str):
+            raise ValueError("Cannot convert text to numpy; use .payload, which is a str")
+        elif isinstance(self.payload, bytes | bytearray | memoryview):
+            array = np.frombuffer(self.payload, dtype=np.uint8)
+        else:
+            raise ValueError(f"Cannot convert {type(self.payload).__name__} to numpy")
+        if not writable or array.flags.writeable:
+            return array
+        in_place = _writable_in_place(array)
+        return array.copy() if in_place is None else in_place
+
+    def __eq__(self, other: object) -> bool:
+        """Same type, payload (dtype, shape and values), session, timestamp and metadata."""
+        if not isinstance(other, RuntimeData):
+            return NotImplemented
+        return (
+            self.type is other.type
+            and self.session_id == other.session_id
+            and self.timestamp == other.timestamp
+            and self.metadata == other.metadata
+            and _same_payload(self.payload, other.payload)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _same_payload(a: Payload, b: Payload) -> bool:
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        # Bytes, not ==: NaNs and void records compare as what they are.
+        return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return False
+    return a == b
+
+
+def _writable_in_place(array: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
+    owner: object = array
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    if isinstance(owner, memoryview):
+        owner = owner.obj
+    grant = getattr(owner, "try_writable", None)
+    return None if grant is None else cast(Callable[..., Any], grant)(array)
+
+
+# --- wire form -------------------------------------------------------------------------------------------------
+# Each function has its inverse beside it; docs/ring.md shows where the bytes go.
+
+_TYPES = (DataType.AUDIO, DataType.VIDEO, DataType.TEXT, DataType.TENSOR)
+_TYPE_CODES = {data_type: code for code, data_type in enumerate(_TYPES)}
+_AUDIO = struct.Struct("<II")
+_VIDEO = struct.Struct("<IId")
+_NO_METADATA, _AUDIO_KIND, _VIDEO_KIND, _JSON_KIND = range(4)
+
+
+def encode_type(data_type: DataType) -> int:
+    """The wire code of a DataType; TypeError for anything else."""
+    try:
+        return _TYPE_CODES[data_type]
+    except (KeyError, TypeError):
+        raise TypeError(
+            f"RuntimeData.type must be a DataType ({', '.join(t.name for t in _TYPES)}), not {data_type!r}"
+        ) from None
+
+
+def decode_type(code: int) -> DataType:
+    """The DataType of a wire code; ChannelCorruptedError for an unknown one."""
+    if not 0 <= code < len(_TYPES):
+        raise ChannelCorruptedError(f"unknown data type code {code}")
+    return _TYPES[code]
+
+
+def encode_metadata(metadata: Metadata | None) -> tuple[int, bytes]:
+    """Kind and bytes of a message's metadata; PayloadError or TypeError for what cannot travel."""
+    if metadata is None:
+        return _NO_METADATA, b""
+    try:
+        if isinstance(metadata, AudioMetadata):
+            head = _AUDIO.pack(metadata.sample_rate, metadata.channels)
+            return _AUDIO_KIND, head + metadata.format.encode()
+        if isinstance(metadata, VideoMetadata):
+            head = _VIDEO.pack(metadata.width, metadata.height, metadata.fps)
+            return _VIDEO_KIND, head + metadata.format.encode()
+        if isinstance(metadata, dict):
+            raw = json.dumps(metadata, separators=(",", ":")).encode()
+            _check_keys(metadata)
+            return _JSON_KIND, raw
+    except (struct.error, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise PayloadError(f"metadata {metadata!r} cannot travel: {error}") from None
+    raise TypeError(
+        f"RuntimeData.metadata must be AudioMetadata, VideoMetadata, a dict of JSON values or None, "
+        f"not {type(metadata).__name__}"
+    )
+
+
+def _check_keys(value: object) -> None:
+    # json.dumps would make them str without a word, and {1: "a", "1": "b"} two entries under one key.
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"key {key!r} is not a str")
+            _check_keys(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _check_keys(inner)
+
+
+def decode_metadata(kind: int, raw: bytes) -> Metadata | None:
+    """The metadata that ``encode_metadata`` wrote; ChannelCorruptedError for anything else."""
+    try:
+        if kind == _NO_METADATA:
+            return None
+        if kind == _AUDIO_KIND:
+            rate, channels = _AUDIO.unpack_from(raw)
+            return AudioMetadata(rate, channels, raw[_AUDIO.size :].decode())
+        if kind == _VIDEO_KIND:
+            width, height, fps = _VIDEO.unpack_from(raw)
+            return VideoMetadata(width, height, raw[_VIDEO.size :].decode(), fps)
+        if kind == _JSON_KIND:
+            value = json.loads(raw)
+            if not isinstance(value, dict):
+                raise ValueError(f"{type(value).__name__} is not a dict")
+            return value
+    except (struct.error, ValueError, RecursionError) as error:
+        raise ChannelCorruptedError(f"metadata of kind {kind} cannot be read: {error}") from None
+    raise ChannelCorruptedError(f"unknown metadata kind {kind}")

@@ -1,0 +1,53 @@
+"""The wire form of numpy dtypes: text that gives back an equal dtype, or a refusal that says why. Never pickle."""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from typing import Any
+
+import numpy as np
+
+from remotemedia.errors import ChannelCorruptedError, PayloadError
+
+__all__ = ["decode_dtype", "encode_dtype"]
+
+# Everything whose values are bytes of a fixed size. Objects and variable-width strings are pointers.
+_KINDS = "biufcmMSUV"
+
+
+def encode_dtype(dtype: np.dtype[Any]) -> bytes:
+    """``dtype`` as bytes; PayloadError when an equal dtype could not be made from them."""
+    if dtype.hasobject:
+        raise PayloadError(
+            f"arrays of dtype {dtype} hold Python objects, which live in one process only; use a fixed-size dtype"
+        )
+    if dtype.kind not in _KINDS:
+        raise PayloadError(f"arrays of dtype {dtype} cannot travel; use a fixed-size dtype")
+    if dtype.names is None:
+        text = dtype.str
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a dtype's metadata is not part of its equality
+            try:
+                text = repr(np.lib.format.dtype_to_descr(dtype))
+            except ValueError as error:
+                raise PayloadError(f"arrays of dtype {dtype} cannot travel: {error}") from None
+    raw = text.encode()
+    if decode_dtype(raw) != dtype:
+        raise PayloadError(f"dtype {dtype!r} cannot be described to another process; view the array as another dtype")
+    return raw
+
+
+def decode_dtype(raw: bytes) -> np.dtype[Any]:
+    """The dtype ``encode_dtype`` described; ChannelCorruptedError for anything else."""
+    try:
+        text = raw.decode()
+        description: Any = ast.literal_eval(text) if text.startswith("[") else text
+        dtype: np.dtype[Any] = np.lib.format.descr_to_dtype(description)
+    except Exception as error:  # numpy and ast refuse in many ways: IndexError, SyntaxError, warnings as errors, ...
+        raise ChannelCorruptedError(f"{raw[:80]!r} is not a dtype: {error}") from None
+    # A scribbled "|O" would turn bytes of shared memory into pointers.
+    if dtype.hasobject or dtype.kind not in _KINDS:
+        raise ChannelCorruptedError(f"dtype {dtype} cannot have been sent")
+    return dtype

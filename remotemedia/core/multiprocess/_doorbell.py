@@ -1,0 +1,79 @@
+"""Doorbell: asyncio's wait on a segment. One per segment, shared by everything in the process that waits on it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+
+from remotemedia._ring import Segment
+
+__all__ = ["Doorbell"]
+
+
+class Doorbell:
+    """Wakes asyncio waiters when the segment's eventfd is rung. A wake means only "look again"."""
+
+    def __init__(self, segment: Segment) -> None:
+        self._segment = segment
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._failure: BaseException | None = None
+        self._pid = os.getpid()
+
+    async def wait(self, ready: Callable[[], bool]) -> None:
+        """Returns when ``ready()`` is true, or after a ring that may have been for someone else.
+
+        Cancelling loses nothing: no message is taken here. Raises what ``fail`` was given.
+        """
+        if self._failure is not None:
+            raise self._failure
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._bind(loop)
+        self._segment.arm()
+        if ready():
+            if not self._waiters:
+                self._segment.disarm()
+            return
+        waiter = loop.create_future()
+        self._waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
+
+    def wake(self) -> None:
+        """Wakes every waiter of this process, without the shared memory."""
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def fail(self, error: BaseException) -> None:
+        """Raises ``error`` in every waiter, now and from now on."""
+        self._failure = error
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_exception(error)
+
+    def close(self) -> None:
+        """Unhooks from the event loop; waiters are woken, and should look at why."""
+        self.wake()
+        self._unbind()
+
+    def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        # A segment outlives an event loop when asyncio.run() is called twice.
+        self._unbind()
+        loop.add_reader(self._segment.fileno(), self._rung)
+        self._loop = loop
+
+    def _unbind(self) -> None:
+        # A forked child shares its parent's epoll: what it removes there is gone for the parent too.
+        if self._loop is not None and not self._loop.is_closed() and self._pid == os.getpid():
+            self._loop.remove_reader(self._segment.fileno())
+        self._loop = None
+        self._waiters = set()
+
+    def _rung(self) -> None:
+        self._segment.drain()
+        self.wake()

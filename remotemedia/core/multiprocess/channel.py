@@ -1,0 +1,626 @@
+"""Publisher and Subscriber: where messages meet the ring (seed ``000``, "Channel Operations").
+
+A channel has one publisher and one subscriber, keeps order, and loses nothing. By name, the two meet wherever they
+are on this machine; in a session, the framework hands each its end.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from remotemedia import _ring
+from remotemedia.core.data import (
+    RuntimeData,
+    decode_metadata,
+    decode_type,
+    encode_metadata,
+    encode_type,
+)
+from remotemedia.core.dtypes import decode_dtype, encode_dtype
+from remotemedia.core.multiprocess._doorbell import Doorbell
+from remotemedia.core.multiprocess._rendezvous import Meeting
+from remotemedia.errors import ChannelClosedError, ChannelFullError, PayloadError
+
+__all__ = ["Publisher", "Subscriber"]
+
+DEFAULT_POOL_BYTES = 256 * 1024 * 1024
+DEFAULT_SPIN_US = 20
+# What a named subscriber allocates itself: nothing. Its segment is a doorbell.
+_DOORBELL_POOL_BYTES = 4096
+
+_Message = tuple[Any, int, float, bytes, bytes, int, bytes, Callable[..., bytes], int]
+
+
+class _Cache:
+    """The bytes of the last str: session ids and ports repeat from message to message."""
+
+    __slots__ = ("_raw", "_text")
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._raw = b""
+
+    def encode(self, text: str) -> bytes:
+        if text is not self._text:
+            if not isinstance(text, str):
+                raise TypeError(f"session_id and port must be str, not {type(text).__name__}")
+            self._raw = text.encode("utf-8", "surrogatepass")
+            self._text = text
+        return self._raw
+
+
+class Publisher:
+    """The sending end of a channel.
+
+    Args:
+        channel_name: any non-empty str. The subscriber may exist already or come later.
+        capacity: messages the channel holds before ``publish`` waits.
+        pool_bytes: shared memory for payloads; virtual, pages are used when touched.
+        spin_us: how long a blocking wait spins before it sleeps in the kernel.
+
+    Raises ChannelInUseError when the name has a publisher already, TypeError or ValueError for wrong arguments.
+    A publisher belongs to one thread at a time. Close it, or use it in a ``with`` block.
+    """
+
+    def __init__(
+        self,
+        channel_name: str,
+        capacity: int = 10,
+        *,
+        pool_bytes: int = DEFAULT_POOL_BYTES,
+        spin_us: int = DEFAULT_SPIN_US,
+    ) -> None:
+        _check_name(channel_name)
+        _check_count("capacity", capacity, 1, 1 << 20)
+        _check_count("pool_bytes", pool_bytes, 1, 1 << 46)
+        _check_count("spin_us", spin_us, 0, 1_000_000)
+        ring_fd = _ring.create_ring(capacity)
+        try:
+            segment, segment_fd = _new_segment(pool_bytes)
+        except BaseException:
+            os.close(ring_fd)
+            raise
+        try:
+            producer = _ring.Producer(os.dup(ring_fd), segment)
+            self._setup(channel_name, producer, segment, Doorbell(segment), spin_us)
+            self._owns_segment = True
+            self._meeting = Meeting(
+                channel_name, "publisher", [ring_fd, segment_fd, segment.fileno()], self._met, self._lost
+            )
+        except BaseException:
+            segment.close()
+            raise
+        finally:
+            # The meeting has copies, for whoever comes later.
+            os.close(ring_fd)
+            os.close(segment_fd)
+
+    @classmethod
+    def over(
+        cls,
+        name: str,
+        producer: _ring.Producer,
+        segment: _ring.Segment,
+        doorbell: Doorbell,
+        *,
+        session_id: str = "",
+        spin_us: int = DEFAULT_SPIN_US,
+    ) -> Self:
+        """A publisher over a ring that the framework handed over; the segment and doorbell stay the caller's."""
+        self = cls.__new__(cls)
+        self._setup(name, producer, segment, doorbell, spin_us)
+        self._session_id = session_id
+        return self
+
+    def _setup(
+        self, name: str, producer: _ring.Producer, segment: _ring.Segment, doorbell: Doorbell, spin_us: int
+    ) -> None:
+        self.channel_name = name
+        self.capacity = producer.capacity
+        self._producer = producer
+        self._segment = segment
+        self._doorbell = doorbell
+        self._spin_ns = spin_us * 1000
+        self._session_id = ""
+        self._sessions = _Cache()
+        self._ports = _Cache()
+        self._meeting: Meeting | None = None
+        self._owns_segment = False
+        self._closed = False
+
+    # --- publishing ---
+
+    def publish(self, data: RuntimeData, timeout: float | None = None) -> None:
+        """Sends ``data``, waiting while the channel or its payload pool is full.
+
+        Copies an ordinary array once, into shared memory; a loaned array or a received payload not at all, and it
+        becomes read-only. Blocks with the GIL released; Ctrl-C works. Raises ChannelFullError after ``timeout``
+        seconds, ChannelClosedError when the subscriber closed or died, PayloadError or TypeError for what can never
+        travel.
+        """
+        message = self._message(data)
+        deadline_ns = _deadline_ns(timeout)
+        while True:
+            status = self._put(message)
+            if status == _ring.OK:
+                return
+            since_ns = _ring.now_ns()
+            if status == _ring.FULL:
+                outcome = self._producer.wait_room(self._spin_ns, deadline_ns)
+            else:
+                outcome = self._segment.wait_memory(self._spin_ns, deadline_ns, self._producer)
+            self._producer.count_blocked(since_ns)
+            if outcome == _ring.TIMEOUT:
+                raise ChannelFullError(f"{self._why_full(status)} for {timeout:g} s")
+
+    def try_publish(self, data: RuntimeData) -> bool:
+        """Sends ``data`` if there is room now; False when there is none. Otherwise like ``publish``; never blocks."""
+        return self._put(self._message(data)) == _ring.OK
+
+    def offer(self, data: RuntimeData, *, epoch: int, port: str) -> bool:
+        """``try_publish`` for the framework: ``epoch`` is the turn the message belongs to, ``port`` goes with it."""
+        return self._put(self._message(data, epoch, port)) == _ring.OK
+
+    async def publish_async(self, data: RuntimeData, *, epoch: int = 0, port: str | None = None) -> None:
+        """``publish`` for asyncio; without waiting when there is room. Cancelled while it waits, it has sent nothing.
+
+        ``epoch`` is the turn the message belongs to, ``port`` replaces ``data.port``; the framework sets both.
+        """
+        message = self._message(data, epoch, port)
+        status = self._put(message)
+        while status != _ring.OK:
+            since_ns = _ring.now_ns()
+            if status == _ring.FULL:
+                want, ready = self._producer.want_room, self._producer.has_room
+            else:
+                want, ready = self._segment.want_memory, self._has_memory
+            want(True)
+            try:
+                await self._doorbell.wait(ready)
+            finally:
+                want(False)
+                self._producer.count_blocked(since_ns)
+            status = self._put(message)
+
+    def loan(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """A writable array of ``shape`` and ``dtype`` in shared memory; publishing it moves a header, not bytes.
+
+        Its contents are undefined. Once published, it is read-only; dropped unpublished, its memory is free again.
+        Blocks (GIL released) while the pool has no room; ChannelClosedError when the subscriber closed or died
+        meanwhile, PayloadError when there never could be room.
+        """
+        self._check_open()
+        checked = _checked_loan(shape, dtype)
+        while True:
+            gone = self._producer.closed
+            array = _try_loan(self._segment, *checked)
+            if array is not None:
+                return array
+            if gone:  # nobody is left to give memory back
+                self._check_open()
+                raise ChannelClosedError(f"the subscriber of channel {self.channel_name!r} {self._why_gone()}")
+            self._segment.wait_memory(self._spin_ns, 0, self._producer)
+
+    def try_loan(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any] | None:
+        """``loan`` without waiting: None while the pool has no room."""
+        self._check_open()
+        return _try_loan(self._segment, *_checked_loan(shape, dtype))
+
+    def drop(self) -> None:
+        """Counts a message that was given up because the channel was full (``enable_backpressure=False``)."""
+        self._producer.count_drop()
+
+    # --- the rest ---
+
+    @property
+    def closed(self) -> bool:
+        """Whether this side closed, or the subscriber closed or died."""
+        return self._closed or self._producer.closed
+
+    def statistics(self) -> dict[str, Any]:
+        """A snapshot of the channel's counters; see ``ChannelStats``."""
+        return self._producer.statistics()
+
+    def close(self) -> None:
+        """Ends the stream: the subscriber receives what was published, then the end. May be repeated."""
+        if self._closed:
+            return
+        self._closed = True
+        self._producer.close()
+        self._producer.mark_peer_gone()  # wakes a publish() blocked in another thread, to find this side closed
+        if self._meeting is not None:
+            self._meeting.close()
+        if self._owns_segment:
+            _close_ends(self._doorbell, self._segment, self._producer.peer)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        # A name must not stay taken because somebody forgot to close.
+        if not getattr(self, "_closed", True) and self._owns_segment:
+            self.close()
+
+    def __repr__(self) -> str:
+        return f"<Publisher {self.channel_name!r} capacity={self.capacity}{' closed' if self._closed else ''}>"
+
+    def _message(self, data: RuntimeData, epoch: int = 0, port: str | None = None) -> _Message:
+        if not isinstance(data, RuntimeData):
+            raise TypeError(f"publish takes a RuntimeData, not {type(data).__name__}; RuntimeData.tensor(x) makes one")
+        kind, metadata = encode_metadata(data.metadata)
+        return (
+            _travelling(data.payload),
+            encode_type(data.type),
+            _timestamp(data.timestamp),
+            self._sessions.encode(data.session_id or self._session_id),
+            self._ports.encode(data.port if port is None else port),
+            kind,
+            metadata,
+            encode_dtype,
+            epoch,
+        )
+
+    def _put(self, message: _Message) -> int:
+        self._check_open()
+        status = self._producer.put(*message)
+        if status == _ring.CLOSED:
+            raise ChannelClosedError(f"the subscriber of channel {self.channel_name!r} {self._why_gone()}")
+        return status
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ChannelClosedError(f"this publisher of channel {self.channel_name!r} is closed")
+
+    def _has_memory(self) -> bool:
+        return self._segment.has_memory() or self._producer.closed
+
+    def _why_gone(self) -> str:
+        return "has closed" if self._producer.statistics()["consumer_closed"] else "has died"
+
+    def _why_full(self, status: int) -> str:
+        peer = self._meeting.peer_pid if self._meeting is not None else None
+        who = (
+            f"its subscriber (pid {peer})" if peer else "a subscriber that never came" if self._meeting else "its node"
+        )
+        if status == _ring.FULL:
+            return f"channel {self.channel_name!r} was full ({self.capacity} messages not taken by {who})"
+        used, size = self._segment.used_bytes, self._segment.pool_bytes
+        return f"the payload pool of channel {self.channel_name!r} had no room ({used} of {size} bytes held by {who})"
+
+    def _met(self, fds: list[int], pid: int) -> None:
+        os.set_blocking(fds[1], False)
+        self._producer.attach_peer(_ring.Segment(fds[0], fds[1], False))
+
+    def _lost(self) -> None:
+        self._producer.mark_peer_gone()
+
+
+class Subscriber:
+    """The receiving end of a channel.
+
+    Args:
+        channel_name: the name the publisher uses; it may exist already or come later.
+        spin_us: how long a blocking wait spins before it sleeps in the kernel.
+
+    Raises ChannelInUseError when the name has a subscriber already. A subscriber belongs to one thread at a time.
+    Payloads it delivered stay valid after ``close()``, until the last view of each is gone.
+    """
+
+    def __init__(self, channel_name: str, *, spin_us: int = DEFAULT_SPIN_US) -> None:
+        _check_name(channel_name)
+        _check_count("spin_us", spin_us, 0, 1_000_000)
+        segment, segment_fd = _new_segment(_DOORBELL_POOL_BYTES)
+        try:
+            self._setup(channel_name, None, segment, Doorbell(segment), spin_us)
+            self._owns_segment = True
+            self._meeting = Meeting(channel_name, "subscriber", [segment_fd, segment.fileno()], self._met, self._lost)
+        except BaseException:
+            self._closed = True
+            segment.close()
+            raise
+        finally:
+            os.close(segment_fd)
+
+    @classmethod
+    def over(
+        cls,
+        name: str,
+        consumer: _ring.Consumer,
+        segment: _ring.Segment,
+        doorbell: Doorbell,
+        *,
+        port: str = "",
+        spin_us: int = DEFAULT_SPIN_US,
+    ) -> Self:
+        """A subscriber over a ring that the framework handed over; the segment and doorbell stay the caller's."""
+        self = cls.__new__(cls)
+        self._setup(name, consumer, segment, doorbell, spin_us)
+        self._port = port
+        return self
+
+    def _setup(
+        self, name: str, consumer: _ring.Consumer | None, segment: _ring.Segment, doorbell: Doorbell, spin_us: int
+    ) -> None:
+        self.channel_name = name
+        self._consumer = consumer
+        self._segment = segment
+        self._doorbell = doorbell
+        self._spin_ns = spin_us * 1000
+        self._port = ""
+        self._meeting: Meeting | None = None
+        self._owns_segment = False
+        self._closed = False
+        self._polled = False
+        self._attached = threading.Event()
+        if consumer is not None:
+            self._attached.set()
+
+    # --- receiving ---
+
+    def receive(self, timeout: float | None = None) -> RuntimeData | None:
+        """The next message; None at the end of the stream, or after ``timeout`` seconds (``ended`` tells which).
+
+        Arrays are read-only views into shared memory, bytes a read-only memoryview; nothing is copied. Blocks with the
+        GIL released; Ctrl-C works. Raises ChannelClosedError when the publisher died without closing, once all it
+        published was received.
+        """
+        deadline_ns = _deadline_ns(timeout)
+        while True:
+            data = self.try_receive()
+            if data is not None or self.ended:
+                return data
+            if self._consumer is None:
+                left = None if not deadline_ns else max(0.0, (deadline_ns - _ring.now_ns()) / 1e9)
+                if not self._attached.wait(left):
+                    return None
+            elif self._consumer.wait_message(self._spin_ns, deadline_ns) == _ring.TIMEOUT:
+                return self.try_receive()
+
+    async def receive_async(self) -> RuntimeData | None:
+        """``receive`` for asyncio: at once when a message is there. Cancelled while it waits, it has taken nothing."""
+        while True:
+            data = self.try_receive()
+            if data is not None or self.ended:
+                return data
+            await self._doorbell.wait(self.ready)
+
+    def try_receive(self) -> RuntimeData | None:
+        """The next message if there is one now, else None; never blocks. Raises like ``receive``."""
+        if self._closed:
+            raise ChannelClosedError(f"this subscriber of channel {self.channel_name!r} is closed")
+        consumer = self._consumer
+        if consumer is None:
+            if self._polled:
+                self._segment.arm()
+            return None
+        message = consumer.take(decode_dtype)
+        if message is None and self._polled:
+            self._segment.drain()
+            self._segment.arm()
+            message = consumer.take(decode_dtype)
+        if message is None:
+            # The stream is looked at again after the death is: what it published before is still received.
+            if consumer.peer_gone and not consumer.pending and not consumer.ended:
+                raise ChannelClosedError(
+                    f"the publisher of channel {self.channel_name!r} died without closing the channel"
+                )
+            return None
+        payload, kind, timestamp, session, port, metadata_kind, metadata, sequence = message
+        return RuntimeData(
+            decode_type(kind),
+            payload,
+            session,
+            timestamp,
+            decode_metadata(metadata_kind, metadata),
+            port=port or self._port,
+            sequence=sequence,
+        )
+
+    def __iter__(self) -> Iterator[RuntimeData]:
+        """Messages until the end of the stream."""
+        while True:
+            data = self.receive()
+            if data is None:
+                return
+            yield data
+
+    async def __aiter__(self) -> AsyncIterator[RuntimeData]:
+        while True:
+            data = await self.receive_async()
+            if data is None:
+                return
+            yield data
+
+    # --- the rest ---
+
+    @property
+    def port(self) -> str:
+        """The input port this channel feeds; empty for a named channel."""
+        return self._port
+
+    @property
+    def pending(self) -> bool:
+        """Whether a message waits to be received."""
+        return self._consumer is not None and self._consumer.pending
+
+    @property
+    def ended(self) -> bool:
+        """Whether the publisher closed and everything it published was received."""
+        return self._consumer is not None and self._consumer.ended
+
+    @property
+    def last_epoch(self) -> int:
+        """The turn the last received message belongs to."""
+        return self._consumer.epoch if self._consumer is not None else 0
+
+    @property
+    def last_published_ns(self) -> int:
+        """When the last received message was published, on the clock of ``time.monotonic_ns()``."""
+        return self._consumer.published_ns if self._consumer is not None else 0
+
+    def ready(self) -> bool:
+        """Whether ``receive`` would return or raise at once."""
+        return self._closed or (self._consumer is not None and self._consumer.ready())
+
+    def fileno(self) -> int:
+        """A descriptor that ``select`` and ``epoll`` may wait on for reading.
+
+        From the first call on, it becomes readable when a message arrives after ``try_receive`` returned None: wait,
+        then call ``try_receive`` until it returns None.
+        """
+        if not self._polled:
+            self._polled = True
+            self._segment.arm()
+            if self.ready():
+                self._segment.ring()
+        return self._segment.fileno()
+
+    def statistics(self) -> dict[str, Any] | None:
+        """A snapshot of the channel's counters; None before the publisher came."""
+        return self._consumer.statistics() if self._consumer is not None else None
+
+    def close(self) -> None:
+        """Stops receiving; the publisher's next ``publish`` raises ChannelClosedError. May be repeated."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._consumer is not None:
+            self._consumer.close()
+            self._consumer.mark_peer_gone()  # wakes a receive() blocked in another thread, to find this side closed
+        self._attached.set()
+        if self._meeting is not None:
+            self._meeting.close()
+        if self._owns_segment:
+            _close_ends(self._doorbell, self._segment, self._consumer.peer if self._consumer is not None else None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True) and self._owns_segment:
+            self.close()
+
+    def __repr__(self) -> str:
+        return f"<Subscriber {self.channel_name!r}{' closed' if self._closed else ''}>"
+
+    def _met(self, fds: list[int], pid: int) -> None:
+        ring_fd, segment_fd, event_fd = fds
+        os.set_blocking(event_fd, False)
+        peer = _ring.Segment(segment_fd, event_fd, False)
+        self._consumer = _ring.Consumer(ring_fd, self._segment, peer, {peer.pool_id: peer})
+        self._attached.set()
+        self._segment.ring()
+
+    def _lost(self) -> None:
+        if self._consumer is not None:
+            self._consumer.mark_peer_gone()
+
+
+def loan_array(
+    segment: _ring.Segment, shape: int | tuple[int, ...], dtype: npt.DTypeLike, spin_ns: int
+) -> npt.NDArray[Any]:
+    """A writable array in ``segment``'s pool; waits while there is no room. See ``Publisher.loan``."""
+    checked = _checked_loan(shape, dtype)
+    while True:
+        array = _try_loan(segment, *checked)
+        if array is not None:
+            return array
+        segment.wait_memory(spin_ns, 0)
+
+
+def _checked_loan(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    dims = (shape,) if isinstance(shape, int) else tuple(int(d) for d in shape)
+    if any(d < 0 for d in dims):
+        raise ValueError(f"negative dimensions are not allowed: {dims}")
+    if len(dims) > _ring.MAX_NDIM:
+        raise PayloadError(f"an array may have at most {_ring.MAX_NDIM} dimensions, not {len(dims)}")
+    kind = np.dtype(dtype)
+    encode_dtype(kind)
+    return dims, kind
+
+
+def _try_loan(segment: _ring.Segment, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any] | None:
+    size = dtype.itemsize * math.prod(shape)
+    if size > segment.pool_bytes:
+        raise PayloadError(
+            f"an array of {size} bytes can never fit the pool of {segment.pool_bytes} bytes (shm_segment_size)"
+        )
+    block = segment.loan(size)
+    return None if block is None else _ring.array_over(block, dtype, shape)
+
+
+def new_eventfd() -> int:
+    """An eventfd for a doorbell."""
+    return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+
+def _new_segment(pool_bytes: int) -> tuple[_ring.Segment, int]:
+    """A segment of this process's own, and a memfd to give to a peer; both are the caller's."""
+    memfd = _ring.create_segment(pool_bytes, 0)
+    try:
+        return _ring.Segment(os.dup(memfd), new_eventfd(), True), memfd
+    except BaseException:
+        os.close(memfd)
+        raise
+
+
+def _close_ends(doorbell: Doorbell, segment: _ring.Segment, peer: _ring.Segment | None) -> None:
+    """Closes the descriptors of a named channel's side; the mappings go with the last view into them."""
+    doorbell.close()
+    segment.close()
+    if peer is not None:
+        peer.close()
+
+
+def _travelling(payload: Any) -> Any:
+    if isinstance(payload, np.ma.MaskedArray):
+        raise PayloadError("a masked array would lose its mask; send .filled(...) or data and mask as two messages")
+    return payload
+
+
+def _timestamp(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"RuntimeData.timestamp must be a number of seconds, not {value!r}") from None
+
+
+def _deadline_ns(timeout: float | None) -> int:
+    """On the monotonic clock; 0 = none."""
+    if timeout is None:
+        return 0
+    if not timeout >= 0:
+        raise ValueError(f"timeout must be a number of seconds from 0, or None, not {timeout!r}")
+    return _ring.now_ns() + int(min(timeout * 1e9, float(1 << 62)))
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"channel_name must be a str, not {type(name).__name__}")
+    if not name:
+        raise ValueError("channel_name must not be empty")
+
+
+def _check_count(what: str, value: object, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{what} must be a whole number, not {value!r}")
+    if not low <= value <= high:
+        raise ValueError(f"{what} must be from {low} to {high}, not {value}")
