@@ -1,0 +1,173 @@
+"""One child process from the outside: its exit, its output, how to end it. Owner of its pid and descriptors."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections import deque
+from dataclasses import dataclass
+
+from remotemedia.core.multiprocess._control import ControlSocket
+from remotemedia.core.multiprocess._spawn import Spawned
+
+__all__ = ["Child", "Exit"]
+
+_TAIL_LINES = 20
+_MAX_LINE_BYTES = 8192
+_READ_BYTES = 65536
+_logger = logging.getLogger("remotemedia.node")
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a process ended.
+
+    Attributes:
+        code: exit code; 128 + the signal's number after a signal; -1 when somebody else reaped the process.
+        signal: the signal that ended it, or None.
+    """
+
+    code: int
+    signal: int | None = None
+
+    def __str__(self) -> str:
+        if self.signal is not None:
+            return f"killed by signal {self.signal}"
+        return "reaped by someone else" if self.code < 0 else f"exit code {self.code}"
+
+
+class Child:
+    """A running node process. ``exited`` resolves once, with its Exit, when the process is gone and reaped.
+
+    When it ends, whatever is left of its process group is killed with it.
+    """
+
+    def __init__(self, node_id: str, spawned: Spawned, loop: asyncio.AbstractEventLoop) -> None:
+        self.node_id = node_id
+        self.pid = spawned.pid
+        self.control = ControlSocket(spawned.control)
+        self.exited: asyncio.Future[Exit] = loop.create_future()
+        self._loop = loop
+        self._pidfd = spawned.pidfd
+        self._stdout = _Output(spawned.stdout_fd, loop, _logger.getChild(node_id), logging.INFO)
+        self._stderr = _Output(spawned.stderr_fd, loop, _logger.getChild(node_id), logging.WARNING)
+        loop.add_reader(self._pidfd, self._on_exit)
+
+    @property
+    def stderr_tail(self) -> tuple[str, ...]:
+        """The last lines it wrote to stderr."""
+        return tuple(self._stderr.tail)
+
+    def signal_group(self, number: int) -> None:
+        """Sends a signal to the process and all it started, unless it has ended."""
+        if not self.exited.done():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, number)
+
+    async def wait(self) -> Exit:
+        """Its Exit, once it has ended. Cancelling the wait changes nothing."""
+        return await asyncio.shield(self.exited)
+
+    def _on_exit(self) -> None:
+        self._loop.remove_reader(self._pidfd)
+        try:
+            # Looked at before it is reaped: as long as it is a zombie, no stranger can have its group's number.
+            info = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            info = None  # the host program ignores SIGCHLD or reaps all children
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        if info is not None:
+            with contextlib.suppress(ChildProcessError):
+                os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG)
+        os.close(self._pidfd)
+        self._pidfd = -1
+        self._stdout.close()
+        self._stderr.close()
+        self.control.close()
+        self.exited.set_result(_exit_of(info))
+
+    def abandon(self) -> None:
+        """Kills and reaps without an event loop: the loop is gone, or never gets to run again."""
+        if self._pidfd < 0:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+        if not self._loop.is_closed():
+            self._loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self._pidfd = -1
+        self._stdout.close()
+        self._stderr.close()
+        self.control.close()
+
+
+def _exit_of(info: os.waitid_result | None) -> Exit:
+    if info is None:
+        return Exit(-1)
+    if info.si_code == os.CLD_EXITED:
+        return Exit(info.si_status)
+    return Exit(128 + info.si_status, info.si_status)
+
+
+class _Output:
+    """Reads one of the child's streams into a logger, line by line, and keeps the last lines."""
+
+    def __init__(self, fd: int, loop: asyncio.AbstractEventLoop, logger: logging.Logger, level: int) -> None:
+        self.tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._fd = fd
+        self._loop = loop
+        self._logger = logger
+        self._level = level
+        self._partial = b""
+        loop.add_reader(fd, self._readable)
+
+    def _readable(self) -> bool:
+        """Reads once; False when there is nothing more to read now or ever."""
+        try:
+            data = os.read(self._fd, _READ_BYTES)
+        except BlockingIOError:
+            return False
+        if not data:
+            self.close()
+            return False
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        for line in lines:
+            self._line(line)
+        if len(self._partial) > _MAX_LINE_BYTES:
+            self._line(self._partial)
+            self._partial = b""
+        return True
+
+    def _line(self, raw: bytes) -> None:
+        line = raw.decode(errors="replace").rstrip("\r")
+        self.tail.append(line)
+        self._logger.log(self._level, "%s", line)
+
+    def close(self) -> None:
+        """Takes in what is left in the pipe; what a grandchild may still write is not waited for."""
+        if self._fd < 0:
+            return
+        fd = self._fd
+        if not self._loop.is_closed():
+            self._loop.remove_reader(fd)
+        # A killed writer leaves at most a pipe's buffer; a living grandchild could go on for ever.
+        for _ in range(16):
+            try:
+                data = os.read(fd, _READ_BYTES)
+            except BlockingIOError:
+                break
+            if not data:
+                break
+            self._partial += data
+        self._fd = -1
+        os.close(fd)
+        for line in self._partial.split(b"\n"):
+            if line:
+                self._line(line)
+        self._partial = b""

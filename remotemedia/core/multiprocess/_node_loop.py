@@ -1,0 +1,271 @@
+"""NodeLoop: receive, process(), publish, in a node's own process."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AsyncExitStack, aclosing
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any
+
+from remotemedia import _ring
+from remotemedia.core.data import RuntimeData
+from remotemedia.core.multiprocess._handover import Attached, OutputChannel
+from remotemedia.core.multiprocess.channel import DEFAULT_SPIN_US, Subscriber, loan_array
+from remotemedia.core.multiprocess.node import MultiprocessNode, NodeStatus
+from remotemedia.errors import ChannelClosedError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+__all__ = ["NodeLoop"]
+
+Report = Callable[[dict[str, Any]], None]
+
+
+class NodeLoop:
+    """Runs one node over its channels.
+
+    ``report`` sends a control message to the orchestrator. One task does all the work: a message costs no task of its
+    own, and an interruption cancels that task only while it is inside the user's code.
+    """
+
+    def __init__(self, node: MultiprocessNode, report: Report) -> None:
+        self._node = node
+        self._report = report
+        self._channels: Attached | None = None
+        self._backpressure = True
+        self._open: deque[Subscriber] = deque()
+        self._task: asyncio.Task[Any] | None = None
+        self._in_user_code = False
+        self._ended = False
+        self._interrupts: list[int] = []
+        self._unrouted: set[str] = set()
+        self._blocked_ns = 0
+        node._loop = self
+
+    def connect(self, channels: Attached, *, backpressure: bool) -> None:
+        """Gives the node its channels."""
+        self._channels = channels
+        self._backpressure = backpressure
+        self._open = deque(channels.inputs)
+        for subscriber in channels.inputs:
+            self._node.input_channels[_free_key(self._node.input_channels, subscriber.port)] = subscriber
+        for output in channels.outputs:
+            self._node.output_channels[_free_key(self._node.output_channels, output.port)] = output.publisher
+
+    # --- for the node ---
+
+    def report_progress(self, fraction: float, message: str | None) -> None:
+        """See ``MultiprocessNode.report_progress``; from any thread."""
+        fraction = min(max(float(fraction), 0.0), 1.0)
+        self._report({"type": "progress", "status": "loading", "progress": fraction, "message": message})
+
+    def loan(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """See ``MultiprocessNode.loan``."""
+        if self._channels is None:
+            raise RuntimeError("loan() works once the node is connected, not in initialize()")
+        return loan_array(self._channels.segment, shape, dtype, DEFAULT_SPIN_US * 1000)
+
+    # --- main loop ---
+
+    async def run(self) -> None:
+        """Until all inputs have ended; then ``finish()``, and the end is passed on."""
+        assert self._channels is not None
+        self._task = asyncio.current_task()
+        while self._open:
+            if self._interrupts:
+                await self._acknowledge()
+            subscriber = self._next_input()
+            if subscriber is not None:
+                await self._handle(subscriber)
+            elif self._open:
+                await self._channels.doorbell.wait(self._ready)
+        await self._finish()
+        if self._interrupts:
+            await self._acknowledge()
+        self._ended = True
+        for output in self._channels.outputs:
+            output.publisher.close()
+
+    def interrupt(self, epoch: int) -> None:
+        """Called on the event loop: give the current message up, then acknowledge ``epoch``."""
+        self._interrupts.append(epoch)
+        if self._ended:
+            self._task = None
+            self._report({"type": "interrupted", "epoch": self._interrupts.pop()})
+        elif self._in_user_code and self._task is not None:
+            self._task.cancel()
+        elif self._channels is not None:
+            self._channels.doorbell.wake()
+
+    async def _acknowledge(self) -> None:
+        epochs, self._interrupts = self._interrupts, []
+        try:
+            await self._node.on_interrupt()
+        except Exception as error:
+            self._report_failure(error, -1, "on_interrupt()")
+        for epoch in epochs:
+            self._report({"type": "interrupted", "epoch": epoch})
+
+    def _ready(self) -> bool:
+        return bool(self._interrupts) or any(subscriber.ready() for subscriber in self._open)
+
+    def _next_input(self) -> Subscriber | None:
+        """The next input that has a message, in turn, so that a busy one cannot starve the others."""
+        for _ in range(len(self._open)):
+            subscriber = self._open.popleft()
+            if subscriber.pending:
+                self._open.append(subscriber)
+                return subscriber
+            if not subscriber.ended:
+                self._open.append(subscriber)
+        return None
+
+    async def _handle(self, subscriber: Subscriber) -> None:
+        assert self._channels is not None
+        data = subscriber.try_receive()
+        if data is None:
+            return  # skipped: it belonged to an interrupted turn
+        segment, epoch, published_ns = self._channels.segment, subscriber.last_epoch, subscriber.last_published_ns
+        sequence, port = data.sequence, data.port
+        failed = False
+        self._node._status = NodeStatus.PROCESSING
+        self._blocked_ns = 0
+        started_ns = _ring.now_ns()
+        try:
+            self._in_user_code = True
+            result = self._node.process(data)
+            # The node may keep the message; this loop must not, or its memory would wait for the next one.
+            del data
+            await self._emit_result(result, epoch)
+        except asyncio.CancelledError:
+            if not self._interrupts:
+                raise
+        except Exception as error:
+            failed = True
+            self._report_failure(error, sequence, port)
+        finally:
+            self._leave_user_code()
+            # Waiting for room downstream is not this node's work.
+            segment.count_processed(published_ns, started_ns + self._blocked_ns, failed)
+            self._node._status = NodeStatus.READY
+
+    async def _finish(self) -> None:
+        assert self._channels is not None
+        self._blocked_ns = 0
+        started_ns = _ring.now_ns()
+        try:
+            self._in_user_code = True
+            await self._emit_result(self._node.finish(), self._channels.turns.epoch)
+        except asyncio.CancelledError:
+            if not self._interrupts:
+                raise
+        except Exception as error:
+            self._report_failure(error, -1, "finish()")
+        finally:
+            self._leave_user_code()
+            self._channels.segment.count_busy(started_ns + self._blocked_ns)
+
+    def _leave_user_code(self) -> None:
+        self._in_user_code = False
+        if self._interrupts and self._task is not None:
+            # The cancellation has done its work, also where the user's code swallowed it.
+            while self._task.cancelling():
+                self._task.uncancel()
+
+    # --- output ---
+
+    async def _emit_result(self, result: Any, epoch: int) -> None:
+        if isawaitable(result):
+            result = await result
+        if isinstance(result, AsyncIterator):
+            async with AsyncExitStack() as stack:
+                if isinstance(result, AsyncGenerator):
+                    await stack.enter_async_context(aclosing(result))
+                async for output in result:
+                    await self._emit(output, epoch)
+        else:
+            await self._emit(result, epoch)
+
+    async def _emit(self, output: Any, epoch: int) -> None:
+        assert self._channels is not None
+        if output is None:
+            return
+        if isinstance(output, RuntimeData):
+            self._channels.segment.count_published()
+            for channel in self._channels.outputs:
+                await self._publish(channel, output, epoch, "")
+        elif isinstance(output, dict):
+            for port, data in output.items():
+                if data is None:
+                    continue
+                if not isinstance(port, str) or not isinstance(data, RuntimeData):
+                    raise TypeError(
+                        f"process() of node {self._node.node_id!r} gave {{{port!r}: {type(data).__name__}}}; "
+                        f"a dict must hold RuntimeData by output port"
+                    )
+                await self._emit_on(port, data, epoch)
+        else:
+            raise TypeError(
+                f"process() of node {self._node.node_id!r} gave {type(output).__name__}; it may give RuntimeData, "
+                f"None, or a dict of RuntimeData by output port"
+            )
+
+    async def _emit_on(self, port: str, data: RuntimeData, epoch: int) -> None:
+        assert self._channels is not None
+        channels = [c for c in self._channels.outputs if c.port in (port, "")]
+        if not channels:
+            self._channels.segment.count_unrouted()
+            if port not in self._unrouted:
+                self._unrouted.add(port)
+                known = ", ".join(sorted({c.port for c in self._channels.outputs})) or "none"
+                print(
+                    f"node {self._node.node_id!r}: output port {port!r} is not connected, its data is dropped "
+                    f"(connected: {known})"
+                )
+            return
+        self._channels.segment.count_published()
+        for channel in channels:
+            await self._publish(channel, data, epoch, port)
+
+    async def _publish(self, channel: OutputChannel, data: RuntimeData, epoch: int, port: str) -> None:
+        assert self._channels is not None
+        # On an edge the receiving end knows its own port; only the session must be told which one this came from.
+        sent_port = "" if channel.port else port
+        try:
+            if channel.publisher.offer(data, epoch=epoch, port=sent_port):
+                return
+            if not self._backpressure:
+                channel.publisher.drop()
+                self._channels.segment.count_dropped()
+                return
+            since_ns = _ring.now_ns()
+            try:
+                await channel.publisher.publish_async(data, epoch=epoch, port=sent_port)
+            finally:
+                self._blocked_ns += _ring.now_ns() - since_ns
+        except ChannelClosedError:
+            return  # nobody downstream listens any more: the session is stopping
+
+    def _report_failure(self, error: Exception, sequence: int, port: str) -> None:
+        self._report(
+            {
+                "type": "error",
+                "reason": f"{type(error).__name__}: {error}",
+                "traceback": "".join(traceback.format_exception(error)),
+                "sequence": sequence,
+                "port": port,
+            }
+        )
+
+
+def _free_key(channels: dict[str, Any], port: str) -> str:
+    port = port or "output"
+    key, number = port, 2
+    while key in channels:
+        key = f"{port}#{number}"
+        number += 1
+    return key

@@ -1,0 +1,115 @@
+"""Starting one node's process: posix_spawn in a process group of its own, with nothing inherited but three pipes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import site
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from remotemedia.errors import ProcessSpawnError
+
+__all__ = ["CONTROL_FD", "Spawned", "find_python", "spawn_runner"]
+
+CONTROL_FD = 3
+"""Where a node's process finds its control socket."""
+
+_RUNNER = "remotemedia.core.multiprocess.runner"
+# Handlers do not survive an exec, but ignored signals do: a node starts with the defaults.
+_SIGNALS_TO_DEFAULT = [signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGHUP, signal.SIGCHLD, signal.SIGQUIT]
+
+
+@dataclass
+class Spawned:
+    """A started process; everything in it is the receiver's to close."""
+
+    pid: int
+    pidfd: int
+    control: socket.socket
+    stdout_fd: int
+    stderr_fd: int
+
+
+def find_python(executable: str) -> str:
+    """The path of the interpreter ``executable`` names; ProcessSpawnError when there is none."""
+    found = shutil.which(executable)
+    if found is None:
+        raise ProcessSpawnError(
+            f"Python executable not found: {executable!r} (python_executable must be a path or a command in PATH)"
+        )
+    return found
+
+
+def spawn_runner(python: str, node_type: str, node_id: str, session_id: str) -> Spawned:
+    """Starts the runner of one node. ProcessSpawnError when the system refuses; then nothing is left behind."""
+    argv = [python, "-P", "-m", _RUNNER, "--node-type", node_type, "--node-id", node_id, "--session", session_id]
+    with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+        try:
+            control, control_end = socket.socketpair()
+            ours.enter_context(control)
+            theirs.enter_context(control_end)
+            stdout_fd, stdout_end = _pipe(ours, theirs)
+            stderr_fd, stderr_end = _pipe(ours, theirs)
+            pid = os.posix_spawn(
+                python,
+                argv,
+                _environment(),
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    *_moves({1: stdout_end, 2: stderr_end, CONTROL_FD: control_end.fileno()}, ours, theirs),
+                ],
+                setpgroup=0,
+                setsigmask=[],
+                setsigdef=_SIGNALS_TO_DEFAULT,
+            )
+        except (OSError, ValueError) as error:
+            raise ProcessSpawnError(f"cannot start the process of node {node_id!r} with {python}: {error}") from error
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError as error:
+            os.killpg(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+            raise ProcessSpawnError(f"cannot watch the process of node {node_id!r}: {error}") from error
+        ours.pop_all()
+    os.set_blocking(stdout_fd, False)
+    os.set_blocking(stderr_fd, False)
+    return Spawned(pid, pidfd, control, stdout_fd, stderr_fd)
+
+
+def _pipe(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[int, int]:
+    read_fd, write_fd = os.pipe()
+    ours.callback(os.close, read_fd)
+    theirs.callback(os.close, write_fd)
+    return read_fd, write_fd
+
+
+def _moves(
+    wanted: dict[int, int], ours: contextlib.ExitStack, theirs: contextlib.ExitStack
+) -> list[tuple[int, int, int]]:
+    """dup2 actions that put each descriptor at its number, also when a host without stdio got low numbers for them."""
+    moves = []
+    for target, fd in wanted.items():
+        if fd <= CONTROL_FD:
+            import fcntl
+
+            fd = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, CONTROL_FD + 1)
+            theirs.callback(os.close, fd)
+        moves.append((os.POSIX_SPAWN_DUP2, fd, target))
+    return moves
+
+
+def _environment() -> dict[str, str]:
+    environment = dict(os.environ)
+    # What a node prints should reach its logger line by line, not when a buffer is full.
+    environment["PYTHONUNBUFFERED"] = "1"
+    # The runner must be importable before it can be told the search path: also from a checkout.
+    root = str(Path(__file__).resolve().parents[3])
+    if root not in {*site.getsitepackages(), site.getusersitepackages()} and root in map(os.path.abspath, sys.path):
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), root]))
+    return environment

@@ -1,0 +1,300 @@
+"""The processes of one session: started together, watched through their pidfds, ended together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from remotemedia.core.multiprocess._child import Child, Exit
+from remotemedia.core.multiprocess._control import Message
+from remotemedia.core.multiprocess._spawn import find_python, spawn_runner
+from remotemedia.core.multiprocess.config import MultiprocessConfig
+from remotemedia.core.multiprocess.progress import InitProgress
+from remotemedia.errors import (
+    InitializationTimeout,
+    MultiprocessError,
+    NodeInitializationError,
+    NodeProcessError,
+    ProcessCrashError,
+)
+
+__all__ = ["Supervisor"]
+
+PROGRESS_BEAT_SECS = 2.0
+"""A node that is still loading is heard of at least this often (seed 003, SC-002)."""
+
+CRASH_GRACE_SECS = 1.0
+"""How long the other nodes may clean up when one has crashed; pending calls raise once all are gone."""
+
+TERM_GRACE_SECS = 1.0
+"""Between SIGTERM and SIGKILL."""
+
+_logger = logging.getLogger("remotemedia.session")
+_LOADING_STATES = ("starting", "loading", "connecting")
+
+
+class Supervisor:
+    """Starts, watches and ends the node processes of a session.
+
+    ``on_failure`` is called once, at the moment a node crashes or breaks the rules; ``failed`` resolves with the same
+    error when the whole pipeline has been taken down. ``on_error`` gets each failed message.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        config: MultiprocessConfig,
+        on_failure: Callable[[MultiprocessError], None],
+        on_error: Callable[[NodeProcessError], None],
+    ) -> None:
+        self._session_id = session_id
+        self._config = config
+        self._on_failure = on_failure
+        self._on_error = on_error
+        self._loop = asyncio.get_running_loop()
+        self._owner_pid = os.getpid()
+        self._progress: dict[str, InitProgress] = {}
+        self._on_progress: Callable[[InitProgress], None] = lambda progress: None
+        self._all_ready: asyncio.Future[None] = self._loop.create_future()
+        self._all_ready.add_done_callback(_retrieve)
+        self._acks: dict[int, tuple[set[str], asyncio.Future[None]]] = {}
+        self._ending = False
+        self._failure: MultiprocessError | None = None
+        self._teardown: asyncio.Task[None] | None = None
+        self.children: dict[str, Child] = {}
+        self.failed: asyncio.Future[MultiprocessError] = self._loop.create_future()
+
+    @property
+    def failure(self) -> MultiprocessError | None:
+        """Why the pipeline is being or was taken down."""
+        return self._failure
+
+    # --- start ---
+
+    def spawn(self, nodes: list[tuple[str, str]]) -> None:
+        """Starts a process for each (node type, node id). ProcessSpawnError: none is left running."""
+        python = find_python(self._config.python_executable)
+        try:
+            for node_type, node_id in nodes:
+                child = Child(node_id, spawn_runner(python, node_type, node_id, self._session_id), self._loop)
+                self.children[node_id] = child
+                child.exited.add_done_callback(lambda exited, child=child: self._exited(child, exited.result()))  # type: ignore[misc]
+                child.control.attach(
+                    self._loop,
+                    lambda message, fds, node_id=node_id: self._on_message(node_id, message, fds),  # type: ignore[misc]
+                    lambda: None,  # a node's end is told by its pidfd
+                )
+        except BaseException:
+            self.abandon()
+            raise
+
+    def introduce(self, node_id: str, hello: dict[str, Any], fds: list[int]) -> None:
+        """Tells one started process what it is; takes over ``fds``."""
+        self.children[node_id].control.send({"type": "hello", **hello}, [os.pidfd_open(os.getpid()), *fds])
+
+    async def wait_ready(self, on_progress: Callable[[InitProgress], None]) -> None:
+        """Until every node is ready.
+
+        Raises NodeInitializationError, ProcessCrashError or InitializationTimeout once everything is taken down, or
+        what ``on_progress`` raises.
+        """
+        self._on_progress = on_progress
+        for node_id in self.children:
+            self._note(InitProgress(node_id, "starting", 0.0))
+        started = self._loop.time()
+        deadline = started + self._config.init_timeout_secs
+        while not self._all_ready.done():
+            now = self._loop.time()
+            if now >= deadline:
+                self._fail(InitializationTimeout(self._what_is_late()))
+                break
+            await asyncio.wait({self._all_ready}, timeout=min(PROGRESS_BEAT_SECS, deadline - now))
+            if not self._all_ready.done():
+                self._beat(self._loop.time() - started)
+        if self._failure is not None:
+            await self.wait_failed()
+            raise self._failure
+        await self._all_ready
+
+    def _beat(self, elapsed_secs: float) -> None:
+        for progress in list(self._progress.values()):
+            if progress.status in _LOADING_STATES:
+                said = f" ({progress.message})" if progress.message else ""
+                again = InitProgress(
+                    progress.node_id, progress.status, progress.progress, f"{elapsed_secs:.0f} s so far{said}"
+                )
+                self._tell(again)
+
+    def _what_is_late(self) -> str:
+        late = [
+            f"{p.node_id!r} ({p.status}, {p.progress:.0%}{', ' + p.message if p.message else ''})"
+            for p in self._progress.values()
+            if p.status != "ready"
+        ]
+        return f"not ready within {self._config.init_timeout_secs:g} s (init_timeout_secs): {', '.join(late)}"
+
+    def _note(self, progress: InitProgress) -> None:
+        self._progress[progress.node_id] = progress
+        self._tell(progress)
+
+    def _tell(self, progress: InitProgress) -> None:
+        try:
+            self._on_progress(progress)
+        except Exception as error:
+            # It is the user's own: initialize() raises it.
+            if not self._all_ready.done():
+                self._all_ready.set_exception(error)
+
+    # --- while it runs ---
+
+    def broadcast(self, message: Message) -> None:
+        """Sends a control message to every node."""
+        for child in self.children.values():
+            child.control.send(message)
+
+    async def interrupt(self, epoch: int) -> None:
+        """Tells every node of the new epoch; returns when all have acknowledged, or the pipeline has failed."""
+        done = self._loop.create_future()
+        self._acks[epoch] = set(self.children), done
+        try:
+            self.broadcast({"type": "interrupt", "epoch": epoch})
+            await done
+        finally:
+            del self._acks[epoch]
+
+    def _on_message(self, node_id: str, message: Message, fds: list[int]) -> None:
+        for fd in fds:
+            os.close(fd)  # a node has none to give
+        try:
+            self._take(node_id, message)
+        except (KeyError, TypeError, ValueError) as error:
+            self._fail(MultiprocessError(f"node {node_id!r} sent a control message that makes no sense: {error!r}"))
+
+    def _take(self, node_id: str, message: Message) -> None:
+        kind = message["type"]
+        if kind == "progress":
+            if message["status"] not in _LOADING_STATES:
+                raise ValueError(f"status {message['status']!r}")
+            self._note(
+                InitProgress(node_id, message["status"], float(message["progress"]), _text_or_none(message["message"]))
+            )
+        elif kind == "ready":
+            self._note(InitProgress(node_id, "ready", 1.0))
+            if all(p.status == "ready" for p in self._progress.values()) and not self._all_ready.done():
+                self._all_ready.set_result(None)
+        elif kind == "failed":
+            self._note(InitProgress(node_id, "failed", 1.0, str(message["reason"])))
+            self._fail(NodeInitializationError(node_id, str(message["reason"]), str(message["traceback"])))
+        elif kind == "error":
+            self._on_error(
+                NodeProcessError(
+                    node_id,
+                    str(message["reason"]),
+                    int(message["sequence"]),
+                    str(message["port"]),
+                    str(message["traceback"]),
+                )
+            )
+        elif kind == "interrupted":
+            waiting = self._acks.get(int(message["epoch"]))
+            if waiting is not None:
+                waiting[0].discard(node_id)
+                if not waiting[0] and not waiting[1].done():
+                    waiting[1].set_result(None)
+        else:
+            raise ValueError(f"type {kind!r}")
+
+    # --- the end ---
+
+    def _exited(self, child: Child, exit: Exit) -> None:
+        if not self._ending:
+            self._fail(ProcessCrashError(child.node_id, exit.code, exit.signal, child.stderr_tail))
+        elif exit.code != 0 and self._failure is None:
+            _logger.warning("node %r ended with %s while the session stopped", child.node_id, exit)
+
+    def _fail(self, error: MultiprocessError) -> None:
+        if self._ending:
+            return
+        self._ending = True
+        self._failure = error
+        self._teardown = self._loop.create_task(self._take_down(error), name=f"end session {self._session_id}")
+
+    async def _take_down(self, error: MultiprocessError) -> None:
+        try:
+            self._on_failure(error)
+        finally:
+            await self._end(CRASH_GRACE_SECS, abort=True)
+            for _, done in self._acks.values():
+                if not done.done():
+                    done.set_exception(error)
+            if not self._all_ready.done():
+                self._all_ready.set_exception(error)
+            if not self.failed.done():
+                self.failed.set_result(error)
+
+    async def wait_failed(self) -> None:
+        """Until the taking down that is under way is over."""
+        await asyncio.shield(self.failed)
+
+    async def stop(self) -> None:
+        """Ends all processes: they drain and clean up within the grace period, then SIGTERM, then SIGKILL.
+
+        Cancelled, it kills what is left at once.
+        """
+        if self._failure is not None:
+            await self.wait_failed()
+            return
+        self._ending = True
+        ending = self._loop.create_task(self._end(self._config.cleanup_grace_period_secs, abort=False))
+        try:
+            await asyncio.shield(ending)
+        except asyncio.CancelledError:
+            self._signal(signal.SIGKILL)
+            await asyncio.shield(ending)
+            raise
+
+    async def _end(self, grace_secs: float, *, abort: bool) -> None:
+        self.broadcast({"type": "stop", "abort": abort})
+        for number, secs in ((signal.SIGTERM, grace_secs), (signal.SIGKILL, TERM_GRACE_SECS)):
+            running = [child.exited for child in self.children.values() if not child.exited.done()]
+            if not running:
+                return
+            _, late = await asyncio.wait(running, timeout=secs)
+            if late and not abort:
+                names = [child.node_id for child in self.children.values() if not child.exited.done()]
+                _logger.warning("nodes %s did not stop within %g s: %s", names, secs, number.name)
+            # A crashed pipeline's stragglers had their grace: no second one.
+            self._signal(signal.SIGKILL if abort else number)
+            if abort:
+                break
+        running = [child.exited for child in self.children.values() if not child.exited.done()]
+        if running:
+            await asyncio.wait(running)
+
+    def _signal(self, number: int) -> None:
+        for child in self.children.values():
+            child.signal_group(number)
+
+    def abandon(self) -> None:
+        """Kills and reaps everything without waiting for an event loop. In a forked child it does nothing."""
+        if os.getpid() != self._owner_pid:
+            return
+        self._ending = True
+        for child in self.children.values():
+            with contextlib.suppress(OSError):
+                child.abandon()
+
+
+def _retrieve(future: asyncio.Future[None]) -> None:
+    # Whoever waits raises it; when nobody does, asyncio need not complain of it.
+    if not future.cancelled():
+        future.exception()
+
+
+def _text_or_none(value: object) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,185 @@
+"""The shared memory of one session: a segment per process, a ring per channel, and the orchestrator's ends of them.
+
+Everything is made here before any process is started, handed to the nodes, and closed by ``close``.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+
+from remotemedia import _ring
+from remotemedia.core.multiprocess._doorbell import Doorbell
+from remotemedia.core.multiprocess._handover import ORCHESTRATOR, Edge, Handover
+from remotemedia.core.multiprocess.channel import Publisher, Subscriber, new_eventfd
+from remotemedia.core.multiprocess.config import MultiprocessConfig
+from remotemedia.core.multiprocess.pipeline import Pipeline
+from remotemedia.core.multiprocess.statistics import ChannelStats, NodeStats
+
+__all__ = ["Wiring"]
+
+SESSION_PORT = "input"
+"""The port of what ``session.send`` sends when no other is named."""
+
+
+class Wiring:
+    """A session's segments and rings. OSError when the system has no more of what they need; then nothing is left."""
+
+    def __init__(self, session_id: str, pipeline: Pipeline, config: MultiprocessConfig) -> None:
+        self._session_id = session_id
+        self._pipeline = pipeline
+        self._config = config
+        self._pools = {node_id: number for number, node_id in enumerate(pipeline.node_ids, ORCHESTRATOR + 1)}
+        self._views: dict[str, _ring.RingView] = {}
+        self._final: tuple[list[ChannelStats], list[NodeStats]] | None = None
+        # The originals of what the nodes get; gone once every node has its copies.
+        self._originals = ExitStack()
+        self._segment_fds: dict[int, tuple[int, int]] = {}
+        self._ring_fds: dict[str, int] = {}
+        with ExitStack() as undo:
+            undo.callback(self._originals.close)
+            for pool in (ORCHESTRATOR, *self._pools.values()):
+                self._new_segment(pool)
+            self._names = pipeline.channel_names()
+            for name in self._channel_names():
+                self._new_ring(name)
+            self.segment = self._map_segment(ORCHESTRATOR, owner=True)
+            undo.callback(self.segment.close)
+            self._nodes = {}
+            for node_id, pool in self._pools.items():
+                self._nodes[node_id] = self._map_segment(pool, owner=False)
+                undo.callback(self._nodes[node_id].close)
+            self.doorbell = Doorbell(self.segment)
+            self.inputs = {node_id: self._publisher(node_id) for node_id in pipeline.input_nodes}
+            self.outputs = {node_id: self._subscriber(node_id) for node_id in pipeline.output_nodes}
+            undo.pop_all()
+
+    # --- for the nodes ---
+
+    def handover(self, node_id: str) -> tuple[Handover, list[int]]:
+        """What one node gets, and copies of the descriptors that go with it; the caller's to close."""
+        own = self._pools[node_id]
+        upstream = {self._pools[other] for other in self._pipeline.ancestors(node_id)}
+        inputs = [
+            Edge(self._names[c], c.to_port, self._pools[c.from_node])
+            for c in self._pipeline.connections
+            if c.to_node == node_id
+        ]
+        if node_id in self.inputs:
+            inputs.append(Edge(_input_name(node_id), SESSION_PORT, ORCHESTRATOR))
+        outputs = [
+            Edge(self._names[c], c.from_port, self._pools[c.to_node])
+            for c in self._pipeline.connections
+            if c.from_node == node_id
+        ]
+        if node_id in self.outputs:
+            outputs.append(Edge(_output_name(node_id), "", ORCHESTRATOR))
+        segments = sorted({ORCHESTRATOR, *upstream, *(edge.peer for edge in outputs)})
+        handover = Handover(
+            self._session_id, segments, inputs, outputs, self._config.enable_backpressure, self._config.spin_us
+        )
+        fds = [fd for pool in (own, *segments) for fd in self._segment_fds[pool]]
+        fds += [self._ring_fds[edge.name] for edge in (*inputs, *outputs)]
+        return handover, _copies(fds)
+
+    def release_originals(self) -> None:
+        """Closes the descriptors that were only kept to be handed over."""
+        self._originals.close()
+        self._segment_fds.clear()
+        self._ring_fds.clear()
+
+    # --- for the session ---
+
+    def channel_stats(self) -> list[ChannelStats]:
+        """Of every channel, in the order of the graph; after ``close`` as they were then."""
+        if self._final is not None:
+            return self._final[0]
+        return [ChannelStats.of(name, view.statistics()) for name, view in self._views.items()]
+
+    def node_stats(self) -> list[NodeStats]:
+        """Of every node, in the order they were added; after ``close`` as they were then."""
+        if self._final is not None:
+            return self._final[1]
+        return [NodeStats.of(node_id, segment.counters()) for node_id, segment in self._nodes.items()]
+
+    def close_channels(self) -> None:
+        """Ends the stream into the pipeline and tells it that nobody listens any more."""
+        for publisher in self.inputs.values():
+            publisher.close()
+        for subscriber in self.outputs.values():
+            subscriber.close()
+
+    def close(self) -> None:
+        """Gives everything back. Payloads the user still holds keep their memory until they are dropped."""
+        if self._final is not None:
+            return
+        self._final = (self.channel_stats(), self.node_stats())
+        self.close_channels()
+        self.release_originals()
+        self.doorbell.close()
+        self.segment.close()
+        for segment in self._nodes.values():
+            segment.close()
+        self._views.clear()
+        self._nodes.clear()
+
+    # --- making it ---
+
+    def _channel_names(self) -> list[str]:
+        pipeline = self._pipeline
+        return [
+            *(_input_name(node_id) for node_id in pipeline.input_nodes),
+            *self._names.values(),
+            *(_output_name(node_id) for node_id in pipeline.output_nodes),
+        ]
+
+    def _new_segment(self, pool: int) -> None:
+        memfd = _ring.create_segment(self._config.shm_segment_size, pool)
+        self._originals.callback(os.close, memfd)
+        eventfd = new_eventfd()
+        self._originals.callback(os.close, eventfd)
+        self._segment_fds[pool] = memfd, eventfd
+
+    def _new_ring(self, name: str) -> None:
+        memfd = _ring.create_ring(self._config.channel_capacity)
+        self._originals.callback(os.close, memfd)
+        self._ring_fds[name] = memfd
+        self._views[name] = _ring.RingView(os.dup(memfd))
+
+    def _map_segment(self, pool: int, *, owner: bool) -> _ring.Segment:
+        memfd, eventfd = _copies(list(self._segment_fds[pool]))
+        return _ring.Segment(memfd, eventfd, owner)
+
+    def _publisher(self, node_id: str) -> Publisher:
+        name = _input_name(node_id)
+        producer = _ring.Producer(os.dup(self._ring_fds[name]), self.segment, self._nodes[node_id])
+        return Publisher.over(
+            name, producer, self.segment, self.doorbell, session_id=self._session_id, spin_us=self._config.spin_us
+        )
+
+    def _subscriber(self, node_id: str) -> Subscriber:
+        name = _output_name(node_id)
+        # A payload may have been passed on from anywhere upstream, and from the session itself.
+        pools = {self._pools[other]: segment for other, segment in self._nodes.items()} | {ORCHESTRATOR: self.segment}
+        consumer = _ring.Consumer(os.dup(self._ring_fds[name]), self.segment, self._nodes[node_id], pools, self.segment)
+        return Subscriber.over(name, consumer, self.segment, self.doorbell, spin_us=self._config.spin_us)
+
+
+def _input_name(node_id: str) -> str:
+    return f"session_to_{node_id}"
+
+
+def _output_name(node_id: str) -> str:
+    return f"{node_id}_to_session"
+
+
+def _copies(fds: list[int]) -> list[int]:
+    copies: list[int] = []
+    try:
+        for fd in fds:
+            copies.append(os.dup(fd))
+    except OSError:
+        for fd in copies:
+            os.close(fd)
+        raise
+    return copies

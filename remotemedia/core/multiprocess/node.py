@@ -1,0 +1,104 @@
+"""MultiprocessNode: what a user writes, and the states it goes through (seed ``000``, "Node Base Class")."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable
+from enum import Enum
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from remotemedia.core.data import RuntimeData
+    from remotemedia.core.multiprocess._node_loop import NodeLoop
+    from remotemedia.core.multiprocess.channel import Publisher, Subscriber
+
+__all__ = ["MultiprocessNode", "NodeStatus", "Output"]
+
+Output: TypeAlias = "RuntimeData | dict[str, RuntimeData] | None"
+"""What ``process()`` may return, or yield: data for every output port, data by port, or nothing."""
+
+
+class NodeStatus(Enum):
+    """State of a node."""
+
+    IDLE = "idle"
+    INITIALIZING = "initializing"
+    READY = "ready"
+    PROCESSING = "processing"
+    ERROR = "error"
+    STOPPING = "stopping"
+
+
+class MultiprocessNode(ABC):
+    """Base class of nodes; each instance lives in a process of its own, with its own event loop and GIL.
+
+    Attributes:
+        node_id: the id given in ``Pipeline.add_node``.
+        config: the dict given in ``Pipeline.add_node`` (JSON values).
+        input_channels, output_channels: the channels of this node by port name; a second channel on the same port
+            is found under ``"port#2"`` and so on. The framework reads and writes them; a node seldom needs to.
+    """
+
+    def __init__(self, node_id: str, config: dict[str, Any]) -> None:
+        self.node_id = node_id
+        self.config = config
+        self.input_channels: dict[str, Subscriber] = {}
+        self.output_channels: dict[str, Publisher] = {}
+        self._status = NodeStatus.IDLE
+        self._loop: NodeLoop | None = None
+
+    @property
+    def status(self) -> NodeStatus:
+        """The state the node is in."""
+        return self._status
+
+    @abstractmethod
+    async def initialize(self) -> None:
+        """Load models and resources. The session is ready when this has returned in every node."""
+
+    # No "async" here and in finish(): that lets type checkers accept both coroutines and async generators.
+    @abstractmethod
+    def process(self, data: RuntimeData) -> Awaitable[Output] | AsyncIterator[Output]:
+        """Handle one message; ``data.port`` says which input it came in on.
+
+        Write it as ``async def``. Return RuntimeData (it goes to every output), None, or a dict by output port; or
+        make it an async generator that yields any of these. An exception fails this message only.
+        """
+
+    @abstractmethod
+    async def cleanup(self) -> None:
+        """Release resources; called once before the process ends, unless it is killed."""
+
+    def finish(self) -> Awaitable[Output] | AsyncIterator[Output]:
+        """Called once after the last message of all inputs; write it like ``process``, without the argument."""
+        return _nothing()
+
+    async def on_interrupt(self) -> None:  # noqa: B027 - optional
+        """Called when ``session.interrupt()`` dropped the current turn: forget what was gathered for it."""
+
+    def report_progress(self, fraction: float, message: str | None = None) -> None:
+        """Tell the user how far ``initialize()`` is: a fraction from 0 to 1 and a few words. Does not block."""
+        if self._loop is not None:
+            self._loop.report_progress(fraction, message)
+
+    def loan(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """A writable array in shared memory; returning it from ``process()`` moves no bytes.
+
+        Its contents are undefined. Once published it becomes read-only. Blocks (the whole node) while the pool has
+        no room; PayloadError when it never could.
+        """
+        if self._loop is None:
+            raise RuntimeError("loan() works in a running node; outside one, use numpy.empty()")
+        return self._loop.loan(shape, dtype)
+
+    async def run(self) -> None:
+        """Main loop: receive, ``process()``, publish, until all inputs have ended. The framework calls it."""
+        if self._loop is None:
+            raise RuntimeError("run() is called by the framework, in the node's own process")
+        await self._loop.run()
+
+
+async def _nothing() -> None:
+    return None

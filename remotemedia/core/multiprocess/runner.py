@@ -1,0 +1,159 @@
+"""The entry of a node's process: ``python -m remotemedia.core.multiprocess.runner``, started by a session.
+
+Arguments and a control socket in, an exit code out. Start-up time is a budget: nothing is imported here that a node
+does not need.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import faulthandler
+import os
+import socket
+import sys
+import traceback
+from typing import Any
+
+from remotemedia import _ring
+from remotemedia.core.multiprocess._control import ControlSocket, Message
+from remotemedia.core.multiprocess._spawn import CONTROL_FD
+
+__all__ = ["main"]
+
+EXIT_FAILED_TO_INITIALIZE = 3
+EXIT_ABANDONED = 4
+
+
+class _Life:
+    """A node from ``initialize()`` to ``cleanup()``."""
+
+    def __init__(self, node: Any, control: ControlSocket, hello: Message, fds: list[int]) -> None:
+        from remotemedia.core.multiprocess._node_loop import NodeLoop
+
+        self._node = node
+        self._control = control
+        self._hello = hello
+        self._fds = fds
+        self._loop = NodeLoop(node, control.send)
+        self._started = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._work: asyncio.Task[None] | None = None
+        self._initialized = False
+
+    async def live(self) -> int:
+        """Runs the node; the process's exit code."""
+        self._work = asyncio.create_task(self._run(), name=f"node {self._node.node_id}")
+        self._control.attach(asyncio.get_running_loop(), self._on_message, self._stopped.set)
+        try:
+            await self._work
+            await self._stopped.wait()
+        except asyncio.CancelledError:
+            if not self._stopped.is_set():
+                raise
+        except Exception:
+            return self._fail()
+        if self._initialized:
+            await self._cleanup()
+        return 0
+
+    async def _run(self) -> None:
+        from remotemedia.core.multiprocess._handover import Handover, attach
+        from remotemedia.core.multiprocess.node import NodeStatus
+
+        self._node._status = NodeStatus.INITIALIZING
+        await self._node.initialize()
+        self._initialized = True
+        self._progress("connecting", 0.95)
+        handover = Handover.from_json(self._hello["handover"])
+        fds, self._fds = self._fds, []
+        self._loop.connect(attach(handover, fds), backpressure=handover.backpressure)
+        self._node._status = NodeStatus.READY
+        self._control.send({"type": "ready"})
+        await self._started.wait()
+        await self._node.run()
+
+    def _on_message(self, message: Message, fds: list[int]) -> None:
+        kind = message["type"]
+        if kind == "start":
+            self._started.set()
+        elif kind == "interrupt":
+            self._loop.interrupt(int(message["epoch"]))
+        elif kind == "stop":
+            self._stopped.set()
+            # Told to drain, it ends by itself once its inputs have ended; before it runs there is nothing to drain.
+            if self._work is not None and (message.get("abort") or not self._started.is_set()):
+                self._work.cancel()
+
+    def _fail(self) -> int:
+        """The node could not be initialized, or its loop met what it cannot go on from."""
+        kind, error, _ = sys.exc_info()
+        if self._initialized:
+            traceback.print_exc()
+            return EXIT_ABANDONED
+        self._control.send(_failure(kind, error))
+        return EXIT_FAILED_TO_INITIALIZE
+
+    async def _cleanup(self) -> None:
+        from remotemedia.core.multiprocess.node import NodeStatus
+
+        self._node._status = NodeStatus.STOPPING
+        try:
+            await self._node.cleanup()
+        except Exception:
+            print(f"cleanup() of node {self._node.node_id!r} failed:", file=sys.stderr)
+            traceback.print_exc()
+
+    def _progress(self, status: str, fraction: float) -> None:
+        self._control.send({"type": "progress", "status": status, "progress": fraction, "message": None})
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one node; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="remotemedia.core.multiprocess.runner",
+        description="Runs one node of a remotemedia session. Started by the session, never by hand.",
+    )
+    parser.add_argument("--node-type", required=True)
+    parser.add_argument("--node-id", required=True)
+    parser.add_argument("--session", default="")
+    arguments = parser.parse_args(argv)
+    try:
+        control = ControlSocket(socket.socket(fileno=CONTROL_FD))
+    except OSError:
+        parser.error("there is no control socket: a node's process is started by a session")
+    # Whatever else the host program left inheritable is not this node's: a pipe held open here would never end there.
+    os.set_inheritable(CONTROL_FD, False)
+    os.closerange(CONTROL_FD + 1, os.sysconf("SC_OPEN_MAX"))
+    faulthandler.enable()
+
+    received = control.receive()
+    if received is None:
+        return EXIT_ABANDONED
+    hello, fds = received
+    _ring.start_deathwatch(fds[0], CONTROL_FD)
+    os.close(fds.pop(0))
+    control.send({"type": "progress", "status": "loading", "progress": 0.0, "message": None})
+    try:
+        node = _load(hello, arguments.node_type, arguments.node_id)
+    except BaseException:
+        kind, error, _ = sys.exc_info()
+        control.send(_failure(kind, error))
+        return EXIT_FAILED_TO_INITIALIZE
+    return asyncio.run(_Life(node, control, hello, fds).live())
+
+
+def _load(hello: Message, node_type: str, node_id: str) -> Any:
+    from remotemedia.core.multiprocess._classref import load_class
+
+    sys.path[:0] = hello["extra_paths"]
+    return load_class(hello["class"], node_type)(node_id, hello["config"])
+
+
+def _failure(kind: type[BaseException] | None, error: BaseException | None) -> Message:
+    name = kind.__name__ if kind is not None else "error"
+    return {"type": "failed", "reason": f"{name}: {error}", "traceback": traceback.format_exc()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

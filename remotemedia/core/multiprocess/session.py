@@ -1,0 +1,387 @@
+"""Session: a running pipeline, one process per node (seed ``000``, "Session Creation"; seed ``001``, client usage)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import weakref
+from collections.abc import AsyncIterator, Callable
+from enum import Enum
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from remotemedia.core.data import RuntimeData
+from remotemedia.core.multiprocess._classref import describe_class, stop_if_loading
+from remotemedia.core.multiprocess._supervisor import Supervisor
+from remotemedia.core.multiprocess._wiring import SESSION_PORT, Wiring
+from remotemedia.core.multiprocess.config import MultiprocessConfig
+from remotemedia.core.multiprocess.pipeline import Pipeline
+from remotemedia.core.multiprocess.progress import InitProgress
+from remotemedia.core.multiprocess.registry import lookup_node
+from remotemedia.core.multiprocess.statistics import ChannelStats, NodeStats
+from remotemedia.errors import (
+    ChannelClosedError,
+    ChannelFullError,
+    MultiprocessError,
+    NodeProcessError,
+    PipelineError,
+    ProcessCrashError,
+    ProcessSpawnError,
+    ResourceLimitError,
+    SessionStateError,
+)
+
+if TYPE_CHECKING:
+    from remotemedia.core.multiprocess.channel import Subscriber
+
+__all__ = ["Session", "SessionStatus"]
+
+_logger = logging.getLogger("remotemedia.session")
+
+
+class SessionStatus(Enum):
+    """State of a session."""
+
+    CREATED = "created"
+    INITIALIZING = "initializing"
+    READY = "ready"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    ERROR = "error"
+
+
+class Session:
+    """A pipeline at work. ``async with Session(...)`` initializes and starts it, and cleans up whatever happens.
+
+    A session belongs to the event loop that initialized it. When a node's process ends on its own, every pending and
+    later call raises ProcessCrashError, once all of the session's processes are gone.
+
+    Args:
+        session_id: any non-empty str; messages that name no session get it.
+        pipeline: the graph; checked here (PipelineError) and again by ``initialize``.
+        config: the settings; the defaults of MultiprocessConfig otherwise.
+    """
+
+    def __init__(self, session_id: str, pipeline: Pipeline, config: MultiprocessConfig | None = None) -> None:
+        if not isinstance(session_id, str) or not session_id or "\0" in session_id:
+            raise ValueError(f"session_id must be a non-empty str, not {session_id!r}")
+        if not isinstance(pipeline, Pipeline):
+            raise TypeError(f"pipeline must be a Pipeline, not {type(pipeline).__name__}")
+        self.session_id = session_id
+        self.pipeline = pipeline
+        self.config = config if config is not None else MultiprocessConfig()
+        self.status = SessionStatus.CREATED
+        self._wiring: Wiring | None = None
+        self._supervisor: Supervisor | None = None
+        self._crash_callbacks: list[Callable[[ProcessCrashError], None]] = []
+        self._error_callbacks: list[Callable[[NodeProcessError], None]] = []
+        self._stopping: asyncio.Task[None] | None = None
+        self._finalizer: weakref.finalize[..., Session] | None = None
+
+    # --- life ---
+
+    async def initialize(self, progress_callback: Callable[[InitProgress], None] | None = None) -> None:
+        """Starts the processes of all nodes at the same time; returns when every one is ready.
+
+        ``progress_callback`` hears of each step of each node, and of every node that is still loading at least every
+        two seconds. Raises PipelineError or ResourceLimitError before anything is started; ProcessSpawnError,
+        NodeInitializationError, ProcessCrashError or InitializationTimeout after everything started is gone again.
+        """
+        stop_if_loading()
+        self._require("initialize()", SessionStatus.CREATED)
+        self.pipeline.validate()
+        self._check_limits()
+        classes = {}
+        for node in self.pipeline.nodes:
+            try:
+                classes[node.node_id] = describe_class(lookup_node(node.node_type))
+            except PipelineError as error:
+                raise PipelineError(f"node {node.node_id!r}: {error}") from None
+        self.status = SessionStatus.INITIALIZING
+        try:
+            await self._bring_up(classes, progress_callback or (lambda progress: None))
+        except BaseException as error:
+            self.status = SessionStatus.ERROR
+            await self._bring_down()
+            if isinstance(error, OSError):
+                raise ProcessSpawnError(f"session {self.session_id!r} cannot be started: {error}") from error
+            raise
+        self.status = SessionStatus.READY
+
+    async def _bring_up(
+        self, classes: dict[str, dict[str, object]], on_progress: Callable[[InitProgress], None]
+    ) -> None:
+        supervisor = Supervisor(self.session_id, self.config, self._failed, self._message_failed)
+        self._supervisor = supervisor
+        # A session that is dropped, or an interpreter that ends, takes its processes along.
+        self._finalizer = weakref.finalize(self, supervisor.abandon)
+        supervisor.spawn([(node.node_type, node.node_id) for node in self.pipeline.nodes])
+        self._wiring = wiring = Wiring(self.session_id, self.pipeline, self.config)
+        for node in self.pipeline.nodes:
+            handover, fds = wiring.handover(node.node_id)
+            hello = {
+                "class": classes[node.node_id],
+                "config": node.config,
+                "extra_paths": list(self.config.extra_paths),
+                "handover": handover.to_json(),
+            }
+            supervisor.introduce(node.node_id, hello, fds)
+        wiring.release_originals()
+        await supervisor.wait_ready(on_progress)
+
+    async def start(self) -> None:
+        """Lets the nodes process. SessionStateError unless ``initialize`` has returned."""
+        self._require("start()", SessionStatus.READY)
+        assert self._supervisor is not None
+        self._supervisor.broadcast({"type": "start"})
+        self.status = SessionStatus.RUNNING
+
+    async def stop(self) -> None:
+        """Stops gracefully: the nodes drain what they have, run ``cleanup()`` and exit. May be repeated.
+
+        Outputs not received by now are dropped. What is not gone after ``cleanup_grace_period_secs`` gets SIGTERM,
+        then SIGKILL. Cancelled, it kills at once.
+        """
+        if self.status in (SessionStatus.CREATED, SessionStatus.STOPPED):
+            self.status = SessionStatus.STOPPED
+            return
+        failed = self.status is SessionStatus.ERROR
+        self.status = SessionStatus.STOPPING
+        if self._wiring is not None:
+            self._wiring.close_channels()
+            self._wiring.doorbell.wake()
+        try:
+            await self._bring_down()
+        finally:
+            self.status = SessionStatus.ERROR if failed else SessionStatus.STOPPED
+
+    async def cleanup(self) -> None:
+        """Stops and gives everything back: processes, descriptors, shared memory. May be repeated."""
+        await self.stop()
+        self.status = SessionStatus.STOPPED
+
+    async def _bring_down(self) -> None:
+        supervisor, wiring = self._supervisor, self._wiring
+        try:
+            if supervisor is not None:
+                await supervisor.stop()
+        finally:
+            if supervisor is not None and all(child.exited.done() for child in supervisor.children.values()):
+                if self._finalizer is not None:
+                    self._finalizer.detach()
+                if wiring is not None:
+                    wiring.close()
+
+    async def __aenter__(self) -> Self:
+        await self.initialize()
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.cleanup()
+
+    # --- data ---
+
+    async def send(self, node_id: str, data: RuntimeData, port: str = SESSION_PORT) -> None:
+        """Sends ``data`` to an input node; it arrives with ``data.port == port``.
+
+        Waits while the channel is full; with ``enable_backpressure=False`` raises ChannelFullError instead. An ordinary
+        array is copied once, into shared memory. Raises ProcessCrashError when the pipeline crashed, PipelineError for
+        a node that takes no input from the session, SessionStateError before ``start`` and after ``stop``,
+        ChannelClosedError after ``end_input``.
+        """
+        self._require_running("send()")
+        wiring = self._wired()
+        publisher = wiring.inputs.get(node_id)
+        if publisher is None:
+            raise PipelineError(self._no_such("input", node_id, list(wiring.inputs)))
+        await self._raise_failure()
+        epoch = wiring.segment.epoch
+        try:
+            if publisher.offer(data, epoch=epoch, port=port):
+                return
+            if not self.config.enable_backpressure:
+                publisher.drop()
+                raise ChannelFullError(
+                    f"channel {publisher.channel_name!r} is full ({publisher.capacity} messages) "
+                    f"and enable_backpressure is off"
+                )
+            await publisher.publish_async(data, epoch=epoch, port=port)
+        except ChannelClosedError:
+            await self._raise_failure()
+            self._require_running("send()")
+            raise
+
+    async def receive(self, node_id: str, timeout: float | None = None) -> RuntimeData | None:
+        """The next output of an output node; None at the end of the stream.
+
+        Arrays are read-only views into shared memory. Raises TimeoutError after ``timeout`` seconds, ProcessCrashError
+        when the pipeline crashed, PipelineError for a node whose output the session does not get. Cancelled, it has
+        taken nothing.
+        """
+        self._require_running("receive()")
+        subscriber = self._output(node_id)
+        if timeout is None:
+            return await self._receive(subscriber)
+        async with asyncio.timeout(timeout):
+            return await self._receive(subscriber)
+
+    async def outputs(self, *node_ids: str) -> AsyncIterator[tuple[str, RuntimeData]]:
+        """Yields (node id, data) of the named output nodes, or of all, as they come, until all have ended."""
+        self._require_running("outputs()")
+        waiting = {node_id: self._output(node_id) for node_id in node_ids or list(self._wired().outputs)}
+        while waiting:
+            await self._raise_failure()
+            self._require_running("outputs()")
+            progress = False
+            for node_id, subscriber in list(waiting.items()):
+                data = subscriber.try_receive()
+                if data is not None:
+                    progress = True
+                    yield node_id, data
+                elif subscriber.ended:
+                    del waiting[node_id]
+            if waiting and not progress:
+                await self._wired().doorbell.wait(lambda: any(s.ready() for s in waiting.values()) or self._over())
+
+    async def end_input(self, node_id: str | None = None) -> None:
+        """Ends the stream into one input node, or all: the nodes drain, finish, and pass the end on.
+
+        ``receive`` then gives what is still to come, and None.
+        """
+        self._require_running("end_input()")
+        wiring = self._wired()
+        if node_id is not None and node_id not in wiring.inputs:
+            raise PipelineError(self._no_such("input", node_id, list(wiring.inputs)))
+        await self._raise_failure()
+        for name, publisher in wiring.inputs.items():
+            if node_id in (None, name):
+                publisher.close()
+
+    async def interrupt(self) -> None:
+        """Drops everything under way: what is queued, and the ``process()`` calls in flight are cancelled.
+
+        Returns when every node has acknowledged. Nothing of the old turn comes out afterwards; what is sent from now
+        on is the new turn. A node in the middle of a call that does not await acknowledges when that call returns.
+        """
+        self._require_running("interrupt()")
+        assert self._supervisor is not None
+        await self._raise_failure()
+        epoch = self._wired().segment.next_epoch()
+        await self._supervisor.interrupt(epoch)
+
+    # --- what happened ---
+
+    def on_process_crash(self, callback: Callable[[ProcessCrashError], None]) -> None:
+        """Calls ``callback`` at the moment a node's process is seen to have crashed."""
+        self._crash_callbacks.append(callback)
+
+    def on_error(self, callback: Callable[[NodeProcessError], None]) -> None:
+        """Calls ``callback`` for each message whose ``process()`` raised; without one, they are logged."""
+        self._error_callbacks.append(callback)
+
+    def get_channel_stats(self, name: str) -> ChannelStats:
+        """Counters of one channel, such as ``"asr_to_tts"``; KeyError lists the names. Works after ``cleanup`` too."""
+        found = {stats.name: stats for stats in self.channel_stats()}
+        if name not in found:
+            raise KeyError(f"no channel {name!r}; the channels are: {', '.join(found)}")
+        return found[name]
+
+    def channel_stats(self) -> list[ChannelStats]:
+        """Counters of every channel, in the order of the graph."""
+        return self._wired().channel_stats()
+
+    def node_stats(self) -> list[NodeStats]:
+        """Counters of every node, in the order they were added."""
+        return self._wired().node_stats()
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The process id of each node that is running."""
+        if self._supervisor is None:
+            return {}
+        return {n: child.pid for n, child in self._supervisor.children.items() if not child.exited.done()}
+
+    # --- inside ---
+
+    async def _receive(self, subscriber: Subscriber) -> RuntimeData | None:
+        while True:
+            await self._raise_failure()
+            self._require_running("receive()")
+            data = subscriber.try_receive()
+            if data is not None or subscriber.ended:
+                return data
+            await self._wired().doorbell.wait(lambda: subscriber.ready() or self._over())
+
+    def _over(self) -> bool:
+        return self._supervisor is None or self._supervisor.failure is not None
+
+    async def _raise_failure(self) -> None:
+        if self._supervisor is not None and self._supervisor.failure is not None:
+            await self._supervisor.wait_failed()
+            raise self._supervisor.failure
+
+    def _failed(self, error: MultiprocessError) -> None:
+        if self.status is not SessionStatus.INITIALIZING:
+            self.status = SessionStatus.ERROR
+        if self._wiring is not None:
+            # Whoever waits looks again and finds the failure. A sender waits for room that will not come: closing does.
+            for publisher in self._wiring.inputs.values():
+                publisher.close()
+            self._wiring.doorbell.wake()
+        if isinstance(error, ProcessCrashError):
+            _logger.error("session %r: %s", self.session_id, error)
+            for callback in self._crash_callbacks:
+                try:
+                    callback(error)
+                except Exception:
+                    _logger.exception("on_process_crash callback of session %r failed", self.session_id)
+
+    def _message_failed(self, error: NodeProcessError) -> None:
+        if not self._error_callbacks:
+            _logger.error("session %r: %s\n%s", self.session_id, error, error.remote_traceback)
+        for callback in self._error_callbacks:
+            try:
+                callback(error)
+            except Exception:
+                _logger.exception("on_error callback of session %r failed", self.session_id)
+
+    def _check_limits(self) -> None:
+        limit = self.config.max_processes_per_session
+        if limit is not None and len(self.pipeline.nodes) > limit:
+            raise ResourceLimitError(
+                f"the pipeline has {len(self.pipeline.nodes)} nodes; max_processes_per_session is {limit}"
+            )
+
+    def _require(self, call: str, *allowed: SessionStatus) -> None:
+        if self.status not in allowed:
+            states = " or ".join(status.value for status in allowed)
+            raise SessionStateError(
+                f"{call} needs a session that is {states}; session {self.session_id!r} is {self.status.value}"
+            )
+
+    def _require_running(self, call: str) -> None:
+        # A failed session lets the call go on to raise the failure itself.
+        failed = self._supervisor is not None and self._supervisor.failure is not None
+        if not (failed and self.status is SessionStatus.ERROR):
+            self._require(call, SessionStatus.RUNNING)
+
+    def _wired(self) -> Wiring:
+        if self._wiring is None:
+            raise SessionStateError(f"session {self.session_id!r} has no channels before initialize()")
+        return self._wiring
+
+    def _output(self, node_id: str) -> Subscriber:
+        outputs = self._wired().outputs
+        if node_id not in outputs:
+            raise PipelineError(self._no_such("output", node_id, list(outputs)))
+        return outputs[node_id]
+
+    def _no_such(self, what: str, node_id: str, choices: list[str]) -> str:
+        text = f"node {node_id!r} is no {what} node of session {self.session_id!r} (those are: {', '.join(choices)})"
+        if node_id in self.pipeline.node_ids:
+            text += f"; pipeline.add_{what}({node_id!r}) makes it one"
+        return text

@@ -1,0 +1,114 @@
+"""The public door: everything a user of remotemedia imports, by its fixed name.
+
+Names are loaded on first use, so that a node's process, which needs two of them, does not pay for the rest.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from remotemedia.core.multiprocess.channel import Publisher, Subscriber
+    from remotemedia.core.multiprocess.config import MultiprocessConfig
+    from remotemedia.core.multiprocess.executor import MultiprocessExecutor
+    from remotemedia.core.multiprocess.node import MultiprocessNode, NodeStatus
+    from remotemedia.core.multiprocess.pipeline import Connection, NodeConfig, Pipeline
+    from remotemedia.core.multiprocess.progress import InitProgress
+    from remotemedia.core.multiprocess.registry import register_node, registered_nodes
+    from remotemedia.core.multiprocess.session import Session, SessionStatus
+    from remotemedia.core.multiprocess.statistics import ChannelStats, NodeStats
+    from remotemedia.errors import (
+        ChannelClosedError,
+        ChannelCorruptedError,
+        ChannelError,
+        ChannelFullError,
+        ChannelInUseError,
+        InitializationTimeout,
+        MultiprocessError,
+        NodeInitializationError,
+        NodeProcessError,
+        PayloadError,
+        PipelineError,
+        ProcessCrashError,
+        ProcessSpawnError,
+        ResourceLimitError,
+        SessionStateError,
+    )
+
+_HOMES = {
+    "remotemedia.core.multiprocess.channel": ("Publisher", "Subscriber"),
+    "remotemedia.core.multiprocess.config": ("MultiprocessConfig",),
+    "remotemedia.core.multiprocess.executor": ("MultiprocessExecutor",),
+    "remotemedia.core.multiprocess.node": ("MultiprocessNode", "NodeStatus"),
+    "remotemedia.core.multiprocess.pipeline": ("Connection", "NodeConfig", "Pipeline"),
+    "remotemedia.core.multiprocess.progress": ("InitProgress",),
+    "remotemedia.core.multiprocess.registry": ("register_node", "registered_nodes"),
+    "remotemedia.core.multiprocess.session": ("Session", "SessionStatus"),
+    "remotemedia.core.multiprocess.statistics": ("ChannelStats", "NodeStats"),
+    "remotemedia.errors": (
+        "ChannelClosedError",
+        "ChannelCorruptedError",
+        "ChannelError",
+        "ChannelFullError",
+        "ChannelInUseError",
+        "InitializationTimeout",
+        "MultiprocessError",
+        "NodeInitializationError",
+        "NodeProcessError",
+        "PayloadError",
+        "PipelineError",
+        "ProcessCrashError",
+        "ProcessSpawnError",
+        "ResourceLimitError",
+        "SessionStateError",
+    ),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "ChannelClosedError",
+    "ChannelCorruptedError",
+    "ChannelError",
+    "ChannelFullError",
+    "ChannelInUseError",
+    "ChannelStats",
+    "Connection",
+    "InitProgress",
+    "InitializationTimeout",
+    "MultiprocessConfig",
+    "MultiprocessError",
+    "MultiprocessExecutor",
+    "MultiprocessNode",
+    "NodeConfig",
+    "NodeInitializationError",
+    "NodeProcessError",
+    "NodeStats",
+    "NodeStatus",
+    "PayloadError",
+    "Pipeline",
+    "PipelineError",
+    "ProcessCrashError",
+    "ProcessSpawnError",
+    "Publisher",
+    "ResourceLimitError",
+    "Session",
+    "SessionStateError",
+    "SessionStatus",
+    "Subscriber",
+    "register_node",
+    "registered_nodes",
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
