@@ -1,0 +1,21 @@
+"""The built-in nodes. Importing this package registers them; libraries they need are loaded when a node starts."""
+
+from remotemedia.nodes.asr import PocketSphinxNode
+from remotemedia.nodes.audio_reader import AudioFileReaderNode
+from remotemedia.nodes.audio_writer import AudioFileWriterNode
+from remotemedia.nodes.chunker import AudioChunkerNode
+from remotemedia.nodes.reply import ReplyNode
+from remotemedia.nodes.resample import ResampleNode
+from remotemedia.nodes.tts import EspeakTTSNode
+from remotemedia.nodes.vad import SileroVADNode
+
+__all__ = [
+    "AudioChunkerNode",
+    "AudioFileReaderNode",
+    "AudioFileWriterNode",
+    "EspeakTTSNode",
+    "PocketSphinxNode",
+    "ReplyNode",
+    "ResampleNode",
+    "SileroVADNode",
+]

@@ -1,0 +1,100 @@
+"""What several built-in nodes need: checks of what arrives, lazily imported libraries, memory for what leaves.
+
+Among the audio nodes a message of zero samples, shape (0,), marks the end of an utterance.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from remotemedia.core.data import AudioMetadata, DataType, RuntimeData
+from remotemedia.core.multiprocessing import MultiprocessNode
+
+__all__ = [
+    "SPEECH_RATE",
+    "Float32",
+    "audio_of",
+    "end_marker",
+    "import_library",
+    "new_array",
+    "speech_of",
+    "text_of",
+]
+
+Float32: TypeAlias = "npt.NDArray[np.float32]"
+
+SPEECH_RATE = 16_000
+_SAMPLE_TYPES = ("float32", "float64", "int16", "int32")
+
+
+def import_library(node: MultiprocessNode, name: str) -> Any:
+    """The module ``name``; ImportError that says what to install if it is missing."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(
+            f"{type(node).__name__} needs {name} ({error}); pip install 'remotemedia[speech]'", name=name
+        ) from error
+
+
+def audio_of(node: MultiprocessNode, data: RuntimeData) -> tuple[npt.NDArray[Any], AudioMetadata]:
+    """Samples of an AUDIO message, shape (n,) or (n, channels), with their metadata; no copy.
+
+    TypeError for anything but audio, ValueError for audio whose array and metadata do not fit each other.
+    """
+    name, samples, form = type(node).__name__, data.payload, data.metadata
+    if data.type is not DataType.AUDIO:
+        raise TypeError(f"{name} takes AUDIO, not {data.type.name}")
+    if not isinstance(samples, np.ndarray) or not isinstance(form, AudioMetadata):
+        raise TypeError(
+            f"{name} takes an array of samples with AudioMetadata (see RuntimeData.audio), "
+            f"not {type(samples).__name__} with {type(form).__name__}"
+        )
+    if samples.dtype.name not in _SAMPLE_TYPES:
+        raise TypeError(f"{name} takes samples of {', '.join(_SAMPLE_TYPES)}, not {samples.dtype.name}")
+    channels = 1 if samples.ndim == 1 else samples.shape[-1]
+    if samples.ndim not in (1, 2) or (samples.size and channels != form.channels):
+        raise ValueError(
+            f"{name} takes audio of shape (n,) or (n, channels), not shape {samples.shape} "
+            f"with {form.channels} channels in its metadata"
+        )
+    if form.sample_rate <= 0:
+        raise ValueError(f"{name} takes audio with a positive sample rate, not {form.sample_rate} Hz")
+    return samples, form
+
+
+def speech_of(node: MultiprocessNode, data: RuntimeData) -> Float32:
+    """Samples of a 16 kHz mono float32 AUDIO message, shape (n,); no copy. TypeError or ValueError otherwise."""
+    samples, form = audio_of(node, data)
+    if form.sample_rate != SPEECH_RATE or form.channels != 1 or samples.dtype != np.float32:
+        raise ValueError(
+            f"{type(node).__name__} takes {SPEECH_RATE} Hz mono float32, not {form.sample_rate} Hz with "
+            f"{form.channels} channels of {samples.dtype.name}; put a ResampleNode in front"
+        )
+    return samples.reshape(-1)
+
+
+def text_of(node: MultiprocessNode, data: RuntimeData) -> str:
+    """The str of a TEXT message; TypeError for anything else."""
+    if data.type is not DataType.TEXT or not isinstance(data.payload, str):
+        raise TypeError(
+            f"{type(node).__name__} takes TEXT with a str, not {data.type.name} with {type(data.payload).__name__}"
+        )
+    return data.payload
+
+
+def end_marker(sample_rate: int, **fields: Any) -> RuntimeData:
+    """The AUDIO message of zero samples that marks the end of an utterance; ``fields`` are RuntimeData's."""
+    return RuntimeData.audio(np.empty(0, np.float32), sample_rate, **fields)
+
+
+def new_array(node: MultiprocessNode, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """An array to fill and publish: in shared memory in a running node, in private memory outside one."""
+    try:
+        return node.loan(shape, dtype)
+    except RuntimeError:
+        return np.empty(shape, dtype)

@@ -1,0 +1,91 @@
+"""Driving one node in this process, and speech to drive it with."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import itertools
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from remotemedia.core.data import RuntimeData
+from remotemedia.core.multiprocessing import MultiprocessNode
+
+Drive = Callable[[MultiprocessNode, Iterable[RuntimeData]], list[Any]]
+
+_RECORDINGS = Path(__file__).parents[3] / "shared" / "speech"
+
+
+async def _collect(result: Any) -> list[Any]:
+    if inspect.isasyncgen(result):
+        return [output async for output in result]
+    output = await result
+    return [] if output is None else [output]
+
+
+@pytest.fixture(scope="session")
+def collect() -> Callable[[Any], Awaitable[list[Any]]]:
+    """What a call of ``process()`` or ``finish()`` returned or yielded, as a list without None."""
+    return _collect
+
+
+@pytest.fixture(scope="session")
+def drive() -> Drive:
+    """A node's whole life on these messages: what it sent, in order."""
+
+    async def live(node: MultiprocessNode, messages: Iterable[RuntimeData]) -> list[Any]:
+        await node.initialize()
+        try:
+            outputs = [output for message in messages for output in await _collect(node.process(message))]
+            return outputs + await _collect(node.finish())
+        finally:
+            await node.cleanup()
+
+    return lambda node, messages: asyncio.run(live(node, messages))
+
+
+@pytest.fixture(scope="session")
+def split() -> Callable[..., list[RuntimeData]]:
+    """Samples as messages of these sizes in turn, over and over until all samples are sent."""
+
+    def messages(samples: npt.NDArray[Any], sample_rate: int, sizes: Sequence[int]) -> list[RuntimeData]:
+        channels = 1 if samples.ndim == 1 else samples.shape[1]
+        parts, start = [], 0
+        for size in itertools.cycle(sizes):
+            if start >= len(samples):
+                return parts
+            parts.append(RuntimeData.audio(samples[start : start + size], sample_rate, channels))
+            start += size
+        raise ValueError("sizes must not be empty")
+
+    return messages
+
+
+@pytest.fixture(scope="session")
+def question(drive: Drive) -> npt.NDArray[np.float32]:
+    """Half a second of silence, a spoken "what time is it", and a second of silence; 16 kHz mono."""
+    pytest.importorskip("espeakng_loader")
+    pytest.importorskip("soxr")
+    from remotemedia.nodes import EspeakTTSNode
+
+    config = {"voice": "en-us+klatt6", "rate": 170, "sample_rate": 16_000}
+    spoken = drive(EspeakTTSNode("tts", config), [RuntimeData.text("what time is it")])
+    silence = np.zeros(8000, np.float32)
+    return np.concatenate([silence, *(message.payload for message in spoken), silence, silence])
+
+
+@pytest.fixture(params=["0880", "0930"])
+def recording(request: pytest.FixtureRequest) -> npt.NDArray[np.float32]:
+    """A person's voice, 16 kHz mono; these are not part of the project."""
+    soundfile = pytest.importorskip("soundfile")
+    found = sorted(_RECORDINGS.glob(f"*{request.param}.wav"))
+    if not found:
+        pytest.skip(f"recording *{request.param}.wav: not in ../shared/speech")
+    samples, sample_rate = soundfile.read(found[0], dtype="float32")
+    assert sample_rate == 16_000
+    return samples

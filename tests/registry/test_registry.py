@@ -1,0 +1,187 @@
+"""register_node, lookup_node, registered_nodes: this process, the built-ins, and installed packages."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from remotemedia.core.multiprocess import registry
+from remotemedia.core.multiprocess.node import MultiprocessNode
+from remotemedia.core.multiprocess.registry import lookup_node, register_node, registered_nodes
+from remotemedia.errors import PipelineError
+
+
+@pytest.fixture(autouse=True)
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A registry of the test's own."""
+    nodes: dict[str, Any] = {}
+    monkeypatch.setattr(registry, "_nodes", nodes)
+    return nodes
+
+
+@pytest.fixture
+def fresh_builtins() -> Iterator[None]:
+    """Make the built-in nodes register themselves anew, then put the modules back."""
+    saved = {name: module for name, module in sys.modules.items() if name.startswith("remotemedia.nodes")}
+    for name in saved:
+        del sys.modules[name]
+    yield
+    for name in [name for name in sys.modules if name.startswith("remotemedia.nodes")]:
+        del sys.modules[name]
+    sys.modules.update(saved)
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Install a package with node types, as a wheel would leave it."""
+    made: list[str] = []
+
+    def install(package: str, source: str, entry_points: str) -> None:
+        (tmp_path / f"{package}.py").write_text(source)
+        metadata = tmp_path / f"{package}-1.0.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+        (metadata / "entry_points.txt").write_text(f"[remotemedia.nodes]\n{entry_points}\n")
+        made.append(package)
+
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield install
+    for package in made:
+        sys.modules.pop(package, None)
+
+
+def node(name: str, module: str = "made.up") -> type[MultiprocessNode]:
+    async def nothing(self: Any, *arguments: Any) -> None: ...
+
+    body = {"__module__": module, "__qualname__": name, "initialize": nothing, "process": nothing, "cleanup": nothing}
+    return type(name, (MultiprocessNode,), body)
+
+
+PLUGIN = """
+from remotemedia.core.multiprocessing import MultiprocessNode, register_node
+class Plain(MultiprocessNode):
+    async def initialize(self): pass
+    async def process(self, data): pass
+    async def cleanup(self): pass
+@register_node("decorated")
+class Decorated(Plain): pass
+"""
+
+
+def test_the_decorator_gives_back_the_class_and_lookup_finds_it() -> None:
+    cls = node("Echo")
+    assert register_node("echo")(cls) is cls
+    assert lookup_node("echo") is cls
+
+
+@pytest.mark.parametrize("name", ["", None, 3, MultiprocessNode])
+def test_a_name_is_a_non_empty_string(name: Any) -> None:
+    with pytest.raises(TypeError, match=r'as in @register_node\("my_node"\)'):
+        register_node(name)
+
+
+@pytest.mark.parametrize("thing", [int, print, None])
+def test_only_nodes_are_registered(thing: Any, own_registry: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match="takes a subclass of MultiprocessNode"):
+        register_node("echo")(thing)
+    assert own_registry == {}
+
+
+def test_a_node_that_lacks_methods_is_refused_by_their_names() -> None:
+    class Half(MultiprocessNode):
+        async def initialize(self) -> None: ...
+
+    with pytest.raises(TypeError, match=r"Half does not define cleanup, process"):
+        register_node("half")(Half)  # type: ignore[type-abstract]
+
+
+def test_a_cell_run_again_replaces_the_class() -> None:
+    register_node("echo")(node("Echo", "__main__"))
+    again = register_node("echo")(node("Echo", "__main__"))
+    assert lookup_node("echo") is again
+
+
+@pytest.mark.parametrize(("name", "module"), [("Other", "made.up"), ("Echo", "made.elsewhere")])
+def test_another_class_under_a_taken_name_is_refused_naming_both(name: str, module: str) -> None:
+    first = register_node("echo")(node("Echo"))
+    with pytest.raises(ValueError, match=rf"'echo' is taken: made\.up\.Echo has it, {module}\.{name} wants it"):
+        register_node("echo")(node(name, module))
+    assert lookup_node("echo") is first
+
+
+def test_a_script_that_is_imported_too_is_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    as_main, as_module = type(sys)("main_of_test"), type(sys)("module_of_test")
+    as_main.__file__ = as_module.__file__ = "/somewhere/script.py"
+    monkeypatch.setitem(sys.modules, "main_of_test", as_main)
+    monkeypatch.setitem(sys.modules, "module_of_test", as_module)
+    register_node("echo")(node("Echo", "main_of_test"))
+    again = register_node("echo")(node("Echo", "module_of_test"))
+    assert lookup_node("echo") is again
+
+
+@pytest.mark.usefixtures("fresh_builtins")
+def test_builtin_nodes_are_found_without_an_import() -> None:
+    assert lookup_node("ReplyNode").__module__ == "remotemedia.nodes.reply"
+
+
+@pytest.mark.usefixtures("fresh_builtins")
+def test_registered_nodes_are_all_known_ones_in_order(plugin: Any) -> None:
+    plugin("remotemedia_plugin", PLUGIN, "plain = remotemedia_plugin:Plain")
+    register_node("zebra")(node("Zebra"))
+    names = list(registered_nodes())
+    assert names == sorted(names)
+    assert {"ReplyNode", "plain", "decorated", "zebra"} <= set(names)
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "found"),
+    [
+        ("plain = remotemedia_plugin:Plain", "plain", "Plain"),
+        ("decorated = remotemedia_plugin:Decorated", "decorated", "Decorated"),
+        ("decorated = remotemedia_plugin", "decorated", "Decorated"),
+    ],
+)
+def test_nodes_of_installed_packages_are_found(plugin: Any, line: str, name: str, found: str) -> None:
+    plugin("remotemedia_plugin", PLUGIN, line)
+    assert lookup_node(name).__qualname__ == found
+
+
+def test_a_broken_package_fails_only_its_own_nodes(plugin: Any) -> None:
+    plugin("remotemedia_broken", "1 / 0", "broken = remotemedia_broken:Broken")
+    plugin("remotemedia_plugin", PLUGIN, "plain = remotemedia_plugin:Plain")
+    assert lookup_node("plain").__qualname__ == "Plain"
+    with pytest.raises(
+        PipelineError, match=r"broken = remotemedia_broken:Broken of remotemedia.broken failed: ZeroDiv"
+    ):
+        lookup_node("broken")
+    with pytest.warns(
+        RuntimeWarning, match="remotemedia_broken:Broken of remotemedia.broken failed: ZeroDivisionError"
+    ):
+        assert "plain" in registered_nodes()
+    with pytest.raises(PipelineError, match="Unknown node type 'brokem'; did you mean 'broken'"):
+        lookup_node("brokem")
+
+
+def test_an_entry_point_that_is_no_node_says_so(plugin: Any) -> None:
+    plugin("remotemedia_plugin", PLUGIN, "wrong = remotemedia_plugin:register_node")
+    with pytest.raises(PipelineError, match="takes a subclass of MultiprocessNode"):
+        lookup_node("wrong")
+
+
+def test_an_unknown_type_names_the_nearest_and_how_to_register() -> None:
+    register_node("whisper")(node("Whisper"))
+    with pytest.raises(PipelineError) as caught:
+        lookup_node("wisper")
+    assert "Unknown node type 'wisper'; did you mean 'whisper'?" in str(caught.value)
+    assert '@register_node("wisper")' in str(caught.value)
+
+
+def test_an_unknown_type_like_no_other_lists_all() -> None:
+    register_node("whisper")(node("Whisper"))
+    with pytest.raises(PipelineError, match=r"known types: .*'whisper'"):
+        lookup_node("####")
