@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, binding=False
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, binding=False, auto_pickle=False
 """The shared-memory ring: segments with their payload pools, rings of message slots, and the waits on them.
 
 This is the layer below ``channel.py``: it moves payloads and opaque header bytes, and knows nothing of nodes or media.
@@ -241,7 +241,6 @@ cdef class Segment:
     cdef rm_segment s
     cdef rm_pool pool
     cdef readonly bint owner
-    cdef readonly uint64_t used_bytes_limit
     cdef uint32_t generation
     cdef uint32_t memory_waiters
     cdef bint mapped

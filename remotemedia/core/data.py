@@ -219,7 +219,9 @@ def encode_metadata(metadata: Metadata | None) -> tuple[int, bytes]:
             _check_keys(metadata)
             return _JSON_KIND, raw
     except (struct.error, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise PayloadError(f"metadata {metadata!r} cannot travel: {error}") from None
+        # What is nested too deep to be written is nested too deep to be shown.
+        shown = "of a dict" if isinstance(error, RecursionError) else repr(metadata)
+        raise PayloadError(f"metadata {shown} cannot travel: {error}") from None
     raise TypeError(
         f"RuntimeData.metadata must be AudioMetadata, VideoMetadata, a dict of JSON values or None, "
         f"not {type(metadata).__name__}"

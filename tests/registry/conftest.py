@@ -98,11 +98,11 @@ class Kit:
         reference: dict[str, Any] = json.JSONDecoder().raw_decode("{" + text)[0]
         return reference
 
-    def typed(self, source: str, **names: object) -> dict[str, Any]:
+    def typed(self, source: str, filename: str = "<stdin>", **names: object) -> dict[str, Any]:
         """The reference of class ``Node`` of a source text typed at a prompt where ``names`` are variables."""
         namespace: dict[str, Any] = {"__name__": "__main__", **names}
         imports = "from remotemedia.core.multiprocessing import MultiprocessNode\n"
-        exec(compile(imports + source, "<stdin>", "exec", dont_inherit=True), namespace)
+        exec(compile(imports + source, filename, "exec", dont_inherit=True), namespace)
         # Through JSON text, as it travels.
         reference: dict[str, Any] = json.loads(json.dumps(_classref.describe_class(namespace["Node"])))
         assert reference["kind"] == "value"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import remotemedia.nodes
 from remotemedia.core.multiprocess import registry
 from remotemedia.core.multiprocess.node import MultiprocessNode
 from remotemedia.core.multiprocess.registry import lookup_node, register_node, registered_nodes
@@ -18,6 +20,8 @@ from remotemedia.errors import PipelineError
 @pytest.fixture(autouse=True)
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A registry of the test's own."""
+    # First, or the built-in nodes would register in this one and be missing for all later tests.
+    import_module("remotemedia.nodes")
     nodes: dict[str, Any] = {}
     monkeypatch.setattr(registry, "_nodes", nodes)
     return nodes
@@ -33,6 +37,7 @@ def fresh_builtins() -> Iterator[None]:
     for name in [name for name in sys.modules if name.startswith("remotemedia.nodes")]:
         del sys.modules[name]
     sys.modules.update(saved)
+    remotemedia.nodes = saved["remotemedia.nodes"]
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ naming others by number, so that cycles need no care. What can be imported trave
 code objects have no other form, and a prompt keeps no source text. Marshal is read by the same Python version only,
 and unlike pickle it carries no recipe for arbitrary objects: the few kinds of values that travel are those below.
 
-``unpack`` makes the objects in three steps: empty functions, containers and cells; then what cannot be changed later
-(tuples, classes without attributes), each after its parts; then the contents. No user code runs meanwhile, except
-imports.
+``unpack`` makes the objects in three steps: empty containers and cells, and what is imported; then what has to be
+whole when it is made (tuples, functions, classes without attributes), each after its parts; then the contents. Of the
+user's code only imports run meanwhile, and ``__init_subclass__`` of bases that are imported.
 """
 
 from __future__ import annotations
@@ -126,7 +126,9 @@ class _Packer:
         self._submodules: set[str] = set()
 
     def pack(self) -> tuple[list[_Record], dict[str, int], list[str]]:
-        self._add(self._cls, f"class {self._cls.__qualname__}")
+        number = self._add(self._cls, f"class {self._cls.__qualname__}")
+        if self._namespace.get(self._cls.__qualname__) is self._cls:
+            self._names[self._cls.__qualname__] = number
         while self._queue:
             number, value, where = self._queue.popleft()
             self._records[number] = self._record(value, where)
@@ -376,7 +378,7 @@ class _Unpacker:
         ]
         for cls, attributes in classes:
             for name, number in attributes:
-                type.__setattr__(cls, name, self._made[number])
+                setattr(cls, name, self._made[number])
         for cls, _ in sorted(classes, key=lambda entry: len(entry[0].__mro__)):
             abc.update_abstractmethods(cls)
 

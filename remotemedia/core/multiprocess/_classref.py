@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import logging
 import sys
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -28,8 +29,8 @@ from remotemedia.core.multiprocess.registry import loaded_node
 
 __all__ = ["StopLoading", "describe_class", "load_class", "stop_if_loading"]
 
-# The names that interactive Pythons give to what is typed.
-_TYPED = ("<stdin>", "<python-input", "<ipython-input")
+# The names that prompts give to what is typed: python, python from 3.13 on, ipython, the code module.
+_TYPED = ("<stdin>", "<python-input", "<ipython-input", "<console>")
 
 _loading = False
 
@@ -49,7 +50,13 @@ def stop_if_loading() -> None:
         StopLoading: this process runs the user's code only to get at a class.
     """
     if _loading:
+        # Left in a task that nobody awaits, it would be reported as an exception never retrieved.
+        logging.getLogger("asyncio").addFilter(_is_no_stop)
         raise StopLoading("the script has defined its nodes; it is not run further in a node's process")
+
+
+def _is_no_stop(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], StopLoading))
 
 
 def describe_class(cls: type[MultiprocessNode]) -> dict[str, Any]:
@@ -112,15 +119,17 @@ def _load(ref: object, kind: str, qualname: str, node_type: str) -> object:
         file = _optional_text(ref, "file")
         return _find(import_by_name_or_file(_text(ref, "module"), file), qualname, node_type, file)
     if kind == "script":
-        _adopt_arguments(ref)
         file = _text(ref, "file")
+        _adopt_arguments(ref)
         return _find(_run_script(file), qualname, node_type, file)
     if kind == "module-main":
+        name = _text(ref, "module")
         _adopt_arguments(ref)
-        return _find(_run_module(_text(ref, "module")), qualname, node_type, None)
+        return _find(_run_module(name), qualname, node_type, None)
     if kind == "value":
+        python, magic, data = _text(ref, "python"), _text(ref, "magic"), _text(ref, "data")
         _adopt_arguments(ref)
-        return unpack(_text(ref, "python"), _text(ref, "magic"), _text(ref, "data"))
+        return unpack(python, magic, data)
     raise ValueError(f"class reference of unknown kind {kind!r}; it may be module, script, module-main or value")
 
 
@@ -149,7 +158,7 @@ def _script_file(cls: type, namespace: dict[str, Any]) -> str | None:
 
 
 def _is_typed(cls: type, namespace: dict[str, Any]) -> bool:
-    """Whether the class was typed at a prompt (of ``python -i script`` too, where the main module has a file)."""
+    """Whether the class was typed at a prompt, though the main module has a file (``python -i -m``, a debugger)."""
     return any(
         function.__globals__ is namespace and function.__code__.co_filename.startswith(_TYPED)
         for function in _functions(cls)
@@ -209,6 +218,7 @@ def _find(module: ModuleType, qualname: str, node_type: str, file: str | None) -
         return registered
     found = resolve(module, qualname)
     if found is None:
+        # Made with a name of its own each time, say; this type's class is all that was asked for.
         found = registered
     if found is None:
         raise ImportError(_not_found(module, qualname, node_type, file), name=module.__name__)

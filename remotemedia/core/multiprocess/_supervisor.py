@@ -21,6 +21,7 @@ from remotemedia.errors import (
     NodeInitializationError,
     NodeProcessError,
     ProcessCrashError,
+    SessionStateError,
 )
 
 __all__ = ["Supervisor"]
@@ -180,6 +181,8 @@ class Supervisor:
         if kind == "progress":
             if message["status"] not in _LOADING_STATES:
                 raise ValueError(f"status {message['status']!r}")
+            if self._progress[node_id].status == "ready":
+                return  # a late word from a thread of the node does not make it loading again
             self._note(
                 InitProgress(node_id, message["status"], float(message["progress"]), _text_or_none(message["message"]))
             )
@@ -229,13 +232,17 @@ class Supervisor:
             self._on_failure(error)
         finally:
             await self._end(CRASH_GRACE_SECS, abort=True)
-            for _, done in self._acks.values():
-                if not done.done():
-                    done.set_exception(error)
-            if not self._all_ready.done():
-                self._all_ready.set_exception(error)
+            self._release_waiters(error)
             if not self.failed.done():
                 self.failed.set_result(error)
+
+    def _release_waiters(self, error: MultiprocessError) -> None:
+        """Raises ``error`` in the calls that wait for words from the nodes: none will come any more."""
+        for _, done in self._acks.values():
+            if not done.done():
+                done.set_exception(error)
+        if not self._all_ready.done():
+            self._all_ready.set_exception(error)
 
     async def wait_failed(self) -> None:
         """Until the taking down that is under way is over."""
@@ -257,6 +264,8 @@ class Supervisor:
             self._signal(signal.SIGKILL)
             await asyncio.shield(ending)
             raise
+        finally:
+            self._release_waiters(SessionStateError(f"session {self._session_id!r} was stopped meanwhile"))
 
     async def _end(self, grace_secs: float, *, abort: bool) -> None:
         self.broadcast({"type": "stop", "abort": abort})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
@@ -69,6 +70,8 @@ class Publisher:
     Raises ChannelInUseError when the name has a publisher already, TypeError or ValueError for wrong arguments.
     A publisher belongs to one thread at a time. Close it, or use it in a ``with`` block.
     """
+
+    _meeting: Meeting | None
 
     def __init__(
         self,
@@ -132,7 +135,7 @@ class Publisher:
         self._session_id = ""
         self._sessions = _Cache()
         self._ports = _Cache()
-        self._meeting: Meeting | None = None
+        self._meeting = None
         self._owns_segment = False
         self._closed = False
 
@@ -252,7 +255,11 @@ class Publisher:
     def __del__(self) -> None:
         # A name must not stay taken because somebody forgot to close.
         if not getattr(self, "_closed", True) and self._owns_segment:
-            self.close()
+            if sys.is_finalizing():
+                # The service's thread never runs again: waiting for it would be for ever, and the kernel tidies up.
+                self._producer.close()
+            else:
+                self.close()
 
     def __repr__(self) -> str:
         return f"<Publisher {self.channel_name!r} capacity={self.capacity}{' closed' if self._closed else ''}>"
@@ -319,6 +326,8 @@ class Subscriber:
     Payloads it delivered stay valid after ``close()``, until the last view of each is gone.
     """
 
+    _meeting: Meeting | None
+
     def __init__(self, channel_name: str, *, spin_us: int = DEFAULT_SPIN_US) -> None:
         _check_name(channel_name)
         _check_count("spin_us", spin_us, 0, 1_000_000)
@@ -360,7 +369,7 @@ class Subscriber:
         self._doorbell = doorbell
         self._spin_ns = spin_us * 1000
         self._port = ""
-        self._meeting: Meeting | None = None
+        self._meeting = None
         self._owns_segment = False
         self._closed = False
         self._polled = False
@@ -515,7 +524,8 @@ class Subscriber:
         self.close()
 
     def __del__(self) -> None:
-        if not getattr(self, "_closed", True) and self._owns_segment:
+        # At the interpreter's end the kernel tidies up; the service's thread never runs again.
+        if not getattr(self, "_closed", True) and self._owns_segment and not sys.is_finalizing():
             self.close()
 
     def __repr__(self) -> str:
@@ -591,7 +601,8 @@ def _close_ends(doorbell: Doorbell, segment: _ring.Segment, peer: _ring.Segment 
 
 
 def _travelling(payload: Any) -> Any:
-    if isinstance(payload, np.ma.MaskedArray):
+    # A mere mention of np.ma imports it, for longer than thousands of messages take; who has one has imported it.
+    if "numpy.ma" in sys.modules and isinstance(payload, np.ma.MaskedArray):
         raise PayloadError("a masked array would lose its mask; send .filled(...) or data and mask as two messages")
     return payload
 

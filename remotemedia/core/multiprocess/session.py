@@ -101,8 +101,10 @@ class Session:
         self.status = SessionStatus.INITIALIZING
         try:
             await self._bring_up(classes, progress_callback or (lambda progress: None))
+            self._require("initialize()", SessionStatus.INITIALIZING)  # another task may have stopped it
         except BaseException as error:
-            self.status = SessionStatus.ERROR
+            if self.status is SessionStatus.INITIALIZING:  # not stopped by another task meanwhile
+                self.status = SessionStatus.ERROR
             await self._bring_down()
             if isinstance(error, OSError):
                 raise ProcessSpawnError(f"session {self.session_id!r} cannot be started: {error}") from error

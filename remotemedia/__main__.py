@@ -1,0 +1,8 @@
+"""``python -m remotemedia``: the same as the command ``remotemedia``."""
+
+import sys
+
+from remotemedia.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

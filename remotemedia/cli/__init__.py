@@ -1,0 +1,21 @@
+"""The command ``remotemedia``, one file per command.
+
+Nothing heavier than click is imported until a command runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    try:
+        # Here: Ctrl-C while it is imported is no error either.
+        from remotemedia.cli._commands import run
+
+        return run(arguments)
+    except KeyboardInterrupt:
+        return 130

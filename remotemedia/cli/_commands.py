@@ -1,0 +1,55 @@
+"""The group of commands, and what becomes of wrong options."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from remotemedia import __version__
+from remotemedia.cli._errors import EXIT_INTERRUPTED, EXIT_MISTAKE, complain
+from remotemedia.cli.demo import demo
+
+__all__ = ["run"]
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="remotemedia", message="%(prog)s %(version)s")
+@click.pass_context
+def _remotemedia(context: click.Context) -> int:
+    """Media and AI pipelines: each node in a process of its own, wired by shared memory.
+
+    Start with `remotemedia demo`.
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+    return 0
+
+
+_remotemedia.add_command(demo)
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Runs the command line; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        _tolerate_any_text(stream)
+    try:
+        code = _remotemedia.main(arguments, prog_name="remotemedia", standalone_mode=False)
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx is not None else "remotemedia"
+        complain(f"{error.format_message()} (see {where} --help)")
+        return EXIT_MISTAKE
+    except click.ClickException as error:
+        complain(error.format_message())
+        return EXIT_MISTAKE
+    except click.Abort:
+        return EXIT_INTERRUPTED
+    return int(code or 0)
+
+
+def _tolerate_any_text(stream: Any) -> None:
+    # A terminal that cannot show a character is no reason to fail. A stream put there by a test may be anything.
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="replace")

@@ -1,0 +1,104 @@
+"""Exit codes, and what the user is told when something goes wrong."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from remotemedia.errors import MultiprocessError, NodeInitializationError, NodeProcessError, ProcessCrashError
+
+__all__ = [
+    "EXIT_ANSWERED",
+    "EXIT_FAILED",
+    "EXIT_INTERRUPTED",
+    "EXIT_MISTAKE",
+    "EXIT_NOT_UNDERSTOOD",
+    "EXIT_TERMINATED",
+    "Mistake",
+    "Terminated",
+    "complain",
+    "first_line",
+    "guarded",
+]
+
+EXIT_ANSWERED = 0
+EXIT_FAILED = 1
+EXIT_MISTAKE = 2
+EXIT_NOT_UNDERSTOOD = 3
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+# What a node raises because of where it runs; any other kind is taken for a bug in the node, whose traceback helps.
+_CIRCUMSTANCES = (
+    "FileNotFoundError",
+    "ImportError",
+    "IsADirectoryError",
+    "LibsndfileError",
+    "MemoryError",
+    "ModuleNotFoundError",
+    "OSError",
+    "PermissionError",
+    "ValueError",
+)
+
+
+class Mistake(Exception):
+    """What the user can put right. Its text says how, in one line."""
+
+
+class Terminated(Exception):
+    """SIGTERM came."""
+
+
+def complain(text: str) -> None:
+    """One message on stderr."""
+    print(f"remotemedia: {text}", file=sys.stderr, flush=True)
+
+
+def guarded(run: Callable[[], int], *, debug: bool) -> int:
+    """What ``run`` returns; what it raises becomes one message and an exit code."""
+    try:
+        return run()
+    except Mistake as mistake:
+        complain(" ".join(str(mistake).split()))
+        return EXIT_MISTAKE
+    except MultiprocessError as error:
+        hint = _what_to_install(error)
+        if hint:
+            complain(hint)
+            return EXIT_MISTAKE
+        complain(_description(error, debug=debug))
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return EXIT_INTERRUPTED
+    except Terminated:
+        complain("terminated")
+        return EXIT_TERMINATED
+
+
+def first_line(error: BaseException) -> str:
+    """The message of an error without the traceback or the output that follows it."""
+    lines = str(error).splitlines()
+    return lines[0].rstrip(":") if lines else type(error).__name__
+
+
+def _what_to_install(error: MultiprocessError) -> str | None:
+    if isinstance(error, NodeInitializationError) and "pip install" in first_line(error):
+        return first_line(error).partition("Error: ")[2]
+    return None
+
+
+def _description(error: MultiprocessError, *, debug: bool) -> str:
+    text = first_line(error)
+    if isinstance(error, NodeProcessError | NodeInitializationError):
+        reason = text.rpartition("': ")[2] if isinstance(error, NodeProcessError) else text.partition(": ")[2]
+        if error.remote_traceback and (debug or not reason.startswith(_CIRCUMSTANCES)):
+            text += f"\nin the process of node {error.node_id!r}:\n{error.remote_traceback.rstrip()}"
+    elif isinstance(error, ProcessCrashError):
+        # A signal such as SIGKILL came from outside, or from a lack of memory. With --debug the log has said it all.
+        if error.signal is None and not debug:
+            text = str(error)
+        elif error.stderr_tail and not debug:
+            text += "; --debug shows what it wrote to stderr"
+    return text
