@@ -87,6 +87,7 @@ class Child:
         self._pidfd = -1
         self._stdout.close()
         self._stderr.close()
+        self.control.drain()
         self.control.close()
         self.exited.set_result(_exit_of(info))
 
@@ -105,6 +106,8 @@ class Child:
         self._stdout.close()
         self._stderr.close()
         self.control.close()
+        if not self._loop.is_closed():
+            self.exited.set_result(Exit(128 + signal.SIGKILL, signal.SIGKILL))
 
 
 def _exit_of(info: os.waitid_result | None) -> Exit:

@@ -95,6 +95,17 @@ class ControlSocket:
             self._out.append((frame, fds))
             self._flush()
 
+    def drain(self) -> None:
+        """Delivers what the peer said before it went: its last words and its end may be noticed in any order."""
+        while self._on_message is not None and self._sock.fileno() >= 0:
+            try:
+                alive = self._read()
+            except BlockingIOError:
+                return
+            self._deliver()
+            if not alive:
+                return
+
     def close(self) -> None:
         """Closes the socket and every descriptor still underway. May be repeated."""
         with self._lock:

@@ -69,8 +69,10 @@ class Meeting:
         self._connection: socket.socket | None = None
         self._greeting: set[socket.socket] = set()
         self._service = _Service.get()
-        self._fds = [os.dup(fd) for fd in fds]
+        self._fds: list[int] = []
         try:
+            for fd in fds:
+                self._fds.append(os.dup(fd))
             while not (self._listen() or self._connect()):
                 pass  # the holder of the name went away between the two: the name is free again
         except BaseException:

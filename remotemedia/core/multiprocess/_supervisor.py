@@ -65,6 +65,7 @@ class Supervisor:
         self._all_ready.add_done_callback(_retrieve)
         self._acks: dict[int, tuple[set[str], asyncio.Future[None]]] = {}
         self._ending = False
+        self._abandoned = False
         self._failure: MultiprocessError | None = None
         self._teardown: asyncio.Task[None] | None = None
         self.children: dict[str, Child] = {}
@@ -96,7 +97,13 @@ class Supervisor:
 
     def introduce(self, node_id: str, hello: dict[str, Any], fds: list[int]) -> None:
         """Tells one started process what it is; takes over ``fds``."""
-        self.children[node_id].control.send({"type": "hello", **hello}, [os.pidfd_open(os.getpid()), *fds])
+        try:
+            pidfd = os.pidfd_open(os.getpid())
+        except OSError:
+            for fd in fds:
+                os.close(fd)
+            raise
+        self.children[node_id].control.send({"type": "hello", **hello}, [pidfd, *fds])
 
     async def wait_ready(self, on_progress: Callable[[InitProgress], None]) -> None:
         """Until every node is ready.
@@ -217,7 +224,7 @@ class Supervisor:
     def _exited(self, child: Child, exit: Exit) -> None:
         if not self._ending:
             self._fail(ProcessCrashError(child.node_id, exit.code, exit.signal, child.stderr_tail))
-        elif exit.code != 0 and self._failure is None:
+        elif exit.code != 0 and self._failure is None and not self._abandoned:
             _logger.warning("node %r ended with %s while the session stopped", child.node_id, exit)
 
     def _fail(self, error: MultiprocessError) -> None:
@@ -293,7 +300,7 @@ class Supervisor:
         """Kills and reaps everything without waiting for an event loop. In a forked child it does nothing."""
         if os.getpid() != self._owner_pid:
             return
-        self._ending = True
+        self._ending = self._abandoned = True
         for child in self.children.values():
             with contextlib.suppress(OSError):
                 child.abandon()

@@ -586,7 +586,13 @@ def _new_segment(pool_bytes: int) -> tuple[_ring.Segment, int]:
     """A segment of this process's own, and a memfd to give to a peer; both are the caller's."""
     memfd = _ring.create_segment(pool_bytes, 0)
     try:
-        return _ring.Segment(os.dup(memfd), new_eventfd(), True), memfd
+        eventfd = new_eventfd()
+        try:
+            mapped = os.dup(memfd)
+        except BaseException:
+            os.close(eventfd)
+            raise
+        return _ring.Segment(mapped, eventfd, True), memfd  # takes both over, whatever happens
     except BaseException:
         os.close(memfd)
         raise

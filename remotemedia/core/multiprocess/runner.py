@@ -131,6 +131,8 @@ def main(argv: list[str] | None = None) -> int:
     if received is None:
         return EXIT_ABANDONED
     hello, fds = received
+    if hello["type"] != "hello":
+        return EXIT_ABANDONED  # told to stop before it was told what it is
     _ring.start_deathwatch(fds[0], CONTROL_FD)
     os.close(fds.pop(0))
     control.send({"type": "progress", "status": "loading", "progress": 0.0, "message": None})
