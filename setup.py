@@ -1,7 +1,10 @@
 """Builds the one extension. REMOTEMEDIA_SANITIZE=address|thread|undefined builds it with that sanitizer."""
 
 import os
+import shutil
 import sys
+import sysconfig
+from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -11,15 +14,18 @@ if not sys.platform.startswith("linux"):
 
 
 class BuildWithCompiler(build_ext):
-    """Says in one sentence what is missing when there is no C compiler."""
+    """Says in one sentence what is missing, instead of a page of compiler output."""
 
     def build_extensions(self) -> None:
-        try:
-            super().build_extensions()
-        except Exception as error:
-            if "command" in str(error) and "failed: No such file" in str(error):
-                sys.exit("remotemedia needs a C compiler to build its extension: install gcc or clang, or set CC.")
-            raise
+        compiler = self.compiler.compiler[0]
+        if shutil.which(compiler) is None:
+            sys.exit(
+                f"remotemedia needs a C compiler to build its extension, and there is no {compiler!r}: "
+                f"install gcc or clang, or set CC."
+            )
+        if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
+            sys.exit("remotemedia needs Python's C headers to build its extension: install python3-dev.")
+        super().build_extensions()
 
 
 def extensions() -> list[Extension]:

@@ -92,7 +92,8 @@ def _what_to_install(error: MultiprocessError) -> str | None:
 def _description(error: MultiprocessError, *, debug: bool) -> str:
     text = first_line(error)
     if isinstance(error, NodeProcessError | NodeInitializationError):
-        reason = text.rpartition("': ")[2] if isinstance(error, NodeProcessError) else text.partition(": ")[2]
+        before = f" of port {error.port!r}: " if isinstance(error, NodeProcessError) else ": "
+        reason = text.partition(before)[2]
         if error.remote_traceback and (debug or not reason.startswith(_CIRCUMSTANCES)):
             text += f"\nin the process of node {error.node_id!r}:\n{error.remote_traceback.rstrip()}"
     elif isinstance(error, ProcessCrashError):
