@@ -90,11 +90,13 @@ class NodeInitializationError(MultiprocessError):
 
     Attributes:
         node_id: the node that failed.
+        reason: type and message of the error in the node's process.
         remote_traceback: the traceback text from the node's process.
     """
 
     def __init__(self, node_id: str, reason: str, remote_traceback: str = "") -> None:
         self.node_id = node_id
+        self.reason = reason
         self.remote_traceback = remote_traceback
         text = f"Node {node_id!r} failed to initialize: {reason}"
         if remote_traceback:
@@ -107,6 +109,7 @@ class NodeProcessError(MultiprocessError):
 
     Attributes:
         node_id: the node whose ``process()`` raised.
+        reason: type and message of the error in the node's process.
         sequence: the sequence number of the input message, -1 when there was none (``finish()``).
         port: the input port that message came in on.
         remote_traceback: the traceback text from the node's process.
@@ -116,6 +119,7 @@ class NodeProcessError(MultiprocessError):
         self, node_id: str, reason: str, sequence: int = -1, port: str = "", remote_traceback: str = ""
     ) -> None:
         self.node_id = node_id
+        self.reason = reason
         self.sequence = sequence
         self.port = port
         self.remote_traceback = remote_traceback

@@ -21,7 +21,6 @@ from remotemedia.cli._errors import (
     Mistake,
     Terminated,
     complain,
-    first_line,
 )
 from remotemedia.core.multiprocessing import (
     ChannelStats,
@@ -282,6 +281,7 @@ async def _feed(session: Session, source: AudioSource, request: Request, screen:
 
 
 async def _listen(session: Session, screen: Screen, summary: Summary) -> None:
+    early: list[str] = []
     async for node_id, data in session.outputs():
         text = str(data.payload)
         if node_id == "asr" and data.port == "partial":
@@ -290,8 +290,11 @@ async def _listen(session: Session, screen: Screen, summary: Summary) -> None:
             summary.transcript.append(text)
             screen.heard(text)
         elif node_id == "reply":
-            summary.replies.append(text)
-            screen.replied(text)
+            early.append(text)
+        # Two channels, two processes: a reply may be here before the words it replies to.
+        while early and len(summary.replies) < len(summary.transcript):
+            summary.replies.append(early.pop(0))
+            screen.replied(summary.replies[-1])
 
 
 Watched = Callable[..., Coroutine[Any, Any, None]]
@@ -335,6 +338,6 @@ async def _running(
 
 
 def _raise_if_voice(error: NodeInitializationError) -> None:
-    _, found, reason = first_line(error).partition("config key 'voice': ")
+    _, found, reason = error.reason.partition("config key 'voice': ")
     if found:
         raise Mistake(f"--voice: {reason}") from error

@@ -15,6 +15,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from remotemedia.cli._errors import ReaderGone
+
 if TYPE_CHECKING:
     from remotemedia.cli._demo_run import Summary
     from remotemedia.core.multiprocessing import ChannelStats, InitProgress, NodeStats
@@ -169,6 +171,13 @@ class LiveScreen(Screen):
         self._live.start()
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        # Rich would exit, from whatever task happens to print.
+        self.quiet = True
+        raise ReaderGone
+
+
 @contextmanager
 def open_screen(*, quiet: bool, as_json: bool) -> Iterator[Screen]:
     """The screen that fits; with ``as_json`` stdout is left alone."""
@@ -182,11 +191,11 @@ def open_screen(*, quiet: bool, as_json: bool) -> Iterator[Screen]:
 def _choose(quiet: bool, as_json: bool) -> Screen:
     if quiet:
         return Screen() if as_json else QuietScreen()
-    console = Console(stderr=as_json)
+    console = _Console(stderr=as_json)
     if console.is_terminal and not console.is_dumb_terminal:
         return LiveScreen(console)
     stream = sys.stderr if as_json else sys.stdout
-    return PlainScreen(Console(file=stream, force_terminal=False, color_system=None, width=120))
+    return PlainScreen(_Console(file=stream, force_terminal=False, color_system=None, width=120))
 
 
 # --- live parts --------------------------------------------------------------------------------------------------

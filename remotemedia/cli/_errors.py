@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -15,6 +16,7 @@ __all__ = [
     "EXIT_NOT_UNDERSTOOD",
     "EXIT_TERMINATED",
     "Mistake",
+    "ReaderGone",
     "Terminated",
     "complain",
     "first_line",
@@ -46,6 +48,10 @@ class Mistake(Exception):
     """What the user can put right. Its text says how, in one line."""
 
 
+class ReaderGone(Exception):
+    """Nobody reads what is printed: a BrokenPipeError that no layer takes for an error of its own."""
+
+
 class Terminated(Exception):
     """SIGTERM came."""
 
@@ -69,6 +75,10 @@ def guarded(run: Callable[[], int], *, debug: bool) -> int:
             return EXIT_MISTAKE
         complain(_description(error, debug=debug))
         return EXIT_FAILED
+    except (BrokenPipeError, ReaderGone):
+        # Nobody reads on, and nobody is told. Python would complain once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
     except KeyboardInterrupt:
         complain("interrupted")
         return EXIT_INTERRUPTED
@@ -84,17 +94,15 @@ def first_line(error: BaseException) -> str:
 
 
 def _what_to_install(error: MultiprocessError) -> str | None:
-    if isinstance(error, NodeInitializationError) and "pip install" in first_line(error):
-        return first_line(error).partition("Error: ")[2]
+    if isinstance(error, NodeInitializationError) and "pip install" in error.reason:
+        return error.reason.partition("Error: ")[2]
     return None
 
 
 def _description(error: MultiprocessError, *, debug: bool) -> str:
     text = first_line(error)
     if isinstance(error, NodeProcessError | NodeInitializationError):
-        before = f" of port {error.port!r}: " if isinstance(error, NodeProcessError) else ": "
-        reason = text.partition(before)[2]
-        if error.remote_traceback and (debug or not reason.startswith(_CIRCUMSTANCES)):
+        if error.remote_traceback and (debug or not error.reason.startswith(_CIRCUMSTANCES)):
             text += f"\nin the process of node {error.node_id!r}:\n{error.remote_traceback.rstrip()}"
     elif isinstance(error, ProcessCrashError):
         # A signal such as SIGKILL came from outside, or from a lack of memory. With --debug the log has said it all.

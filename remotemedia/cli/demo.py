@@ -66,10 +66,10 @@ def demo(
 
     \b
     Examples:
-      remotemedia demo                                  a question made on the spot
-      remotemedia demo --question "what day is it"      another one
-      remotemedia demo -i question.flac -o reply.wav    your own recording
-      remotemedia demo --realtime                       at the pace of a microphone
+      remotemedia demo                                a question made on the spot
+      remotemedia demo --question "what day is it"    another one
+      remotemedia demo -i question.flac -o reply.wav  your own recording
+      remotemedia demo --realtime                     at the pace of a microphone
       remotemedia demo --json -o /tmp/answer.wav | jq .transcript
 
     \b

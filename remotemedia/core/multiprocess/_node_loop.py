@@ -24,6 +24,10 @@ __all__ = ["NodeLoop"]
 
 Report = Callable[[dict[str, Any]], None]
 
+_LONGEST_STRETCH_NS = 5_000_000
+"""How long messages may be handled without a wait before the event loop gets a turn: for an interruption, a stop,
+and the node's own tasks."""
+
 
 class NodeLoop:
     """Runs one node over its channels.
@@ -44,6 +48,7 @@ class NodeLoop:
         self._interrupts: list[int] = []
         self._unrouted: set[str] = set()
         self._blocked_ns = 0
+        self._rested_ns = 0
         node._loop = self
 
     def connect(self, channels: Attached, *, backpressure: bool) -> None:
@@ -81,10 +86,11 @@ class NodeLoop:
             subscriber = self._next_input()
             if subscriber is not None:
                 await self._handle(subscriber)
+                await self._rest()
             elif self._open:
                 await self._channels.doorbell.wait(self._ready)
         await self._finish()
-        if self._interrupts:
+        while self._interrupts:
             await self._acknowledge()
         self._ended = True
         for output in self._channels.outputs:
@@ -100,6 +106,12 @@ class NodeLoop:
             self._task.cancel()
         elif self._channels is not None:
             self._channels.doorbell.wake()
+
+    async def _rest(self) -> None:
+        """Gives the event loop a turn when it had none for long: a backlog or a stream may never have to wait."""
+        if _ring.now_ns() - self._rested_ns > _LONGEST_STRETCH_NS:
+            await asyncio.sleep(0)
+            self._rested_ns = _ring.now_ns()
 
     async def _acknowledge(self) -> None:
         epochs, self._interrupts = self._interrupts, []
@@ -141,9 +153,12 @@ class NodeLoop:
             # The node may keep the message; this loop must not, or its memory would wait for the next one.
             del data
             await self._emit_result(result, epoch)
-        except asyncio.CancelledError:
-            if not self._interrupts:
+        except asyncio.CancelledError as error:
+            if self._is_being_ended():
                 raise
+            if not self._interrupts:  # a cancellation of the user's own making
+                failed = True
+                self._report_failure(error, sequence, port)
         except Exception as error:
             failed = True
             self._report_failure(error, sequence, port)
@@ -160,14 +175,19 @@ class NodeLoop:
         try:
             self._in_user_code = True
             await self._emit_result(self._node.finish(), self._channels.turns.epoch)
-        except asyncio.CancelledError:
-            if not self._interrupts:
+        except asyncio.CancelledError as error:
+            if self._is_being_ended():
                 raise
+            if not self._interrupts:
+                self._report_failure(error, -1, "finish()")
         except Exception as error:
             self._report_failure(error, -1, "finish()")
         finally:
             self._leave_user_code()
             self._channels.segment.count_busy(started_ns + self._blocked_ns)
+
+    def _is_being_ended(self) -> bool:
+        return not self._interrupts and self._task is not None and self._task.cancelling() > 0
 
     def _leave_user_code(self) -> None:
         self._in_user_code = False
@@ -186,7 +206,10 @@ class NodeLoop:
                 if isinstance(result, AsyncGenerator):
                     await stack.enter_async_context(aclosing(result))
                 async for output in result:
+                    if self._interrupts:
+                        break  # the user's code swallowed the cancellation and goes on
                     await self._emit(output, epoch)
+                    await self._rest()
         else:
             await self._emit(result, epoch)
 
@@ -250,7 +273,7 @@ class NodeLoop:
         except ChannelClosedError:
             return  # nobody downstream listens any more: the session is stopping
 
-    def _report_failure(self, error: Exception, sequence: int, port: str) -> None:
+    def _report_failure(self, error: BaseException, sequence: int, port: str) -> None:
         self._report(
             {
                 "type": "error",

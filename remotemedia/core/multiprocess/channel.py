@@ -6,6 +6,7 @@ are on this machine; in a session, the framework hands each its end.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import sys
@@ -36,6 +37,8 @@ DEFAULT_POOL_BYTES = 256 * 1024 * 1024
 DEFAULT_SPIN_US = 20
 # What a named subscriber allocates itself: nothing. Its segment is a doorbell.
 _DOORBELL_POOL_BYTES = 4096
+
+_logger = logging.getLogger("remotemedia.channel")
 
 _Message = tuple[Any, int, float, bytes, bytes, int, bytes, Callable[..., bytes], int]
 
@@ -133,6 +136,9 @@ class Publisher:
         self._doorbell = doorbell
         self._spin_ns = spin_us * 1000
         self._session_id = ""
+        self._met_subscriber = threading.Event()
+        if producer.peer is not None:
+            self._met_subscriber.set()
         self._sessions = _Cache()
         self._ports = _Cache()
         self._meeting = None
@@ -223,6 +229,13 @@ class Publisher:
 
     # --- the rest ---
 
+    def wait_subscriber(self, timeout: float | None = None) -> bool:
+        """Blocks until the subscriber has come, at most ``timeout`` seconds; whether it has.
+
+        From then on it holds the shared memory itself: this side may close, and nothing published is lost.
+        """
+        return self._met_subscriber.wait(timeout)
+
     @property
     def closed(self) -> bool:
         """Whether this side closed, or the subscriber closed or died."""
@@ -233,11 +246,19 @@ class Publisher:
         return self._producer.statistics()
 
     def close(self) -> None:
-        """Ends the stream: the subscriber receives what was published, then the end. May be repeated."""
+        """Ends the stream: the subscriber receives what was published, then the end. May be repeated.
+
+        Does not wait. What was published before any subscriber came goes with the channel, with a warning in the log:
+        ``wait_subscriber`` first keeps it.
+        """
         if self._closed:
             return
         self._closed = True
         self._producer.close()
+        if not self._met_subscriber.is_set() and (unseen := self._producer.statistics()["occupancy"]):
+            _logger.warning(
+                "channel %r was closed before a subscriber came: %d messages are lost", self.channel_name, unseen
+            )
         self._producer.mark_peer_gone()  # wakes a publish() blocked in another thread, to find this side closed
         if self._meeting is not None:
             self._meeting.close()
@@ -310,6 +331,7 @@ class Publisher:
     def _met(self, fds: list[int], pid: int) -> None:
         os.set_blocking(fds[1], False)
         self._producer.attach_peer(_ring.Segment(fds[0], fds[1], False))
+        self._met_subscriber.set()
 
     def _lost(self) -> None:
         self._producer.mark_peer_gone()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from remotemedia.core.multiprocess.registry import lookup_node
 from remotemedia.errors import PipelineError
 
-__all__ = ["Connection", "NodeConfig", "Pipeline"]
+__all__ = ["SESSION_NAME", "Connection", "NodeConfig", "Pipeline"]
+
+SESSION_NAME = "session"
+"""What the names of channels call the session: ``session_to_asr``."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Pipeline:
         for name, value in (("node_type", node_type), ("node_id", node_id)):
             if not isinstance(value, str) or not value or "\0" in value:
                 raise PipelineError(f"{name} must be a non-empty str, not {value!r}")
+        if node_id == SESSION_NAME:
+            raise PipelineError(f"node id {node_id!r} is what channels call the session itself; choose another")
         if any(node.node_id == node_id for node in self.nodes):
             raise PipelineError(f"node id {node_id!r} is used twice; ids must differ")
         config = {} if config is None else config
@@ -115,16 +120,21 @@ class Pipeline:
         return found
 
     def channel_names(self) -> dict[Connection, str]:
-        """The name of each connection's channel: ``asr_to_tts``, with ports where two nodes have several."""
-        pairs: dict[tuple[str, str], int] = defaultdict(int)
-        for connection in self.connections:
-            pairs[connection.from_node, connection.to_node] += 1
-        return {
-            c: f"{c.from_node}_to_{c.to_node}"
-            if pairs[c.from_node, c.to_node] == 1
-            else f"{c.from_node}.{c.from_port}_to_{c.to_node}.{c.to_port}"
-            for c in self.connections
-        }
+        """The name of each connection's channel: ``asr_to_tts``, with ports where that name would not be its alone."""
+        plain = {c: f"{c.from_node}_to_{c.to_node}" for c in self.connections}
+        uses = Counter(plain.values())
+        uses.update(f"{SESSION_NAME}_to_{node_id}" for node_id in self.input_nodes)
+        uses.update(f"{node_id}_to_{SESSION_NAME}" for node_id in self.output_nodes)
+        names: dict[Connection, str] = {}
+        for c, name in plain.items():
+            if uses[name] > 1:
+                name = f"{c.from_node}.{c.from_port}_to_{c.to_node}.{c.to_port}"
+                # Ids and ports may hold dots and "_to_" themselves.
+                while name in uses:
+                    name += "'"
+                uses[name] += 1
+            names[c] = name
+        return names
 
     def validate(self) -> None:
         """Raises PipelineError for an empty pipeline, an unknown node or node type, or a cycle; names the place."""

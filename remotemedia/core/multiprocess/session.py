@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from enum import Enum
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -102,12 +102,10 @@ class Session:
         try:
             await self._bring_up(classes, progress_callback or (lambda progress: None))
             self._require("initialize()", SessionStatus.INITIALIZING)  # another task may have stopped it
-        except BaseException as error:
+        except BaseException:
             if self.status is SessionStatus.INITIALIZING:  # not stopped by another task meanwhile
                 self.status = SessionStatus.ERROR
             await self._bring_down()
-            if isinstance(error, OSError):
-                raise ProcessSpawnError(f"session {self.session_id!r} cannot be started: {error}") from error
             raise
         self.status = SessionStatus.READY
 
@@ -119,6 +117,14 @@ class Session:
         # A session that is dropped, or an interpreter that ends, takes its processes along.
         self._finalizer = weakref.finalize(self, supervisor.abandon)
         supervisor.spawn([(node.node_type, node.node_id) for node in self.pipeline.nodes])
+        try:
+            self._hand_over(supervisor, classes)
+        except OSError as error:
+            raise ProcessSpawnError(f"session {self.session_id!r} cannot be started: {error}") from error
+        await supervisor.wait_ready(on_progress)
+
+    def _hand_over(self, supervisor: Supervisor, classes: dict[str, dict[str, object]]) -> None:
+        """Makes the shared memory and tells every process what it is."""
         self._wiring = wiring = Wiring(self.session_id, self.pipeline, self.config)
         for node in self.pipeline.nodes:
             handover, fds = wiring.handover(node.node_id)
@@ -130,7 +136,6 @@ class Session:
             }
             supervisor.introduce(node.node_id, hello, fds)
         wiring.release_originals()
-        await supervisor.wait_ready(on_progress)
 
     async def start(self) -> None:
         """Lets the nodes process. SessionStateError unless ``initialize`` has returned."""
@@ -231,8 +236,12 @@ class Session:
         async with asyncio.timeout(timeout):
             return await self._receive(subscriber)
 
-    async def outputs(self, *node_ids: str) -> AsyncIterator[tuple[str, RuntimeData]]:
-        """Yields (node id, data) of the named output nodes, or of all, as they come, until all have ended."""
+    async def outputs(self, *node_ids: str) -> AsyncGenerator[tuple[str, RuntimeData], None]:
+        """Yields (node id, data) of the named output nodes, or of all, as they come, until all have ended.
+
+        Each node's outputs are in order. Between nodes there is none: what came of a message may be here before the
+        message itself, where ``add_output`` shows both.
+        """
         self._require_running("outputs()")
         waiting = {node_id: self._output(node_id) for node_id in node_ids or list(self._wired().outputs)}
         while waiting:

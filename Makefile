@@ -1,0 +1,82 @@
+# Needs a Linux machine with python3 (3.11 or newer, with its headers), a C compiler and make. Everything else goes
+# into .venv here, on first use. PYTHON=python3.12 make test uses another interpreter.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --no-input --quiet
+SOURCES := pyproject.toml setup.py $(wildcard remotemedia/*.pyx remotemedia/*.h)
+
+# The first that is new enough; the one named in PYTHON must be.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && exit; done; echo python3)
+VERSION = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+
+# Stamps. The first carries the version: another interpreter makes the environment anew.
+MADE = $(VENV)/.made-$(VERSION)
+INSTALLED := $(VENV)/.installed
+TOOLS := $(VENV)/.tools
+
+.PHONY: help demo test check bench build clean
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo    a spoken question is heard, answered and spoken; the answer is answer.wav"
+	@echo "make test    all checks and tests"
+	@echo "make check   ruff and mypy"
+	@echo "make bench   the benchmarks"
+	@echo "make build   the extension once more, after a change that make does not see"
+	@echo "make clean   remove what was built, and .venv"
+
+demo: $(INSTALLED)
+	@$(VENV)/bin/remotemedia demo
+
+test: check
+	@$(PY) -m pytest
+
+check: $(TOOLS)
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+
+bench: $(TOOLS)
+	@$(PY) -m pytest bench --benchmark-only
+
+build: $(TOOLS)
+	@$(PY) setup.py --quiet build_ext --inplace --force
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info remotemedia/*.so
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- the environment -------------------------------------------------------------------------------------------------
+
+$(MADE):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "remotemedia needs Python 3.11 or newer: '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true);" \
+		"name another with PYTHON=python3.12 make ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "remotemedia needs Python's venv and pip to make its environment: install python3-venv." >&2; exit 1; }
+	@echo "Making $(VENV) with Python $(VERSION)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(INSTALLED): $(MADE) $(SOURCES)
+	@for compiler in "$${CC:-cc}" gcc clang; do \
+		command -v $${compiler%% *} >/dev/null && exit 0; done; \
+		echo "remotemedia needs a C compiler to build its extension: install gcc or clang." >&2; exit 1
+	@$(PY) -c 'import pathlib, sys, sysconfig; \
+		sys.exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists())' || { \
+		echo "remotemedia needs the headers of Python $(VERSION) to build its extension: install python3-dev." >&2; exit 1; }
+	@echo "Building and installing remotemedia (about a minute the first time)"
+	@$(PIP) install -e '.[speech]'
+	@touch $@
+
+# The tools alone: installing .[dev] would build the extension a second time.
+$(TOOLS): $(INSTALLED) pyproject.toml
+	@echo "Installing the tools for tests and checks"
+	@$(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"], sep="\n")' \
+		> $(VENV)/tools.txt
+	@$(PIP) install -r $(VENV)/tools.txt
+	@touch $@

