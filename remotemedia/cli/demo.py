@@ -36,7 +36,12 @@ DEFAULT_QUESTION = "hello what time is it"
     "--question", metavar="TEXT", help=f'What the question made without -i says.  [default: "{DEFAULT_QUESTION}"]'
 )
 @click.option("--voice", metavar="NAME", default="en-us", show_default=True, help="Voice of the answer, of eSpeak NG.")
-@click.option("--realtime", is_flag=True, help="Feed the audio at the pace it is spoken, like a microphone.")
+@click.option(
+    "--realtime/--fast",
+    default=None,
+    help="Feed the audio at the pace it is spoken, like a microphone, or as fast as the nodes take it.  "
+    "[default: a made question at its pace, a file fast]",
+)
 @click.option(
     "--chunk-ms",
     type=click.IntRange(1, 5000),
@@ -53,7 +58,7 @@ def demo(
     output_path: Path,
     question: str | None,
     voice: str,
-    realtime: bool,
+    realtime: bool | None,
     chunk_ms: int,
     quiet: bool,
     as_json: bool,
@@ -69,7 +74,7 @@ def demo(
       remotemedia demo                                a question made on the spot
       remotemedia demo --question "what day is it"    another one
       remotemedia demo -i question.flac -o reply.wav  your own recording
-      remotemedia demo --realtime                     at the pace of a microphone
+      remotemedia demo -i question.flac --realtime    at the pace of a microphone
       remotemedia demo --json -o /tmp/answer.wav | jq .transcript
 
     \b
@@ -90,7 +95,7 @@ def demo(
             output_path=output_path,
             question=DEFAULT_QUESTION if question is None and input_path is None else question,
             voice=voice,
-            realtime=realtime,
+            realtime=input_path is None if realtime is None else realtime,
             chunk_ms=chunk_ms,
         )
         return run_demo(request, quiet=quiet, as_json=as_json, debug=debug)

@@ -102,8 +102,8 @@ def test_words_come_while_the_audio_is_fed(remotemedia, stereo_question):
     assert fed[0] < fed[-1]
 
 
-def test_realtime_gives_the_same(remotemedia):
-    done = remotemedia("demo", "--realtime", "--quiet", "--question", "what time is it")
+def test_fast_gives_the_same(remotemedia):
+    done = remotemedia("demo", "--fast", "--quiet", "--question", "what time is it")
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("heard: what time is it\nreply: It is ")
 

@@ -15,7 +15,7 @@ from remotemedia.core.multiprocess._spawn import Spawned
 
 __all__ = ["Child", "Exit"]
 
-_TAIL_LINES = 20
+_TAIL_LINES = 50  # what faulthandler says of a crash is 20 and more, and what came before it matters too
 _MAX_LINE_BYTES = 8192
 _READ_BYTES = 65536
 _logger = logging.getLogger("remotemedia.node")

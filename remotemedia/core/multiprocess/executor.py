@@ -31,7 +31,8 @@ class MultiprocessExecutor:
             await session.initialize()
             await session.start()
         except BaseException:
-            await self.terminate_session(session_id)
+            self.sessions.pop(session_id, None)  # shutdown() may have been there first
+            await session.cleanup()
             raise
         return session
 

@@ -138,7 +138,10 @@ class Session:
         wiring.release_originals()
 
     async def start(self) -> None:
-        """Lets the nodes process. SessionStateError unless ``initialize`` has returned."""
+        """Lets the nodes process. SessionStateError unless ``initialize`` has returned, ProcessCrashError when a node
+        crashed since."""
+        if self.status is SessionStatus.ERROR:
+            await self._raise_failure()
         self._require("start()", SessionStatus.READY)
         assert self._supervisor is not None
         self._supervisor.broadcast({"type": "start"})
@@ -333,7 +336,8 @@ class Session:
     async def _raise_failure(self) -> None:
         if self._supervisor is not None and self._supervisor.failure is not None:
             await self._supervisor.wait_failed()
-            raise self._supervisor.failure
+            # Without what earlier raises added: it would grow from call to call, and keep their frames alive.
+            raise self._supervisor.failure.with_traceback(None)
 
     def _failed(self, error: MultiprocessError) -> None:
         if self.status is not SessionStatus.INITIALIZING:
@@ -344,7 +348,8 @@ class Session:
                 publisher.close()
             self._wiring.doorbell.wake()
         if isinstance(error, ProcessCrashError):
-            _logger.error("session %r: %s", self.session_id, error)
+            # As text: whoever keeps the log record need not keep the session alive through the error's traceback.
+            _logger.error("session %r: %s", self.session_id, str(error))
             for callback in self._crash_callbacks:
                 try:
                     callback(error)
