@@ -9,6 +9,7 @@ Thread safety: every call holds the GIL except inside a kernel wait or a large c
 by a second thread meanwhile raises ChannelError instead of mixing up messages.
 """
 
+cimport cython
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo, PyBUF_SIMPLE, PyObject_GetBuffer, PyBuffer_Release
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
@@ -55,7 +56,7 @@ cdef extern from "_ring_abi.h" nogil:
     uint32_t load_u32 "RM_LOAD_RELAXED"(atomic_u32 *)
     void store_u64 "RM_STORE_RELAXED"(atomic_u64 *, uint64_t)
     void store_u32 "RM_STORE_RELAXED"(atomic_u32 *, uint32_t)
-    void store_int "RM_STORE_RELAXED"(atomic_int *, int)
+    void store_int_ordered "RM_STORE_ORDERED"(atomic_int *, int)
     int load_int "RM_LOAD_RELAXED"(atomic_int *)
     uint32_t load_u32_acquire "RM_LOAD_ACQUIRE"(atomic_u32 *)
     void store_u32_ordered "RM_STORE_ORDERED"(atomic_u32 *, uint32_t)
@@ -128,24 +129,45 @@ cdef extern from "<sys/mman.h>" nogil:
 cdef extern from "<pthread.h>" nogil:
     int pthread_atfork(void (*prepare)() noexcept, void (*parent)() noexcept, void (*child)() noexcept)
 
-# Only functions and macros, no types: a cimport of numpy would import numpy with this module.
-cdef extern from "numpy/arrayobject.h":
+# numpy's own declarations are for its types; ours are for any object that PyArray_Check has passed. A cimport of numpy
+# would import numpy with this module.
+cdef extern from *:
+    """
+    #include <numpy/arrayobject.h>
+    #define RM_ARRAY_OF(o) ((PyArrayObject *)(o))
+    static inline void *rm_array_data(PyObject *o) { return PyArray_DATA(RM_ARRAY_OF(o)); }
+    static inline npy_intp rm_array_nbytes(PyObject *o) { return PyArray_NBYTES(RM_ARRAY_OF(o)); }
+    static inline int rm_array_ndim(PyObject *o) { return PyArray_NDIM(RM_ARRAY_OF(o)); }
+    static inline npy_intp *rm_array_dims(PyObject *o) { return PyArray_DIMS(RM_ARRAY_OF(o)); }
+    static inline PyObject *rm_array_base(PyObject *o) { return PyArray_BASE(RM_ARRAY_OF(o)); }
+    static inline PyObject *rm_array_descr(PyObject *o) { return (PyObject *)PyArray_DESCR(RM_ARRAY_OF(o)); }
+    static inline int rm_array_contiguous(PyObject *o) { return PyArray_IS_C_CONTIGUOUS(RM_ARRAY_OF(o)); }
+    static inline void rm_array_freeze(PyObject *o) { PyArray_CLEARFLAGS(RM_ARRAY_OF(o), NPY_ARRAY_WRITEABLE); }
+    static inline int rm_array_copy(PyObject *to, PyObject *from) {
+        return PyArray_CopyInto(RM_ARRAY_OF(to), RM_ARRAY_OF(from));
+    }
+    static inline int rm_array_set_base(PyObject *o, PyObject *base) {
+        return PyArray_SetBaseObject(RM_ARRAY_OF(o), base);
+    }
+    static inline PyObject *rm_array_new(PyObject *descr, int ndim, npy_intp *dims, void *data, int flags) {
+        return PyArray_NewFromDescr(&PyArray_Type, (PyArray_Descr *)descr, ndim, dims, NULL, data, flags, NULL);
+    }
+    """
     ctypedef Py_ssize_t npy_intp
-    enum: NPY_ARRAY_WRITEABLE, NPY_ARRAY_CARRAY, NPY_ARRAY_CARRAY_RO
+    enum: NPY_ARRAY_CARRAY, NPY_ARRAY_CARRAY_RO
     int _import_array() except -1
     bint PyArray_Check(object)
-    void *PyArray_DATA(object)
-    npy_intp PyArray_NBYTES(object)
-    int PyArray_NDIM(object)
-    npy_intp *PyArray_DIMS(object)
-    PyObject *PyArray_BASE(object)
-    PyObject *PyArray_DESCR(object)
-    bint PyArray_IS_C_CONTIGUOUS(object)
-    int PyArray_CopyInto(object, object) except -1
-    void PyArray_CLEARFLAGS(object, int)
-    int PyArray_SetBaseObject(object, object) except -1
-    object PyArray_NewFromDescr(PyObject *, object, int, npy_intp *, npy_intp *, void *, int, object)
-    PyObject *PyArray_Type_ptr "((PyObject *)&PyArray_Type)"
+    void *rm_array_data(object)
+    npy_intp rm_array_nbytes(object)
+    int rm_array_ndim(object)
+    npy_intp *rm_array_dims(object)
+    PyObject *rm_array_base(object)
+    PyObject *rm_array_descr(object)
+    bint rm_array_contiguous(object)
+    void rm_array_freeze(object)
+    int rm_array_copy(object, object) except -1
+    int rm_array_set_base(object, object) except -1  # steals the second
+    object rm_array_new(object, int, npy_intp *, void *, int)  # steals the first
 
 OK = RM_OK
 FULL = RM_FULL
@@ -431,7 +453,8 @@ cdef class Segment:
         if self.generation != _generation:
             return
         if rm_block_drop(&self.s, index):
-            if self.owner:
+            # A waiter of this process looks for returned blocks: a block that goes straight back would not wake it.
+            if self.owner and not self.memory_waiters:
                 rm_pool_release(&self.pool, index)
             else:
                 rm_block_return(&self.s, index)
@@ -484,6 +507,7 @@ cdef Block _block(Segment segment, uint32_t index, char *data, uint64_t bytes, b
     return block
 
 
+@cython.no_gc_clear
 cdef class Block:
     """A reference to a payload block; the owner of every view made from it. Gone with its last view."""
 
@@ -519,20 +543,18 @@ cdef class Block:
         _need_numpy()
         if load_u32_acquire(&self.segment.s.blocks[self.index].references) != 1:  # SYNC block-return
             return None
-        if not PyArray_IS_C_CONTIGUOUS(array):
+        if not rm_array_contiguous(array):
             return None
-        descr = <object>PyArray_DESCR(array)
-        return _array(self, descr, PyArray_NDIM(array), PyArray_DIMS(array), PyArray_DATA(array), True)
+        descr = <object>rm_array_descr(array)
+        return _array(self, descr, rm_array_ndim(array), rm_array_dims(array), rm_array_data(array), True)
 
 
 cdef object _array(Block block, object descr, int ndim, npy_intp *shape, void *data, bint writable):
     cdef object out
-    Py_INCREF(descr)  # NewFromDescr steals it
-    out = PyArray_NewFromDescr(
-        PyArray_Type_ptr, descr, ndim, shape, NULL, data, NPY_ARRAY_CARRAY if writable else NPY_ARRAY_CARRAY_RO, None
-    )
-    Py_INCREF(block)  # SetBaseObject steals it
-    PyArray_SetBaseObject(out, block)
+    Py_INCREF(descr)  # rm_array_new steals it
+    out = rm_array_new(descr, ndim, shape, data, NPY_ARRAY_CARRAY if writable else NPY_ARRAY_CARRAY_RO)
+    Py_INCREF(block)  # stolen
+    rm_array_set_base(out, block)
     return out
 
 
@@ -599,7 +621,7 @@ cdef class _Ring:
 
     def mark_peer_gone(self) -> None:
         """Says that the peer's process has ended; wakes this side's waiters."""
-        store_int(&self.r.peer_gone, 1)
+        store_int_ordered(&self.r.peer_gone, 1)  # SYNC peer-gone
         if self.own is not None:
             self.own.ring()
 
@@ -715,26 +737,28 @@ cdef class Producer(_Ring):
         rc = rm_claim(&self.r, &slot)
         if rc == RM_CORRUPTED:
             raise ChannelCorruptedError("the consumer's position makes no sense")
-        if rc == RM_CLOSED and not self.reclaimed:
-            self.reclaimed = True
-            self._reclaim()
+        if rc == RM_CLOSED:
+            if not self.reclaimed:
+                self.reclaimed = True
+                self._reclaim()
+            return RM_CLOSED
 
         try:
             # Checked also when there is no room: a payload that can never travel is refused at once.
             if PyArray_Check(payload):
                 kind = RM_ARRAY
-                ndim = PyArray_NDIM(payload)
+                ndim = rm_array_ndim(payload)
                 if ndim > RM_MAX_NDIM:
                     raise PayloadError(f"an array may have at most {RM_MAX_NDIM} dimensions, this one has {ndim}")
-                if PyArray_DESCR(payload) != <PyObject *>self.last_dtype:
+                if rm_array_descr(payload) != <PyObject *>self.last_dtype:
                     self.last_dtype = None
-                    self.last_dtype_bytes = encode_dtype(<object>PyArray_DESCR(payload))
+                    self.last_dtype_bytes = encode_dtype(<object>rm_array_descr(payload))
                     # A structured dtype is mutable (``a.dtype.names = ...``): the same object may mean another.
-                    if (<object>PyArray_DESCR(payload)).names is None:
-                        self.last_dtype = <object>PyArray_DESCR(payload)
+                    if (<object>rm_array_descr(payload)).names is None:
+                        self.last_dtype = <object>rm_array_descr(payload)
                 dtype = self.last_dtype_bytes
-                bytes_ = <uint64_t>PyArray_NBYTES(payload)
-                source = <char *>PyArray_DATA(payload)
+                bytes_ = <uint64_t>rm_array_nbytes(payload)
+                source = <char *>rm_array_data(payload)
                 shared = self._shared_block(payload, source, bytes_)
             elif isinstance(payload, str):
                 kind = RM_TEXT
@@ -761,6 +785,8 @@ cdef class Producer(_Ring):
             needed = _units_bytes(bytes_) if shared is None else 0
             if text_bytes > RM_INLINE_TEXT:
                 needed += _units_bytes(text_bytes)
+                if shared is not None and shared.segment is self.own:
+                    needed += _units_bytes(shared.bytes)  # it is there already, and stays until this is published
             if needed > self.own.s.pool_bytes:
                 raise PayloadError(
                     f"a payload of {bytes_} bytes"
@@ -818,7 +844,7 @@ cdef class Producer(_Ring):
             slot.bytes = bytes_
             slot.text_block = text_block
             for i in range(ndim):
-                slot.shape[i] = <uint64_t>PyArray_DIMS(payload)[i]
+                slot.shape[i] = <uint64_t>rm_array_dims(payload)[i]
             rm_count(&self.r.shared.bytes, bytes_)
             if copied:
                 rm_count(&self.r.shared.bytes_copied, bytes_)
@@ -830,12 +856,12 @@ cdef class Producer(_Ring):
 
     cdef Block _shared_block(self, object array, char *data, uint64_t bytes_):
         """The block this array lies in, when the consumer can reach it there."""
-        cdef PyObject *base = PyArray_BASE(array)
+        cdef PyObject *base = rm_array_base(array)
         cdef Block block
-        if base == NULL or bytes_ == 0 or not PyArray_IS_C_CONTIGUOUS(array):
+        if base == NULL or bytes_ == 0 or not rm_array_contiguous(array):
             return None
         while base != NULL and PyArray_Check(<object>base):
-            base = PyArray_BASE(<object>base)
+            base = rm_array_base(<object>base)
         if base == NULL:
             return None
         if isinstance(<object>base, memoryview):
@@ -859,14 +885,11 @@ cdef class Producer(_Ring):
     cdef int _copy(self, object payload, int kind, char *source, uint64_t bytes_, uint32_t block) except -1:
         cdef char *target = self.own.own_data(block)
         cdef object descr, out
-        if kind == RM_ARRAY and not PyArray_IS_C_CONTIGUOUS(payload):
-            descr = <object>PyArray_DESCR(payload)
+        if kind == RM_ARRAY and not rm_array_contiguous(payload):
+            descr = <object>rm_array_descr(payload)
             Py_INCREF(descr)
-            out = PyArray_NewFromDescr(
-                PyArray_Type_ptr, descr, PyArray_NDIM(payload), PyArray_DIMS(payload), NULL, target,
-                NPY_ARRAY_CARRAY, None,
-            )
-            PyArray_CopyInto(out, payload)
+            out = rm_array_new(descr, rm_array_ndim(payload), rm_array_dims(payload), target, NPY_ARRAY_CARRAY)
+            rm_array_copy(out, payload)
         elif bytes_ < COPY_WITH_GIL_BYTES:
             memcpy(target, source, bytes_)
         else:
@@ -954,6 +977,7 @@ cdef class Consumer(_Ring):
     cdef dict pools
     cdef Segment turns
     cdef dict dtypes
+    cdef bint taking, close_wanted
     cdef readonly uint32_t epoch
     cdef readonly uint64_t published_ns
     cdef bytes session_bytes
@@ -995,6 +1019,7 @@ cdef class Consumer(_Ring):
         cdef rm_slot slot
         cdef int rc
         self.enter()
+        self.taking = True
         try:
             while True:
                 rc = rm_peek(&self.r, &slot)
@@ -1011,14 +1036,16 @@ cdef class Consumer(_Ring):
             self.broken = str(error)
             raise
         finally:
-            self.busy = False
+            self.busy = self.taking = False
+            if self.close_wanted:
+                self.close()
 
     cdef object _take(self, rm_slot *slot, object decode_dtype):
         cdef Segment segment = None
         cdef Block block = None
         cdef char *data = NULL
         cdef char *text = slot.text
-        cdef uint64_t length, expected, limit
+        cdef uint64_t length, expected, extent, limit
         cdef bytes dtype_bytes, metadata
         cdef object payload, dtype
         cdef npy_intp shape[RM_MAX_NDIM]
@@ -1068,9 +1095,13 @@ cdef class Consumer(_Ring):
                         self.dtypes[dtype_bytes] = dtype
                 expected = dtype.itemsize
                 limit = <uint64_t>1 << 62
+                extent = expected
                 for i in range(slot.ndim):
-                    if slot.shape[i] > limit or (slot.shape[i] and expected > limit / slot.shape[i]):
+                    # Also where the array is empty: numpy wants its other dimensions to be possible.
+                    if slot.shape[i] > limit or (slot.shape[i] and extent > limit / slot.shape[i]):
                         raise ChannelCorruptedError("an array's shape is impossible")
+                    if slot.shape[i]:
+                        extent *= slot.shape[i]
                     shape[i] = <npy_intp>slot.shape[i]
                     expected *= slot.shape[i]
                 if expected != slot.bytes:
@@ -1079,8 +1110,8 @@ cdef class Consumer(_Ring):
                     payload = _array(block, dtype, slot.ndim, shape, data, False)
                 else:
                     Py_INCREF(dtype)
-                    payload = PyArray_NewFromDescr(PyArray_Type_ptr, dtype, slot.ndim, shape, NULL, NULL, 0, None)
-                    PyArray_CLEARFLAGS(payload, NPY_ARRAY_WRITEABLE)
+                    payload = rm_array_new(dtype, slot.ndim, shape, NULL, 0)
+                    rm_array_freeze(payload)
             else:
                 raise ChannelCorruptedError(f"unknown payload kind {slot.payload_kind}")
 
@@ -1135,6 +1166,9 @@ cdef class Consumer(_Ring):
         cdef rm_slot slot
         if self.own.generation != _generation or load_u32(&self.r.shared.consumer_closed):
             return
+        if self.taking:  # a signal handler or another thread, in the middle of take(): it closes when it is done
+            self.close_wanted = True
+            return
         # Of a corrupted ring nothing is believed, not even which blocks its messages hold.
         while self.broken is None and rm_peek(&self.r, &slot) == RM_OK:
             self._skip(&slot)
@@ -1153,8 +1187,8 @@ cdef void _freeze(object array) noexcept:
     """Makes an array, and the arrays it is a view of, read-only."""
     cdef PyObject *at = <PyObject *>array
     while at != NULL and PyArray_Check(<object>at):
-        PyArray_CLEARFLAGS(<object>at, NPY_ARRAY_WRITEABLE)
-        at = PyArray_BASE(<object>at)
+        rm_array_freeze(<object>at)
+        at = rm_array_base(<object>at)
 
 
 cdef void _write_text(rm_slot *slot, char *at, bytes session, bytes port, bytes dtype, bytes metadata) noexcept:

@@ -10,6 +10,7 @@
  *   bell-sequence   a ring between a sleeper's last look and its futex wait makes the wait return at once
  *   block-return    a releaser's reads of a block are over before the owner hands it out again
  *   closed          everything published before closing is seen by whoever sees the closing
+ *   peer-gone       the flag, then the ring of its own doorbell; waiters announce, then look at the flag
  *   epoch           whoever is told of an interruption drops what was sent before it
  */
 #ifndef REMOTEMEDIA_RING_OPS_H
@@ -302,16 +303,16 @@ static inline void rm_release(rm_ring *r, rm_segment *producer) {
 
 static inline int rm_has_message(void *ring) {
     rm_ring *r = (rm_ring *)ring;
-    /* SYNC sleep-data */
+    /* SYNC sleep-data, peer-gone */
     return RM_LOAD_ORDERED(&r->shared->tail) != r->position || RM_LOAD_ORDERED(&r->shared->producer_closed) ||
-           RM_LOAD_RELAXED(&r->peer_gone);
+           RM_LOAD_ORDERED(&r->peer_gone);
 }
 
 static inline int rm_has_room(void *ring) {
     rm_ring *r = (rm_ring *)ring;
-    /* SYNC sleep-room */
+    /* SYNC sleep-room, peer-gone */
     return r->position - RM_LOAD_ORDERED(&r->shared->head) < r->capacity ||
-           RM_LOAD_ORDERED(&r->shared->consumer_closed) || RM_LOAD_RELAXED(&r->peer_gone);
+           RM_LOAD_ORDERED(&r->shared->consumer_closed) || RM_LOAD_ORDERED(&r->peer_gone);
 }
 
 static inline void rm_want_room(rm_ring *r, uint32_t wanted) {
@@ -325,9 +326,9 @@ typedef struct {
 
 static inline int rm_has_memory(void *arg) {
     rm_memory_wait *w = (rm_memory_wait *)arg;
-    /* SYNC sleep-memory */
+    /* SYNC sleep-memory, peer-gone */
     return RM_LOAD_ORDERED(&w->segment->shared->returned) != 0 ||
-           (w->ring && (RM_LOAD_ORDERED(&w->ring->shared->consumer_closed) || RM_LOAD_RELAXED(&w->ring->peer_gone)));
+           (w->ring && (RM_LOAD_ORDERED(&w->ring->shared->consumer_closed) || RM_LOAD_ORDERED(&w->ring->peer_gone)));
 }
 
 static inline void rm_want_memory(rm_segment *s, uint32_t wanted) {

@@ -67,17 +67,15 @@ class Child:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
 
-    async def wait(self) -> Exit:
-        """Its Exit, once it has ended. Cancelling the wait changes nothing."""
-        return await asyncio.shield(self.exited)
-
     def _on_exit(self) -> None:
         self._loop.remove_reader(self._pidfd)
         try:
             # Looked at before it is reaped: as long as it is a zombie, no stranger can have its group's number.
             info = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
-            info = None  # the host program ignores SIGCHLD or reaps all children
+            # The host program ignores SIGCHLD or reaps all children. The number is free now, but it takes the whole
+            # range of pids to come round to it, and what the node started should not outlive it.
+            info = None
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         if info is not None:
@@ -87,9 +85,11 @@ class Child:
         self._pidfd = -1
         self._stdout.close()
         self._stderr.close()
-        self.control.drain()
-        self.control.close()
-        self.exited.set_result(_exit_of(info))
+        try:
+            self.control.drain()
+        finally:
+            self.control.close()
+            self.exited.set_result(_exit_of(info))
 
     def abandon(self) -> None:
         """Kills and reaps without an event loop: the loop is gone, or never gets to run again."""
@@ -143,8 +143,9 @@ class _Output:
         for line in lines:
             self._line(line)
         if len(self._partial) > _MAX_LINE_BYTES:
-            self._line(self._partial)
-            self._partial = b""
+            end = _end_of_characters(self._partial)
+            self._line(self._partial[:end])
+            self._partial = self._partial[end:]
         return True
 
     def _line(self, raw: bytes) -> None:
@@ -174,3 +175,14 @@ class _Output:
             if line:
                 self._line(line)
         self._partial = b""
+
+
+def _end_of_characters(raw: bytes) -> int:
+    """Where to cut ``raw`` so that no UTF-8 character is torn."""
+    for back, byte in enumerate(reversed(raw[-3:]), 1):
+        if byte >= 0xC0:  # the first byte of a character of 2, 3 or 4
+            length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return len(raw) - back if length > back else len(raw)
+        if byte < 0x80:
+            break
+    return len(raw)

@@ -79,7 +79,11 @@ class ControlSocket:
         is noticed by reading.
         """
         fds = fds or []
-        raw = json.dumps({**message, "fds": len(fds)} if fds else message).encode()
+        try:
+            raw = json.dumps({**message, "fds": len(fds)} if fds else message).encode()
+        except BaseException:
+            _close_all(fds)
+            raise
         if len(raw) > _MAX_MESSAGE_BYTES:
             _close_all(fds)
             raise ValueError(f"a control message of {len(raw)} bytes is over the limit of {_MAX_MESSAGE_BYTES}")

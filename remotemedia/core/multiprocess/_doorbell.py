@@ -18,16 +18,13 @@ class Doorbell:
         self._segment = segment
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiters: set[asyncio.Future[None]] = set()
-        self._failure: BaseException | None = None
         self._pid = os.getpid()
 
     async def wait(self, ready: Callable[[], bool]) -> None:
         """Returns when ``ready()`` is true, or after a ring that may have been for someone else.
 
-        Cancelling loses nothing: no message is taken here. Raises what ``fail`` was given.
+        Cancelling loses nothing: no message is taken here.
         """
-        if self._failure is not None:
-            raise self._failure
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._bind(loop)
@@ -48,13 +45,6 @@ class Doorbell:
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
-
-    def fail(self, error: BaseException) -> None:
-        """Raises ``error`` in every waiter, now and from now on."""
-        self._failure = error
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_exception(error)
 
     def close(self) -> None:
         """Unhooks from the event loop; waiters are woken, and should look at why."""

@@ -113,6 +113,7 @@ def attach(handover: Handover, fds: list[int]) -> Attached:
                     own,
                     doorbell,
                     session_id=handover.session_id,
+                    turns=turns,
                     spin_us=handover.spin_us,
                 ),
             )

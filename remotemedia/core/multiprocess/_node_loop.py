@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from remotemedia import _ring
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocess._handover import Attached, OutputChannel
-from remotemedia.core.multiprocess.channel import DEFAULT_SPIN_US, Subscriber, loan_array
+from remotemedia.core.multiprocess.channel import Subscriber, loan_array
 from remotemedia.core.multiprocess.node import MultiprocessNode, NodeStatus
 from remotemedia.errors import ChannelClosedError
 
@@ -41,20 +41,24 @@ class NodeLoop:
         self._report = report
         self._channels: Attached | None = None
         self._backpressure = True
+        self._spin_ns = 0
         self._open: deque[Subscriber] = deque()
         self._task: asyncio.Task[Any] | None = None
         self._in_user_code = False
         self._ended = False
+        self._aborted = False
         self._interrupts: list[int] = []
+        self._turn = 0
         self._unrouted: set[str] = set()
         self._blocked_ns = 0
         self._rested_ns = 0
         node._loop = self
 
-    def connect(self, channels: Attached, *, backpressure: bool) -> None:
+    def connect(self, channels: Attached, *, backpressure: bool, spin_us: int) -> None:
         """Gives the node its channels."""
         self._channels = channels
         self._backpressure = backpressure
+        self._spin_ns = spin_us * 1000
         self._open = deque(channels.inputs)
         for subscriber in channels.inputs:
             self._node.input_channels[_free_key(self._node.input_channels, subscriber.port)] = subscriber
@@ -72,7 +76,7 @@ class NodeLoop:
         """See ``MultiprocessNode.loan``."""
         if self._channels is None:
             raise RuntimeError("loan() works once the node is connected, not in initialize()")
-        return loan_array(self._channels.segment, shape, dtype, DEFAULT_SPIN_US * 1000)
+        return loan_array(self._channels.segment, shape, dtype, self._spin_ns)
 
     # --- main loop ---
 
@@ -98,6 +102,9 @@ class NodeLoop:
 
     def interrupt(self, epoch: int) -> None:
         """Called on the event loop: give the current message up, then acknowledge ``epoch``."""
+        if _not_before(self._turn, epoch):
+            self._report({"type": "interrupted", "epoch": epoch})  # a message of the new turn was here first
+            return
         self._interrupts.append(epoch)
         if self._ended:
             self._task = None
@@ -107,6 +114,10 @@ class NodeLoop:
         elif self._channels is not None:
             self._channels.doorbell.wake()
 
+    def abort(self) -> None:
+        """Called before the task is cancelled for good: no interruption may take that cancellation for its own."""
+        self._aborted = True
+
     async def _rest(self) -> None:
         """Gives the event loop a turn when it had none for long: a backlog or a stream may never have to wait."""
         if _ring.now_ns() - self._rested_ns > _LONGEST_STRETCH_NS:
@@ -115,12 +126,20 @@ class NodeLoop:
 
     async def _acknowledge(self) -> None:
         epochs, self._interrupts = self._interrupts, []
-        try:
-            await self._node.on_interrupt()
-        except Exception as error:
-            self._report_failure(error, -1, "on_interrupt()")
+        await self._begin_turn(epochs[-1])
         for epoch in epochs:
             self._report({"type": "interrupted", "epoch": epoch})
+
+    async def _begin_turn(self, epoch: int) -> None:
+        if _not_before(self._turn, epoch):
+            return
+        self._turn = epoch
+        try:
+            await self._node.on_interrupt()
+        except (Exception, asyncio.CancelledError) as error:
+            if self._is_being_ended():
+                raise
+            self._report_failure(error, -1, "on_interrupt()")
 
     def _ready(self) -> bool:
         return bool(self._interrupts) or any(subscriber.ready() for subscriber in self._open)
@@ -143,6 +162,8 @@ class NodeLoop:
             return  # skipped: it belonged to an interrupted turn
         segment, epoch, published_ns = self._channels.segment, subscriber.last_epoch, subscriber.last_published_ns
         sequence, port = data.sequence, data.port
+        if epoch != self._turn:
+            await self._begin_turn(epoch)
         failed = False
         self._node._status = NodeStatus.PROCESSING
         self._blocked_ns = 0
@@ -187,11 +208,13 @@ class NodeLoop:
             self._channels.segment.count_busy(started_ns + self._blocked_ns)
 
     def _is_being_ended(self) -> bool:
+        if self._aborted:
+            return True
         return not self._interrupts and self._task is not None and self._task.cancelling() > 0
 
     def _leave_user_code(self) -> None:
         self._in_user_code = False
-        if self._interrupts and self._task is not None:
+        if self._interrupts and self._task is not None and not self._aborted:
             # The cancellation has done its work, also where the user's code swallowed it.
             while self._task.cancelling():
                 self._task.uncancel()
@@ -283,6 +306,10 @@ class NodeLoop:
                 "port": port,
             }
         )
+
+
+def _not_before(turn: int, epoch: int) -> bool:
+    return (turn - epoch) & 0x8000_0000 == 0
 
 
 def _free_key(channels: dict[str, Any], port: str) -> str:

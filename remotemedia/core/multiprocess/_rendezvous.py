@@ -12,6 +12,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import logging
 import os
 import selectors
 import socket
@@ -27,6 +28,8 @@ from remotemedia.errors import ChannelError, ChannelInUseError
 __all__ = ["Meeting", "Role"]
 
 Role = Literal["publisher", "subscriber"]
+
+_logger = logging.getLogger("remotemedia.channel")
 
 _VERSION = 1
 _MAX_HELLO_BYTES = 4096
@@ -68,6 +71,7 @@ class Meeting:
         self._listener: socket.socket | None = None
         self._connection: socket.socket | None = None
         self._greeting: set[socket.socket] = set()
+        self._closed = False
         self._service = _Service.get()
         self._fds: list[int] = []
         try:
@@ -81,7 +85,9 @@ class Meeting:
 
     def close(self) -> None:
         """Leaves: the name is free, and the peer notices. ``lost`` is not called."""
-        self._service.forget(self._listener, self._connection, *self._greeting)
+        self._closed = True  # seen by an accept under way in the service's thread
+        self._service.forget(self._listener, self._connection)
+        self._service.forget(*self._greeting)
         self._listener = self._connection = None
         self._close_fds()
 
@@ -112,6 +118,9 @@ class Meeting:
             connection, _ = self._listener.accept()
         except OSError:
             return  # it gave up, or another thread's close came first
+        if self._closed or _peer_uid(connection) != os.getuid():
+            connection.close()  # of another user, nothing is even read
+            return
         connection.setblocking(False)
         self._greeting.add(connection)
         self._service.watch(connection, lambda: self._on_hello(connection))
@@ -150,8 +159,6 @@ class Meeting:
         self._service.forget(connection)
 
     def _refusal(self, connection: socket.socket, hello: dict[str, object], fds: list[int]) -> tuple[str, str] | None:
-        if _peer_uid(connection) != os.getuid():
-            return "forbidden", f"channel {self.name!r} belongs to another user"
         if hello.get("version") != _VERSION:
             return "version", f"channel {self.name!r} is held by another version of remotemedia"
         if hello.get("role") not in ("publisher", "subscriber") or len(fds) != _expected_fds(str(hello["role"])):
@@ -307,10 +314,18 @@ class _Service:
                     with self._lock:
                         callback = self._watched.get(key.data)
                         if callback is not None:
-                            callback()
+                            self._call(key.data, callback)
         finally:
             selector.close()
             receiver.close()
+
+    def _call(self, sock: socket.socket, callback: Callable[[], None]) -> None:
+        try:
+            callback()
+        except Exception:
+            # Every channel of the process depends on this thread: one bad socket must not end it.
+            _logger.exception("a connection to a channel failed")
+            self.forget(sock)
 
     @classmethod
     def _in_forked_child(cls) -> None:
@@ -353,7 +368,10 @@ def _receive(sock: socket.socket) -> tuple[dict[str, object], list[int]]:
     try:
         if not raw:
             raise EOFError("the peer hung up")
-        message = json.loads(raw)
+        try:
+            message = json.loads(raw)
+        except RecursionError:
+            raise ValueError("not a greeting") from None
         if flags & (socket.MSG_CTRUNC | socket.MSG_TRUNC) or not isinstance(message, dict):
             raise ValueError("not a greeting")
     except BaseException:

@@ -21,6 +21,7 @@ from remotemedia.errors import (
     NodeInitializationError,
     NodeProcessError,
     ProcessCrashError,
+    ProcessSpawnError,
     SessionStateError,
 )
 
@@ -36,6 +37,8 @@ TERM_GRACE_SECS = 1.0
 """Between SIGTERM and SIGKILL."""
 
 _logger = logging.getLogger("remotemedia.session")
+Introduction = Callable[[str], tuple[dict[str, Any], list[int]]]
+
 _LOADING_STATES = ("starting", "loading", "connecting")
 
 
@@ -61,6 +64,7 @@ class Supervisor:
         self._owner_pid = os.getpid()
         self._progress: dict[str, InitProgress] = {}
         self._on_progress: Callable[[InitProgress], None] = lambda progress: None
+        self._introduction: Introduction | None = None
         self._all_ready: asyncio.Future[None] = self._loop.create_future()
         self._all_ready.add_done_callback(_retrieve)
         self._acks: dict[int, tuple[set[str], asyncio.Future[None]]] = {}
@@ -95,8 +99,17 @@ class Supervisor:
             self.abandon()
             raise
 
-    def introduce(self, node_id: str, hello: dict[str, Any], fds: list[int]) -> None:
-        """Tells one started process what it is; takes over ``fds``."""
+    def _introduce(self, node_id: str) -> None:
+        """Tells one process what it is, now that it is there: the kernel limits how many descriptors are underway."""
+        try:
+            if self._introduction is None:
+                return
+            hello, fds = self._introduction(node_id)
+            self._send_hello(node_id, hello, fds)
+        except OSError as error:
+            self._fail(ProcessSpawnError(f"node {node_id!r} cannot be given its shared memory: {error}"))
+
+    def _send_hello(self, node_id: str, hello: dict[str, Any], fds: list[int]) -> None:
         try:
             pidfd = os.pidfd_open(os.getpid())
         except OSError:
@@ -105,29 +118,33 @@ class Supervisor:
             raise
         self.children[node_id].control.send({"type": "hello", **hello}, [pidfd, *fds])
 
-    async def wait_ready(self, on_progress: Callable[[InitProgress], None]) -> None:
-        """Until every node is ready.
+    async def wait_ready(self, introduction: Introduction, on_progress: Callable[[InitProgress], None]) -> None:
+        """Until every node is ready. ``introduction`` is asked for each node's hello once its process is there.
 
         Raises NodeInitializationError, ProcessCrashError or InitializationTimeout once everything is taken down, or
         what ``on_progress`` raises.
         """
-        self._on_progress = on_progress
-        for node_id in self.children:
-            self._note(InitProgress(node_id, "starting", 0.0))
-        started = self._loop.time()
-        deadline = started + self._config.init_timeout_secs
-        while not self._all_ready.done():
-            now = self._loop.time()
-            if now >= deadline:
-                self._fail(InitializationTimeout(self._what_is_late()))
-                break
-            await asyncio.wait({self._all_ready}, timeout=min(PROGRESS_BEAT_SECS, deadline - now))
-            if not self._all_ready.done():
-                self._beat(self._loop.time() - started)
-        if self._failure is not None:
-            await self.wait_failed()
-            raise self._failure
-        await self._all_ready
+        self._introduction, self._on_progress = introduction, on_progress
+        try:
+            for node_id in self.children:
+                self._note(InitProgress(node_id, "starting", 0.0))
+            started = self._loop.time()
+            deadline = started + self._config.init_timeout_secs
+            while not self._all_ready.done():
+                now = self._loop.time()
+                if now >= deadline:
+                    self._fail(InitializationTimeout(self._what_is_late()))
+                    break
+                await asyncio.wait({self._all_ready}, timeout=min(PROGRESS_BEAT_SECS, deadline - now))
+                if not self._all_ready.done():
+                    self._beat(self._loop.time() - started)
+            if self._failure is not None:
+                await self.wait_failed()
+                raise self._failure
+            await self._all_ready
+        finally:
+            self._introduction = None
+            self._on_progress = lambda progress: None  # it may know the session, and the event loop knows this object
 
     def _beat(self, elapsed_secs: float) -> None:
         for progress in list(self._progress.values()):
@@ -185,7 +202,9 @@ class Supervisor:
 
     def _take(self, node_id: str, message: Message) -> None:
         kind = message["type"]
-        if kind == "progress":
+        if kind == "here":
+            self._introduce(node_id)
+        elif kind == "progress":
             if message["status"] not in _LOADING_STATES:
                 raise ValueError(f"status {message['status']!r}")
             if self._progress[node_id].status == "ready":
@@ -261,7 +280,11 @@ class Supervisor:
         Cancelled, it kills what is left at once.
         """
         if self._failure is not None:
-            await self.wait_failed()
+            try:
+                await self.wait_failed()
+            except asyncio.CancelledError:
+                self._signal(signal.SIGKILL)
+                raise
             return
         self._ending = True
         ending = self._loop.create_task(self._end(self._config.cleanup_grace_period_secs, abort=False))

@@ -118,12 +118,14 @@ class Publisher:
         doorbell: Doorbell,
         *,
         session_id: str = "",
+        turns: _ring.Segment | None = None,
         spin_us: int = DEFAULT_SPIN_US,
     ) -> Self:
         """A publisher over a ring that the framework handed over; the segment and doorbell stay the caller's."""
         self = cls.__new__(cls)
         self._setup(name, producer, segment, doorbell, spin_us)
         self._session_id = session_id
+        self._turns = turns
         return self
 
     def _setup(
@@ -136,6 +138,7 @@ class Publisher:
         self._doorbell = doorbell
         self._spin_ns = spin_us * 1000
         self._session_id = ""
+        self._turns: _ring.Segment | None = None
         self._met_subscriber = threading.Event()
         if producer.peer is not None:
             self._met_subscriber.set()
@@ -178,7 +181,7 @@ class Publisher:
         """``try_publish`` for the framework: ``epoch`` is the turn the message belongs to, ``port`` goes with it."""
         return self._put(self._message(data, epoch, port)) == _ring.OK
 
-    async def publish_async(self, data: RuntimeData, *, epoch: int = 0, port: str | None = None) -> None:
+    async def publish_async(self, data: RuntimeData, *, epoch: int | None = None, port: str | None = None) -> None:
         """``publish`` for asyncio; without waiting when there is room. Cancelled while it waits, it has sent nothing.
 
         ``epoch`` is the turn the message belongs to, ``port`` replaces ``data.port``; the framework sets both.
@@ -202,7 +205,8 @@ class Publisher:
     def loan(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """A writable array of ``shape`` and ``dtype`` in shared memory; publishing it moves a header, not bytes.
 
-        Its contents are undefined. Once published, it is read-only; dropped unpublished, its memory is free again.
+        Its contents are undefined. Once published, it is read-only (do not write through other views of it that you
+        made before); dropped unpublished, its memory is free again.
         Blocks (GIL released) while the pool has no room; ChannelClosedError when the subscriber closed or died
         meanwhile, PayloadError when there never could be room.
         """
@@ -285,10 +289,12 @@ class Publisher:
     def __repr__(self) -> str:
         return f"<Publisher {self.channel_name!r} capacity={self.capacity}{' closed' if self._closed else ''}>"
 
-    def _message(self, data: RuntimeData, epoch: int = 0, port: str | None = None) -> _Message:
+    def _message(self, data: RuntimeData, epoch: int | None = None, port: str | None = None) -> _Message:
         if not isinstance(data, RuntimeData):
             raise TypeError(f"publish takes a RuntimeData, not {type(data).__name__}; RuntimeData.tensor(x) makes one")
         kind, metadata = encode_metadata(data.metadata)
+        if epoch is None:
+            epoch = self._turns.epoch if self._turns is not None else 0
         return (
             _travelling(data.payload),
             encode_type(data.type),

@@ -23,7 +23,8 @@ class MultiprocessConfig:
         shm_segment_size: payload memory of each process in bytes; virtual, pages are used when touched.
         python_executable: the interpreter of the node processes.
         extra_paths: folders put in front of ``sys.path`` in the node processes.
-        spin_us: how long a blocking wait spins before it sleeps in the kernel, in microseconds.
+        spin_us: how long a blocking wait (``loan`` in a node) spins before it sleeps in the kernel, in microseconds;
+            asyncio waits do not spin.
     """
 
     max_processes_per_session: int | None = None

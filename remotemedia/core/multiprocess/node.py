@@ -86,7 +86,8 @@ class MultiprocessNode(ABC):
     def loan(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """A writable array in shared memory; returning it from ``process()`` moves no bytes.
 
-        Its contents are undefined. Once published it becomes read-only. Blocks (the whole node) while the pool has
+        Its contents are undefined. Once published it becomes read-only; do not write through other views of it that
+        you made before. Blocks (the whole node) while the pool has
         no room; PayloadError when it never could.
         """
         if self._loop is None:

@@ -63,7 +63,13 @@ class Pipeline:
         config = {} if config is None else config
         if not isinstance(config, dict):
             raise PipelineError(f"config of node {node_id!r} must be a dict, not {type(config).__name__}")
-        _check_json(config, f"config of node {node_id!r}")
+        try:
+            _check_json(config, f"config of node {node_id!r}")
+            config = json.loads(json.dumps(config))  # a copy: what the caller changes afterwards was not checked
+        except (ValueError, RecursionError) as error:
+            if isinstance(error, PipelineError):
+                raise
+            raise PipelineError(f"config of node {node_id!r} cannot be JSON: {error}") from None
         self.nodes.append(NodeConfig(node_type, node_id, config))
         return self
 
@@ -151,6 +157,11 @@ class Pipeline:
                 if node_id not in known:
                     raise PipelineError(f"{name}({node_id!r}): there is no such node; {choices}")
         self._check_cycles()
+        both = {f"{SESSION_NAME}_to_{n}" for n in self.input_nodes} & {
+            f"{n}_to_{SESSION_NAME}" for n in self.output_nodes
+        }
+        if both:
+            raise PipelineError(f"two channels would both be called {min(both)!r}; rename a node")
         for node in self.nodes:
             try:
                 lookup_node(node.node_type)
@@ -199,7 +210,3 @@ def _check_json(value: Any, where: str) -> None:
             f"{where} is a {type(value).__name__}; a config holds JSON values only "
             f"(None, bool, int, float, str, list, dict)"
         )
-    try:
-        json.dumps(value)
-    except (ValueError, RecursionError) as error:
-        raise PipelineError(f"{where}: {error}") from None

@@ -67,7 +67,7 @@ class _Life:
         self._progress("connecting", 0.95)
         handover = Handover.from_json(self._hello["handover"])
         fds, self._fds = self._fds, []
-        self._loop.connect(attach(handover, fds), backpressure=handover.backpressure)
+        self._loop.connect(attach(handover, fds), backpressure=handover.backpressure, spin_us=handover.spin_us)
         self._node._status = NodeStatus.READY
         self._control.send({"type": "ready"})
         await self._started.wait()
@@ -83,6 +83,7 @@ class _Life:
             self._stopped.set()
             # Told to drain, it ends by itself once its inputs have ended; before it runs there is nothing to drain.
             if self._work is not None and (message.get("abort") or not self._started.is_set()):
+                self._loop.abort()
                 self._work.cancel()
 
     def _fail(self) -> int:
@@ -100,7 +101,7 @@ class _Life:
         self._node._status = NodeStatus.STOPPING
         try:
             await self._node.cleanup()
-        except Exception:
+        except (Exception, asyncio.CancelledError):  # awaiting a task that it cancelled itself is no crash
             print(f"cleanup() of node {self._node.node_id!r} failed:", file=sys.stderr)
             traceback.print_exc()
 
@@ -127,6 +128,8 @@ def main(argv: list[str] | None = None) -> int:
     os.closerange(CONTROL_FD + 1, os.sysconf("SC_OPEN_MAX"))
     faulthandler.enable()
 
+    # The answer carries descriptors; it is sent once somebody is there to take them.
+    control.send({"type": "here"})
     received = control.receive()
     if received is None:
         return EXIT_ABANDONED

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import weakref
 from collections.abc import AsyncGenerator, Callable
 from enum import Enum
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocess._classref import describe_class, stop_if_loading
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["Session", "SessionStatus"]
 
 _logger = logging.getLogger("remotemedia.session")
+
+ErrorT = TypeVar("ErrorT", bound=MultiprocessError)
 
 
 class SessionStatus(Enum):
@@ -112,29 +115,32 @@ class Session:
     async def _bring_up(
         self, classes: dict[str, dict[str, object]], on_progress: Callable[[InitProgress], None]
     ) -> None:
-        supervisor = Supervisor(self.session_id, self.config, self._failed, self._message_failed)
+        supervisor = Supervisor(self.session_id, self.config, _weak(self._failed), _weak(self._message_failed))
         self._supervisor = supervisor
         # A session that is dropped, or an interpreter that ends, takes its processes along.
-        self._finalizer = weakref.finalize(self, supervisor.abandon)
+        self._finalizer = weakref.finalize(self, _abandon, os.getpid(), supervisor, None)
         supervisor.spawn([(node.node_type, node.node_id) for node in self.pipeline.nodes])
         try:
-            self._hand_over(supervisor, classes)
+            self._wiring = wiring = Wiring(self.session_id, self.pipeline, self.config)
         except OSError as error:
             raise ProcessSpawnError(f"session {self.session_id!r} cannot be started: {error}") from error
-        await supervisor.wait_ready(on_progress)
+        assert self._finalizer is not None
+        self._finalizer.detach()
+        self._finalizer = weakref.finalize(self, _abandon, os.getpid(), supervisor, wiring)
+        configs = {node.node_id: node.config for node in self.pipeline.nodes}
+        extra_paths = list(self.config.extra_paths)
 
-    def _hand_over(self, supervisor: Supervisor, classes: dict[str, dict[str, object]]) -> None:
-        """Makes the shared memory and tells every process what it is."""
-        self._wiring = wiring = Wiring(self.session_id, self.pipeline, self.config)
-        for node in self.pipeline.nodes:
-            handover, fds = wiring.handover(node.node_id)
+        def introduce(node_id: str) -> tuple[dict[str, Any], list[int]]:
+            handover, fds = wiring.handover(node_id)
             hello = {
-                "class": classes[node.node_id],
-                "config": node.config,
-                "extra_paths": list(self.config.extra_paths),
+                "class": classes[node_id],
+                "config": configs[node_id],
+                "extra_paths": extra_paths,
                 "handover": handover.to_json(),
             }
-            supervisor.introduce(node.node_id, hello, fds)
+            return hello, fds
+
+        await supervisor.wait_ready(introduce, on_progress)
         wiring.release_originals()
 
     async def start(self) -> None:
@@ -164,12 +170,17 @@ class Session:
         try:
             await self._bring_down()
         finally:
-            self.status = SessionStatus.ERROR if failed else SessionStatus.STOPPED
+            # Cancelled twice it may still have processes; the next call goes on from here.
+            if self._is_down():
+                self.status = SessionStatus.ERROR if failed else SessionStatus.STOPPED
 
     async def cleanup(self) -> None:
         """Stops and gives everything back: processes, descriptors, shared memory. May be repeated."""
         await self.stop()
         self.status = SessionStatus.STOPPED
+
+    def _is_down(self) -> bool:
+        return self._supervisor is None or all(child.exited.done() for child in self._supervisor.children.values())
 
     async def _bring_down(self) -> None:
         supervisor, wiring = self._supervisor, self._wiring
@@ -177,7 +188,7 @@ class Session:
             if supervisor is not None:
                 await supervisor.stop()
         finally:
-            if supervisor is not None and all(child.exited.done() for child in supervisor.children.values()):
+            if self._is_down():
                 if self._finalizer is not None:
                     self._finalizer.detach()
                 if wiring is not None:
@@ -216,8 +227,8 @@ class Session:
             if not self.config.enable_backpressure:
                 publisher.drop()
                 raise ChannelFullError(
-                    f"channel {publisher.channel_name!r} is full ({publisher.capacity} messages) "
-                    f"and enable_backpressure is off"
+                    f"channel {publisher.channel_name!r} or its payload pool is full (room for {publisher.capacity} "
+                    f"messages, {wiring.segment.pool_bytes} bytes) and enable_backpressure is off"
                 )
             await publisher.publish_async(data, epoch=epoch, port=port)
         except ChannelClosedError:
@@ -401,3 +412,23 @@ class Session:
         if node_id in self.pipeline.node_ids:
             text += f"; pipeline.add_{what}({node_id!r}) makes it one"
         return text
+
+
+def _weak(method: Callable[[ErrorT], None]) -> Callable[[ErrorT], None]:
+    """Calls the method while its object lives. The event loop knows the supervisor: that must not keep the session."""
+    reference = weakref.WeakMethod(method)
+
+    def call(error: ErrorT) -> None:
+        found = reference()
+        if found is not None:
+            found(error)
+
+    return call
+
+
+def _abandon(owner_pid: int, supervisor: Supervisor, wiring: Wiring | None) -> None:
+    """Ends a session nobody has any more, without waiting for its event loop; in a forked child it does nothing."""
+    if os.getpid() == owner_pid:
+        supervisor.abandon()
+        if wiring is not None:
+            wiring.close()
