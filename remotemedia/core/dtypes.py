@@ -24,8 +24,8 @@ def encode_dtype(dtype: np.dtype[Any]) -> bytes:
         )
     if dtype.kind not in _KINDS:
         raise PayloadError(f"arrays of dtype {dtype} cannot travel; use a fixed-size dtype")
-    if dtype.itemsize == 0:
-        raise PayloadError(f"arrays of dtype {dtype!r} have no bytes to send; give the dtype a size")
+    if _is_unsized(dtype):
+        raise PayloadError(f"dtype {dtype!r} has no length; numpy would make another of it at the other end")
     if dtype.names is None:
         text = dtype.str
     else:
@@ -50,6 +50,11 @@ def decode_dtype(raw: bytes) -> np.dtype[Any]:
     except Exception as error:  # numpy and ast refuse in many ways: IndexError, SyntaxError, warnings as errors, ...
         raise ChannelCorruptedError(f"{raw[:80]!r} is not a dtype: {error}") from None
     # A scribbled "|O" would turn bytes of shared memory into pointers.
-    if dtype.hasobject or dtype.kind not in _KINDS or dtype.itemsize == 0:
+    if dtype.hasobject or dtype.kind not in _KINDS or _is_unsized(dtype):
         raise ChannelCorruptedError(f"dtype {dtype} cannot have been sent")
     return dtype
+
+
+def _is_unsized(dtype: np.dtype[Any]) -> bool:
+    # numpy takes a string of length 0 for "of a length to be found", and an array of it gets length 1.
+    return dtype.itemsize == 0 and dtype.kind in "SU"

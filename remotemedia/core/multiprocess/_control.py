@@ -17,7 +17,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-__all__ = ["ControlSocket", "Message"]
+__all__ = ["CONTROL_FD", "ControlSocket", "Message"]
+
+CONTROL_FD = 3
+"""Where a node's process finds its control socket."""
 
 Message: TypeAlias = "dict[str, Any]"
 

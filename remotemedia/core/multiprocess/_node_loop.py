@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from remotemedia import _ring
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocess._handover import Attached, OutputChannel
-from remotemedia.core.multiprocess.channel import Subscriber, loan_array
+from remotemedia.core.multiprocess._loan import loan_array
+from remotemedia.core.multiprocess.channel import Subscriber
 from remotemedia.core.multiprocess.node import MultiprocessNode, NodeStatus
 from remotemedia.errors import ChannelClosedError
 

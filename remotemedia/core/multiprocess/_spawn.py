@@ -12,12 +12,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from remotemedia.core.multiprocess._control import CONTROL_FD
 from remotemedia.errors import ProcessSpawnError
 
-__all__ = ["CONTROL_FD", "Spawned", "find_python", "spawn_runner"]
-
-CONTROL_FD = 3
-"""Where a node's process finds its control socket."""
+__all__ = ["Spawned", "find_python", "spawn_runner"]
 
 _RUNNER = "remotemedia.core.multiprocess.runner"
 # Handlers do not survive an exec, but ignored signals do: a node starts with the defaults.

@@ -11,7 +11,8 @@ from contextlib import ExitStack
 from remotemedia import _ring
 from remotemedia.core.multiprocess._doorbell import Doorbell
 from remotemedia.core.multiprocess._handover import ORCHESTRATOR, Edge, Handover
-from remotemedia.core.multiprocess.channel import Publisher, Subscriber, new_eventfd
+from remotemedia.core.multiprocess._side import new_eventfd
+from remotemedia.core.multiprocess.channel import Publisher, Subscriber
 from remotemedia.core.multiprocess.config import MultiprocessConfig
 from remotemedia.core.multiprocess.pipeline import Pipeline
 from remotemedia.core.multiprocess.statistics import ChannelStats, NodeStats

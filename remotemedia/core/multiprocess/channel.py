@@ -7,28 +7,22 @@ are on this machine; in a session, the framework hands each its end.
 from __future__ import annotations
 
 import logging
-import math
 import os
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from remotemedia import _ring
-from remotemedia.core.data import (
-    RuntimeData,
-    decode_metadata,
-    decode_type,
-    encode_metadata,
-    encode_type,
-)
+from remotemedia.core.data import RuntimeData, decode_metadata, decode_type, encode_metadata, encode_type
 from remotemedia.core.dtypes import decode_dtype, encode_dtype
 from remotemedia.core.multiprocess._doorbell import Doorbell
+from remotemedia.core.multiprocess._loan import try_loan_array
 from remotemedia.core.multiprocess._rendezvous import Meeting
+from remotemedia.core.multiprocess._side import Side, check_count, check_name, deadline_ns_after, new_segment
 from remotemedia.errors import ChannelClosedError, ChannelFullError, PayloadError
 
 __all__ = ["Publisher", "Subscriber"]
@@ -61,7 +55,7 @@ class _Cache:
         return self._raw
 
 
-class Publisher:
+class Publisher(Side):
     """The sending end of a channel.
 
     Args:
@@ -74,8 +68,6 @@ class Publisher:
     A publisher belongs to one thread at a time. Close it, or use it in a ``with`` block.
     """
 
-    _meeting: Meeting | None
-
     def __init__(
         self,
         channel_name: str,
@@ -84,13 +76,13 @@ class Publisher:
         pool_bytes: int = DEFAULT_POOL_BYTES,
         spin_us: int = DEFAULT_SPIN_US,
     ) -> None:
-        _check_name(channel_name)
-        _check_count("capacity", capacity, 1, 1 << 20)
-        _check_count("pool_bytes", pool_bytes, 1, 1 << 46)
-        _check_count("spin_us", spin_us, 0, 1_000_000)
+        check_name(channel_name)
+        check_count("capacity", capacity, 1, 1 << 20)
+        check_count("pool_bytes", pool_bytes, 1, 1 << 46)
+        check_count("spin_us", spin_us, 0, 1_000_000)
         ring_fd = _ring.create_ring(capacity)
         try:
-            segment, segment_fd = _new_segment(pool_bytes)
+            segment, segment_fd = new_segment(pool_bytes)
         except BaseException:
             os.close(ring_fd)
             raise
@@ -131,12 +123,9 @@ class Publisher:
     def _setup(
         self, name: str, producer: _ring.Producer, segment: _ring.Segment, doorbell: Doorbell, spin_us: int
     ) -> None:
-        self.channel_name = name
+        self._set_up_side(name, segment, doorbell, spin_us)
         self.capacity = producer.capacity
         self._producer = producer
-        self._segment = segment
-        self._doorbell = doorbell
-        self._spin_ns = spin_us * 1000
         self._session_id = ""
         self._turns: _ring.Segment | None = None
         self._met_subscriber = threading.Event()
@@ -144,9 +133,6 @@ class Publisher:
             self._met_subscriber.set()
         self._sessions = _Cache()
         self._ports = _Cache()
-        self._meeting = None
-        self._owns_segment = False
-        self._closed = False
 
     # --- publishing ---
 
@@ -159,7 +145,7 @@ class Publisher:
         travel.
         """
         message = self._message(data)
-        deadline_ns = _deadline_ns(timeout)
+        deadline_ns = deadline_ns_after(timeout)
         while True:
             status = self._put(message)
             if status == _ring.OK:
@@ -211,10 +197,9 @@ class Publisher:
         meanwhile, PayloadError when there never could be room.
         """
         self._check_open()
-        checked = _checked_loan(shape, dtype)
         while True:
             gone = self._producer.closed
-            array = _try_loan(self._segment, *checked)
+            array = try_loan_array(self._segment, shape, dtype)
             if array is not None:
                 return array
             if gone:  # nobody is left to give memory back
@@ -225,7 +210,7 @@ class Publisher:
     def try_loan(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any] | None:
         """``loan`` without waiting: None while the pool has no room."""
         self._check_open()
-        return _try_loan(self._segment, *_checked_loan(shape, dtype))
+        return try_loan_array(self._segment, shape, dtype)
 
     def drop(self) -> None:
         """Counts a message that was given up because the channel was full (``enable_backpressure=False``)."""
@@ -264,27 +249,7 @@ class Publisher:
                 "channel %r was closed before a subscriber came: %d messages are lost", self.channel_name, unseen
             )
         self._producer.mark_peer_gone()  # wakes a publish() blocked in another thread, to find this side closed
-        if self._meeting is not None:
-            self._meeting.close()
-        if self._owns_segment:
-            _close_ends(self._doorbell, self._segment, self._producer.peer)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        # A name must not stay taken because somebody forgot to close.
-        if not getattr(self, "_closed", True) and self._owns_segment:
-            if sys.is_finalizing():
-                # The service's thread never runs again: waiting for it would be for ever, and the kernel tidies up.
-                self._producer.close()
-            else:
-                self.close()
+        self._leave(self._producer.peer)
 
     def __repr__(self) -> str:
         return f"<Publisher {self.channel_name!r} capacity={self.capacity}{' closed' if self._closed else ''}>"
@@ -334,6 +299,9 @@ class Publisher:
         used, size = self._segment.used_bytes, self._segment.pool_bytes
         return f"the payload pool of channel {self.channel_name!r} had no room ({used} of {size} bytes held by {who})"
 
+    def _end_of_interpreter(self) -> None:
+        self._producer.close()
+
     def _met(self, fds: list[int], pid: int) -> None:
         os.set_blocking(fds[1], False)
         self._producer.attach_peer(_ring.Segment(fds[0], fds[1], False))
@@ -343,7 +311,7 @@ class Publisher:
         self._producer.mark_peer_gone()
 
 
-class Subscriber:
+class Subscriber(Side):
     """The receiving end of a channel.
 
     Args:
@@ -354,12 +322,10 @@ class Subscriber:
     Payloads it delivered stay valid after ``close()``, until the last view of each is gone.
     """
 
-    _meeting: Meeting | None
-
     def __init__(self, channel_name: str, *, spin_us: int = DEFAULT_SPIN_US) -> None:
-        _check_name(channel_name)
-        _check_count("spin_us", spin_us, 0, 1_000_000)
-        segment, segment_fd = _new_segment(_DOORBELL_POOL_BYTES)
+        check_name(channel_name)
+        check_count("spin_us", spin_us, 0, 1_000_000)
+        segment, segment_fd = new_segment(_DOORBELL_POOL_BYTES)
         try:
             self._setup(channel_name, None, segment, Doorbell(segment), spin_us)
             self._owns_segment = True
@@ -391,15 +357,9 @@ class Subscriber:
     def _setup(
         self, name: str, consumer: _ring.Consumer | None, segment: _ring.Segment, doorbell: Doorbell, spin_us: int
     ) -> None:
-        self.channel_name = name
+        self._set_up_side(name, segment, doorbell, spin_us)
         self._consumer = consumer
-        self._segment = segment
-        self._doorbell = doorbell
-        self._spin_ns = spin_us * 1000
         self._port = ""
-        self._meeting = None
-        self._owns_segment = False
-        self._closed = False
         self._polled = False
         self._attached = threading.Event()
         if consumer is not None:
@@ -414,7 +374,7 @@ class Subscriber:
         GIL released; Ctrl-C works. Raises ChannelClosedError when the publisher died without closing, once all it
         published was received.
         """
-        deadline_ns = _deadline_ns(timeout)
+        deadline_ns = deadline_ns_after(timeout)
         while True:
             data = self.try_receive()
             if data is not None or self.ended:
@@ -538,23 +498,10 @@ class Subscriber:
             self._consumer.close()
             self._consumer.mark_peer_gone()  # wakes a receive() blocked in another thread, to find this side closed
         self._attached.set()
-        if self._meeting is not None:
-            self._meeting.close()
-        if self._owns_segment:
-            _close_ends(self._doorbell, self._segment, self._consumer.peer if self._consumer is not None else None)
+        self._leave(self._consumer.peer if self._consumer is not None else None)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        # At the interpreter's end the kernel tidies up; the service's thread never runs again.
-        if not getattr(self, "_closed", True) and self._owns_segment and not sys.is_finalizing():
-            self.close()
+    def _end_of_interpreter(self) -> None:
+        pass  # the publisher's rendezvous notices
 
     def __repr__(self) -> str:
         return f"<Subscriber {self.channel_name!r}{' closed' if self._closed else ''}>"
@@ -572,68 +519,6 @@ class Subscriber:
             self._consumer.mark_peer_gone()
 
 
-def loan_array(
-    segment: _ring.Segment, shape: int | tuple[int, ...], dtype: npt.DTypeLike, spin_ns: int
-) -> npt.NDArray[Any]:
-    """A writable array in ``segment``'s pool; waits while there is no room. See ``Publisher.loan``."""
-    checked = _checked_loan(shape, dtype)
-    while True:
-        array = _try_loan(segment, *checked)
-        if array is not None:
-            return array
-        segment.wait_memory(spin_ns, 0)
-
-
-def _checked_loan(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    dims = (shape,) if isinstance(shape, int) else tuple(int(d) for d in shape)
-    if any(d < 0 for d in dims):
-        raise ValueError(f"negative dimensions are not allowed: {dims}")
-    if len(dims) > _ring.MAX_NDIM:
-        raise PayloadError(f"an array may have at most {_ring.MAX_NDIM} dimensions, not {len(dims)}")
-    kind = np.dtype(dtype)
-    encode_dtype(kind)
-    return dims, kind
-
-
-def _try_loan(segment: _ring.Segment, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any] | None:
-    size = dtype.itemsize * math.prod(shape)
-    if size > segment.pool_bytes:
-        raise PayloadError(
-            f"an array of {size} bytes can never fit the pool of {segment.pool_bytes} bytes (shm_segment_size)"
-        )
-    block = segment.loan(size)
-    return None if block is None else _ring.array_over(block, dtype, shape)
-
-
-def new_eventfd() -> int:
-    """An eventfd for a doorbell."""
-    return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-
-
-def _new_segment(pool_bytes: int) -> tuple[_ring.Segment, int]:
-    """A segment of this process's own, and a memfd to give to a peer; both are the caller's."""
-    memfd = _ring.create_segment(pool_bytes, 0)
-    try:
-        eventfd = new_eventfd()
-        try:
-            mapped = os.dup(memfd)
-        except BaseException:
-            os.close(eventfd)
-            raise
-        return _ring.Segment(mapped, eventfd, True), memfd  # takes both over, whatever happens
-    except BaseException:
-        os.close(memfd)
-        raise
-
-
-def _close_ends(doorbell: Doorbell, segment: _ring.Segment, peer: _ring.Segment | None) -> None:
-    """Closes the descriptors of a named channel's side; the mappings go with the last view into them."""
-    doorbell.close()
-    segment.close()
-    if peer is not None:
-        peer.close()
-
-
 def _travelling(payload: Any) -> Any:
     # A mere mention of np.ma imports it, for longer than thousands of messages take; who has one has imported it.
     if "numpy.ma" in sys.modules and isinstance(payload, np.ma.MaskedArray):
@@ -646,26 +531,3 @@ def _timestamp(value: Any) -> float:
         return float(value)
     except (TypeError, ValueError, OverflowError):
         raise TypeError(f"RuntimeData.timestamp must be a number of seconds, not {value!r}") from None
-
-
-def _deadline_ns(timeout: float | None) -> int:
-    """On the monotonic clock; 0 = none."""
-    if timeout is None:
-        return 0
-    if not timeout >= 0:
-        raise ValueError(f"timeout must be a number of seconds from 0, or None, not {timeout!r}")
-    return _ring.now_ns() + int(min(timeout * 1e9, float(1 << 62)))
-
-
-def _check_name(name: object) -> None:
-    if not isinstance(name, str):
-        raise TypeError(f"channel_name must be a str, not {type(name).__name__}")
-    if not name:
-        raise ValueError("channel_name must not be empty")
-
-
-def _check_count(what: str, value: object, low: int, high: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{what} must be a whole number, not {value!r}")
-    if not low <= value <= high:
-        raise ValueError(f"{what} must be from {low} to {high}, not {value}")

@@ -16,8 +16,7 @@ import traceback
 from typing import Any
 
 from remotemedia import _ring
-from remotemedia.core.multiprocess._control import ControlSocket, Message
-from remotemedia.core.multiprocess._spawn import CONTROL_FD
+from remotemedia.core.multiprocess._control import CONTROL_FD, ControlSocket, Message
 
 __all__ = ["main"]
 

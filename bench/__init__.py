@@ -1,0 +1,1 @@
+"""Benchmarks: one question per file. None of them runs with the tests."""

