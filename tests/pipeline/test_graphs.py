@@ -1,0 +1,189 @@
+"""What a pipeline checks before anything starts."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from remotemedia.core.multiprocessing import Connection, NodeConfig, Pipeline, PipelineError
+
+
+@pytest.fixture(autouse=True)
+def _nodes(px: Any) -> None:
+    """The node types of these tests are registered."""
+
+
+def nodes(*names: str) -> Pipeline:
+    pipeline = Pipeline()
+    for name in names:
+        pipeline.add_node("t-echo", name)
+    return pipeline
+
+
+def test_what_was_added_is_there() -> None:
+    pipeline = Pipeline().add_node("t-echo", "a", {"x": 1}).add_node("t-echo", "b").connect("a", "o", "b", "i")
+    assert pipeline.nodes == [NodeConfig("t-echo", "a", {"x": 1}), NodeConfig("t-echo", "b", {})]
+    assert pipeline.connections == [Connection("a", "o", "b", "i")]
+    assert str(pipeline.connections[0]) == "a.o -> b.i"
+    pipeline.validate()
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (lambda: nodes("a", "a"), "node id 'a' is used twice"),
+        (lambda: nodes("session"), "node id 'session' is what channels call the session itself"),
+        (lambda: Pipeline().add_node("t-echo", ""), "node_id must be a non-empty str, not ''"),
+        (lambda: Pipeline().add_node("t-echo", 7), "node_id must be a non-empty str, not 7"),
+        (lambda: Pipeline().add_node("t-echo", "a\0"), r"node_id must be a non-empty str, not 'a\x00'"),
+        (lambda: Pipeline().add_node("", "a"), "node_type must be a non-empty str, not ''"),
+        (lambda: Pipeline().add_node(int, "a"), "node_type must be a non-empty str, not <class 'int'>"),
+        (lambda: Pipeline().add_node("t-echo", "a", "x"), "config of node 'a' must be a dict, not str"),
+        (lambda: nodes("a").connect("a", "", "b", "i"), "connection a. -> b.i: node ids and ports must be non-empty"),
+        (lambda: nodes("a").connect("a", "o", "b", 3), "connection a.o -> b.3: node ids and ports must be non-empty"),
+        (lambda: nodes("ab").connect("a", "o", "b", "i").connect("a", "o", "b", "i"), "a.o -> b.i is made twice"),
+    ],
+)
+def test_wrong_calls_are_refused_at_once(build: Any, said: str) -> None:
+    with pytest.raises(PipelineError, match=re.escape(said)):
+        build()
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "said"),
+    [
+        (Pipeline(), "the pipeline has no nodes; add_node() adds one"),
+        (
+            nodes("a", "b").connect("a", "o", "c", "i"),
+            "connection a.o -> c.i: there is no node 'c'; the nodes are: a, b",
+        ),
+        (
+            nodes("a", "b").connect("c", "o", "a", "i"),
+            "connection c.o -> a.i: there is no node 'c'; the nodes are: a, b",
+        ),
+        (nodes("a").connect("a", "o", "a", "i"), "the connections form a cycle: a -> a"),
+        (
+            nodes("a", "b", "c").connect("a", "o", "b", "i").connect("b", "o", "c", "i").connect("c", "o", "b", "i2"),
+            "the connections form a cycle: b -> c -> b",
+        ),
+        (nodes("a").add_input("x"), "add_input('x'): there is no such node; the nodes are: a"),
+        (nodes("a").add_output("x"), "add_output('x'): there is no such node; the nodes are: a"),
+        (Pipeline().add_node("t-ecko", "a"), "node 'a': Unknown node type 't-ecko'; did you mean 't-echo'"),
+    ],
+)
+def test_wrong_graphs_are_refused_with_the_place_and_the_choices(pipeline: Pipeline, said: str) -> None:
+    with pytest.raises(PipelineError, match=re.escape(said)):
+        pipeline.validate()
+    with pytest.raises(ValueError, match=re.escape(said)):
+        pipeline.validate()
+
+
+def test_inputs_and_outputs() -> None:
+    pipeline = nodes("a", "b", "c", "lonely").connect("a", "o", "b", "i").connect("b", "o", "c", "i")
+    assert pipeline.input_nodes == ["a", "lonely"]
+    assert pipeline.output_nodes == ["c", "lonely"]
+    pipeline.add_input("c").add_input("a").add_output("a").add_output("a")
+    assert pipeline.input_nodes == ["a", "c", "lonely"]
+    assert pipeline.output_nodes == ["a", "c", "lonely"]
+    assert pipeline.ancestors("c") == {"a", "b"}
+    assert pipeline.ancestors("a") == set()
+
+
+def test_channel_names() -> None:
+    pipeline = nodes("a", "b", "c")
+    for a, port, b, to in (("a", "o", "b", "i"), ("b", "x", "c", "i"), ("b", "y", "c", "i")):
+        pipeline.connect(a, port, b, to)
+    assert list(pipeline.channel_names().values()) == ["a_to_b", "b.x_to_c.i", "b.y_to_c.i"]
+
+
+def test_a_deep_graph_is_no_trouble() -> None:
+    names = [f"n{number}" for number in range(3000)]
+    pipeline = Pipeline()
+    pipeline.nodes = [NodeConfig("t-echo", name) for name in names]
+    pipeline.connections = [Connection(a, "o", b, "i") for a, b in itertools.pairwise(names)]
+    pipeline.validate()
+    pipeline.connections.append(Connection(names[-1], "o", names[0], "i"))
+    with pytest.raises(PipelineError, match="cycle: n0 -> n1 -> n2"):
+        pipeline.validate()
+
+
+def test_a_broad_graph_is_no_trouble() -> None:
+    # Two nodes wide and thirty deep: two to the thirtieth paths.
+    pipeline = nodes(*(f"n{layer}.{side}" for layer in range(30) for side in range(2)))
+    for layer in range(29):
+        for a, b in itertools.product(range(2), repeat=2):
+            pipeline.connect(f"n{layer}.{a}", "o", f"n{layer + 1}.{b}", f"i{a}")
+    pipeline.validate()
+
+
+def has_cycle(edges: set[tuple[int, int]]) -> bool:
+    """Take away, again and again, what nothing leads to."""
+    while edges:
+        targets = {b for _, b in edges}
+        left = {(a, b) for a, b in edges if a in targets}
+        if left == edges:
+            return True
+        edges = left
+    return False
+
+
+@given(edges=st.sets(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=14))
+def test_cycles_are_found_exactly(edges: set[tuple[int, int]]) -> None:
+    pipeline = nodes(*(f"n{number}" for number in range(7)))
+    for a, b in sorted(edges):
+        pipeline.connect(f"n{a}", "o", f"n{b}", "i")
+    if not has_cycle(edges):
+        pipeline.validate()
+        return
+    with pytest.raises(PipelineError) as caught:
+        pipeline.validate()
+    circle = re.findall(r"n(\d)", str(caught.value))
+    assert circle[0] == circle[-1]
+    assert all((int(a), int(b)) in edges for a, b in itertools.pairwise(circle)), "what is named is a cycle"
+
+
+NAMES = st.text(alphabet="a_to.'", min_size=1, max_size=6)
+
+
+@given(names=st.sets(NAMES, min_size=1, max_size=6), data=st.data())
+def test_every_channel_has_a_name_of_its_own(names: set[str], data: st.DataObject) -> None:
+    order = sorted(names)
+    pipeline = nodes(*order)
+    ports = st.sampled_from(["o", "i", "a_to_a", "'"])
+    for a, b in itertools.combinations(order, 2):
+        for port in data.draw(st.sets(ports, max_size=2)):
+            pipeline.connect(a, port, b, data.draw(ports))
+    named = list(pipeline.channel_names().values())
+    named += [f"session_to_{name}" for name in pipeline.input_nodes]
+    named += [f"{name}_to_session" for name in pipeline.output_nodes]
+    assert len(named) == len(set(named))
+
+
+@given(
+    value=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_json_values_are_kept(value: Any) -> None:
+    pipeline = Pipeline().add_node("t-echo", "a", {"value": value})
+    assert pipeline.nodes[0].config == {"value": value}
+
+
+@given(
+    path=st.lists(st.text(max_size=3) | st.integers(0, 2), max_size=5),
+    wrong=st.sampled_from([b"", {1}, object(), 1j, {2: 3}, Pipeline]),
+)
+def test_what_is_no_json_is_found_wherever_it_is(path: list[str | int], wrong: Any) -> None:
+    value = wrong
+    for step in reversed(path):
+        value = {step: value} if isinstance(step, str) else [None] * step + [value]
+    with pytest.raises(PipelineError) as caught:
+        Pipeline().add_node("t-echo", "a", {"top": value})
+    place = "".join(f"[{step!r}]" for step in ["top", *path])
+    assert str(caught.value).startswith(f"config of node 'a'{place}")

@@ -1,0 +1,290 @@
+"""Node classes for tests of whole sessions. Node processes load this file by its path: it imports little."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from remotemedia.core.data import RuntimeData
+from remotemedia.core.multiprocessing import MultiprocessNode, register_node
+
+FOREVER_SECS = 3600
+
+
+class Base(MultiprocessNode):
+    """Understands in its config: ``grandchild`` (a process it starts), ``cleanup_file`` (written by cleanup())."""
+
+    async def initialize(self) -> None:
+        if self.config.get("grandchild"):
+            child = subprocess.Popen(["sleep", str(FOREVER_SECS)])
+            self.report_progress(0.5, f"grandchild {child.pid}")
+
+    async def process(self, data: RuntimeData) -> Any:
+        return data
+
+    async def cleanup(self) -> None:
+        if "cleanup_file" in self.config:
+            with Path(self.config["cleanup_file"]).open("a") as file:
+                file.write(f"{self.node_id}\n")
+
+
+@register_node("t-echo")
+class Echo(Base):
+    pass
+
+
+@register_node("t-tag")
+class Tag(Base):
+    """Appends where a text came through; passes arrays on as they are."""
+
+    async def process(self, data: RuntimeData) -> Any:
+        if isinstance(data.payload, str):
+            return RuntimeData.text(f"{data.payload}>{self.node_id}.{data.port}")
+        return data
+
+    async def finish(self) -> Any:
+        return RuntimeData.text(f"end>{self.node_id}") if self.config.get("says_end") else None
+
+
+@register_node("t-ports")
+class Ports(Base):
+    """One output per port of its config."""
+
+    async def process(self, data: RuntimeData) -> Any:
+        return {port: RuntimeData.text(f"{data.payload} on {port}") for port in self.config["ports"]}
+
+
+@register_node("t-repeat")
+class Repeat(Base):
+    """An async generator; ``finish()`` is one too."""
+
+    async def process(self, data: RuntimeData) -> Any:
+        for number in range(self.config.get("times", 3)):
+            yield RuntimeData.text(f"{data.payload}.{number}")
+
+    async def finish(self) -> Any:
+        yield RuntimeData.text("one more")
+        yield {"output": RuntimeData.text("the last")}
+
+
+def die(how: str) -> None:
+    if how == "os._exit(0)":
+        os._exit(0)
+    if how == "os._exit(3)":
+        os._exit(3)
+    if how == "sys.exit(5)":
+        sys.exit(5)
+    os.kill(os.getpid(), getattr(signal, how))
+
+
+def hold_the_gil(secs: float) -> None:
+    """In C, the way a library does that never heard of Python's lock."""
+    ctypes.PyDLL(None).usleep(ctypes.c_uint(int(secs * 1e6)))
+
+
+@register_node("t-do")
+class Do(Base):
+    """Does what a text says; first it yields the text, so that the reader knows it is in process()."""
+
+    async def process(self, data: RuntimeData) -> Any:
+        order, _, argument = str(data.payload).partition(" ")
+        yield data
+        if order == "raise":
+            raise ValueError(argument)
+        if order == "print":
+            print(argument, flush=True)
+        elif order == "complain":
+            print(argument, file=sys.stderr, flush=True)
+        elif order == "die":
+            die(argument)
+        elif order == "complain-and-die":
+            print("the last words", file=sys.stderr, flush=True)
+            die(argument)
+        elif order == "wait":
+            await asyncio.sleep(FOREVER_SECS)
+        elif order == "block":
+            time.sleep(float(argument))
+            yield RuntimeData.text("blocked no more")
+        elif order == "stick":
+            hold_the_gil(FOREVER_SECS)
+        elif order == "cancel":
+            raise asyncio.CancelledError
+        elif order == "progress":
+            self.report_progress(0.5, argument)
+
+
+@register_node("t-init")
+class Init(Base):
+    """Does in ``initialize()`` what its config says."""
+
+    def __init__(self, node_id: str, config: dict[str, Any]) -> None:
+        super().__init__(node_id, config)
+        if config.get("how") == "raise in __init__":
+            raise RuntimeError("no such weights")
+
+    async def initialize(self) -> None:
+        await super().initialize()
+        how = self.config.get("how")
+        self.report_progress(0.25, "reading weights")
+        if how == "raise":
+            raise RuntimeError("no such weights")
+        if how == "die":
+            print("dying in initialize()", file=sys.stderr, flush=True)
+            die(self.config["with"])
+        if how == "wait":
+            await asyncio.sleep(self.config.get("secs", FOREVER_SECS))
+        if how == "stick":
+            hold_the_gil(self.config.get("secs", FOREVER_SECS))
+        if how == "progress":
+            self.report_progress(0.5, "half")
+            self.report_progress(7.0, "too much")
+        if how == "deaf":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            hold_the_gil(FOREVER_SECS)
+
+
+@register_node("t-deaf")
+class Deaf(Base):
+    """Ignores SIGTERM, and sticks in C code when it gets a message."""
+
+    async def initialize(self) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    async def process(self, data: RuntimeData) -> Any:
+        yield data
+        hold_the_gil(FOREVER_SECS)
+
+
+@register_node("t-bad-cleanup")
+class BadCleanup(Base):
+    async def cleanup(self) -> None:
+        raise RuntimeError("cannot clean up")
+
+
+@register_node("t-slow-cleanup")
+class SlowCleanup(Base):
+    async def cleanup(self) -> None:
+        await asyncio.sleep(FOREVER_SECS)
+
+
+@register_node("t-work")
+class Work(Base):
+    """Computes for ``secs`` without ever awaiting, then passes the message on."""
+
+    async def process(self, data: RuntimeData) -> Any:
+        until = time.perf_counter() + self.config.get("secs", 0.002)
+        while time.perf_counter() < until:
+            pass
+        return data
+
+
+@register_node("t-hold")
+class Hold(Base):
+    """Keeps arrays and lets go of them later and out of order; says at the end whether all were as they came."""
+
+    def __init__(self, node_id: str, config: dict[str, Any]) -> None:
+        super().__init__(node_id, config)
+        self.held: list[Any] = []
+        self.wrong = 0
+
+    async def process(self, data: RuntimeData) -> Any:
+        self.held.append(data.as_numpy())
+        while len(self.held) > self.config["keep"]:
+            array = self.held.pop((len(self.held) * 7) // 3 % len(self.held))
+            self.check(array)
+
+    def check(self, array: Any) -> None:
+        if len(array) and not (array == array[0]).all():
+            self.wrong += 1
+
+    async def finish(self) -> Any:
+        for array in self.held:
+            self.check(array)
+        self.held.clear()
+        return RuntimeData.text(f"{self.wrong} wrong")
+
+
+@register_node("t-turn")
+class Turn(Base):
+    """A node that gathers: says after an interruption how much it had to forget."""
+
+    def __init__(self, node_id: str, config: dict[str, Any]) -> None:
+        super().__init__(node_id, config)
+        self.gathered = 0
+        self.forgotten: list[int] = []
+
+    async def process(self, data: RuntimeData) -> Any:
+        if data.payload == "tell":
+            return RuntimeData.text(repr(self.forgotten))
+        self.gathered += 1
+        return data
+
+    async def on_interrupt(self) -> None:
+        self.forgotten.append(self.gathered)
+        self.gathered = 0
+
+
+@register_node("t-stubborn")
+class Stubborn(Base):
+    """Swallows cancellation, once per call, and puts something out afterwards."""
+
+    async def process(self, data: RuntimeData) -> Any:
+        if not str(data.payload).startswith("wait"):
+            return data
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(FOREVER_SECS)
+        return RuntimeData.text(f"stale {data.payload}")
+
+
+@register_node("t-stream")
+class Stream(Base):
+    """Streams without end; ``stubborn`` swallows cancellation and goes on, ``pause`` awaits between outputs."""
+
+    async def process(self, data: RuntimeData) -> Any:
+        number = 0
+        if not str(data.payload).startswith("stream"):
+            yield data
+            return
+        while True:
+            try:
+                if self.config.get("pause", True):
+                    await asyncio.sleep(0.0005)
+            except asyncio.CancelledError:
+                if not self.config.get("stubborn"):
+                    raise
+            yield RuntimeData.text(f"{data.payload}.{number}")
+            number += 1
+
+
+@register_node("t-config")
+class TellConfig(Base):
+    async def process(self, data: RuntimeData) -> Any:
+        import json
+
+        facts = {
+            "config": self.config,
+            "cmdline": Path("/proc/self/cmdline").read_bytes().decode(errors="replace"),
+            "environ": Path("/proc/self/environ").read_bytes().decode(errors="replace"),
+            "fds": sorted(path.name for path in Path("/proc/self/fd").iterdir()),
+        }
+        return RuntimeData.text(json.dumps(facts))
+
+
+@register_node("t-lines")
+class Lines(Base):
+    """Writes raw bytes to its stdout or stderr: hex in the text."""
+
+    async def process(self, data: RuntimeData) -> Any:
+        stream, _, raw = str(data.payload).partition(" ")
+        left = memoryview(bytes.fromhex(raw))
+        while left:
+            left = left[os.write({"out": 1, "err": 2}[stream], left) :]
+        return data
