@@ -107,11 +107,11 @@ def _children() -> set[str]:
 
 def _files() -> set[str]:
     found = {str(path) for path in Path("/dev/shm").iterdir()} if Path("/dev/shm").is_dir() else set()
-    # Other programs use /tmp and /run too: there, what bears our name, or the names of named shared memory.
+    # Other programs use /tmp and /run too: there, what begins with our name, or as named shared memory does.
     marks = ("remotemedia", "psm_", "pymp-", "sem.mp")
     for folder in (Path("/tmp"), Path("/run")):
         if folder.is_dir():
-            found |= {str(path) for path in folder.iterdir() if any(mark in path.name for mark in marks)}
+            found |= {str(path) for path in folder.iterdir() if path.name.startswith(marks)}
     return found
 
 

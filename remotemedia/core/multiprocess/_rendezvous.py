@@ -187,6 +187,9 @@ class Meeting:
                 f"pid {pid} holds channel {self.name!r} but did not answer within {_ANSWER_TIMEOUT_SECS:g} s; "
                 f"is it stopped?"
             ) from None
+        except BlockingIOError:
+            connection.close()
+            raise ChannelError(f"too many processes are trying to open channel {self.name!r} at once") from None
         except (ConnectionError, EOFError):
             connection.close()
             return False
