@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import gc
+import importlib.util
 import json
 import os
 import platform
@@ -20,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any
 
 import numpy  # noqa: F401  its threads and descriptors are there before the first snapshot
@@ -380,3 +382,25 @@ def _signals_as_usual() -> Iterator[None]:
     before = signal.getsignal(signal.SIGINT)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+# --- whole sessions --------------------------------------------------------------------------------------------
+
+_SESSION_HELPERS = Path(__file__).parent / "session"
+
+
+def _load_by_path(name: str) -> ModuleType:
+    """A module beside the tests of sessions; by path, as nothing here is importable by name."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, _SESSION_HELPERS / f"{name}.py")
+        assert spec is not None and spec.loader is not None
+        sys.modules[name] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def px() -> ModuleType:
+    """Helpers and node classes for tests of whole sessions."""
+    _load_by_path("session_nodes")
+    return _load_by_path("session_support")
