@@ -1,5 +1,6 @@
 """Types of the extension ``_ring.pyx``; ``tests/contract`` holds them against the built module."""
 
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeAlias
 
@@ -58,6 +59,10 @@ class Segment:
 
 @disjoint_base
 class Block(Buffer):
+    if sys.version_info >= (3, 12):
+        def __buffer__(self, flags: int, /) -> memoryview: ...
+        def __release_buffer__(self, buffer: memoryview, /) -> None: ...
+
     def __len__(self) -> int: ...
     @property
     def writable(self) -> bool: ...
