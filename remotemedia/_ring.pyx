@@ -16,6 +16,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport PyTuple_GET_ITEM
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
@@ -51,7 +52,7 @@ cdef extern from "_ring_abi.h" nogil:
         char text[RM_INLINE_TEXT]
     ctypedef struct rm_ring_header:
         atomic_u64 tail, head, bytes, bytes_copied, high_water, drops, blocked_count, blocked_ns
-        atomic_u32 producer_closed, consumer_closed
+        atomic_u32 producer_closed, consumer_closed, producer_pid, consumer_pid
     uint64_t load_u64 "RM_LOAD_RELAXED"(atomic_u64 *)
     uint32_t load_u32 "RM_LOAD_RELAXED"(atomic_u32 *)
     void store_u64 "RM_STORE_RELAXED"(atomic_u64 *, uint64_t)
@@ -87,10 +88,16 @@ cdef extern from "_ring_ops.h" nogil:
     void rm_bell_ring(rm_segment *)
     void rm_bell_arm(rm_segment *)
     void rm_bell_disarm(rm_segment *)
-    int rm_spin(rm_ready, void *, uint64_t, uint64_t)
+    ctypedef struct rm_spinner:
+        uint64_t allowed_ns
+        uint32_t waits
+    uint64_t rm_spin_allowed(rm_spinner *, uint64_t)
+    void rm_spin_learn(rm_spinner *, int, uint64_t)
+    int rm_spin(rm_ready, void *, uint64_t *, uint64_t)
     int rm_wait(rm_segment *, rm_ready, void *, uint64_t)
     void rm_block_hold(rm_segment *, uint32_t)
     int rm_block_drop(rm_segment *, uint32_t)
+    void rm_prefetch "__builtin_prefetch"(const void *)
     void rm_block_return(rm_segment *, uint32_t)
     uint32_t rm_blocks_take_returned(rm_segment *)
     char *rm_block_data(rm_segment *, uint32_t, uint64_t, uint64_t)
@@ -101,6 +108,10 @@ cdef extern from "_ring_ops.h" nogil:
     int rm_peek(rm_ring *, rm_slot *)
     void rm_release(rm_ring *, rm_segment *)
     int rm_has_message(void *) noexcept
+    ctypedef struct rm_any_wait:
+        rm_ring **rings
+        uint32_t count
+    int rm_has_any_message(void *) noexcept
     int rm_has_room(void *) noexcept
     void rm_want_room(rm_ring *, uint32_t)
     int rm_has_memory(void *) noexcept
@@ -149,6 +160,11 @@ cdef extern from *:
     static inline int rm_array_set_base(PyObject *o, PyObject *base) {
         return PyArray_SetBaseObject(RM_ARRAY_OF(o), base);
     }
+    static inline npy_intp rm_dtype_bytes(PyObject *descr) { return PyDataType_ELSIZE((PyArray_Descr *)descr); }
+    static inline PyObject *rm_array_dtype(PyObject *like) {
+        PyArray_Descr *descr;
+        return PyArray_DescrConverter(like, &descr) ? (PyObject *)descr : NULL;
+    }
     static inline PyObject *rm_array_new(PyObject *descr, int ndim, npy_intp *dims, void *data, int flags) {
         return PyArray_NewFromDescr(&PyArray_Type, (PyArray_Descr *)descr, ndim, dims, NULL, data, flags, NULL);
     }
@@ -157,6 +173,7 @@ cdef extern from *:
     enum: NPY_ARRAY_CARRAY, NPY_ARRAY_CARRAY_RO
     int _import_array() except -1
     bint PyArray_Check(object)
+    bint PyArray_CheckExact(object)
     void *rm_array_data(object)
     npy_intp rm_array_nbytes(object)
     int rm_array_ndim(object)
@@ -168,6 +185,38 @@ cdef extern from *:
     int rm_array_copy(object, object) except -1
     int rm_array_set_base(object, object) except -1  # steals the second
     object rm_array_new(object, int, npy_intp *, void *, int)  # steals the first
+    object rm_array_dtype(object)
+    npy_intp rm_dtype_bytes(object)
+
+# A message class keeps its fields in __slots__: the ring reads and fills them where they are, which spares a message
+# the tuple of arguments and the call of a Python function at each end.
+cdef extern from *:
+    """
+    #include <structmember.h>
+    /* Where a field of `cls` is, given its descriptor; -1 when that is not the descriptor of such a field. */
+    static Py_ssize_t rm_field_offset(PyObject *cls, PyObject *descriptor) {
+        PyMemberDef *member;
+        if (!Py_IS_TYPE(descriptor, &PyMemberDescr_Type) ||
+            !PyType_IsSubtype((PyTypeObject *)cls, PyDescr_TYPE(descriptor)))
+            return -1;
+        member = ((PyMemberDescrObject *)descriptor)->d_member;
+        return member->type == T_OBJECT_EX && !(member->flags & READONLY) ? member->offset : -1;
+    }
+    static inline PyObject *rm_new_instance(PyObject *cls) {
+        return ((PyTypeObject *)cls)->tp_alloc((PyTypeObject *)cls, 0);
+    }
+    """
+    Py_ssize_t rm_field_offset(object, object)
+    object rm_new_instance(object)
+
+cdef extern from "Python.h":
+    bint PyObject_TypeCheck(object, PyTypeObject *)
+    ctypedef struct PyTypeObject:
+        pass
+    bint PyFloat_CheckExact(object)
+    double PyFloat_AS_DOUBLE(object)
+    const char *PyUnicode_AsUTF8AndSize(object, Py_ssize_t *) except NULL
+    bint PyUnicode_IS_ASCII(object)
 
 OK = RM_OK
 FULL = RM_FULL
@@ -181,6 +230,16 @@ MAX_NDIM = RM_MAX_NDIM
 # Below this a copy is over before the GIL could be given away and taken back.
 cdef enum:
     COPY_WITH_GIL_BYTES = 65536
+
+# The same for a spin: a message of a peer that is awake comes sooner than the GIL can be given away and taken back.
+cdef enum:
+    SPIN_WITH_GIL_NS = 2000
+
+# The owner takes returned blocks back by the batch, since looking costs a cache line that the releasers write to; but
+# at once when they are large, so that memory still in cache is handed out again.
+cdef enum:
+    COLLECT_EVERY = 32
+    COLLECT_AT_ONCE_BYTES = 65536
 
 cdef bint _numpy_ready = False
 # Counts forks: what was mapped before a fork belongs to the parent, and the child must not release its blocks.
@@ -203,12 +262,32 @@ cdef inline int _need_numpy() except -1:
     return 0
 
 
-cdef int _wait(rm_segment *own, rm_ready ready, void *arg, uint64_t spin_ns, uint64_t deadline_ns) except -1:
+cdef bint _spin(rm_ready ready, void *arg, rm_spinner *spinner, uint64_t most_ns, uint64_t deadline_ns) noexcept:
+    """Spins for as long as pays, ``most_ns`` at most; whether what was waited for came."""
+    cdef uint64_t allowed_ns, start_ns, until_ns, now_ns
+    cdef bint hit
+    if ready(arg):
+        return True
+    allowed_ns = rm_spin_allowed(spinner, most_ns)
+    if not allowed_ns:
+        return False
+    start_ns = now_ns = rm_now_ns()
+    until_ns = start_ns + allowed_ns
+    if deadline_ns and deadline_ns < until_ns:
+        until_ns = deadline_ns
+    hit = rm_spin(ready, arg, &now_ns, min(until_ns, start_ns + <uint64_t>SPIN_WITH_GIL_NS))
+    if not hit and now_ns < until_ns:
+        with nogil:
+            hit = rm_spin(ready, arg, &now_ns, until_ns)
+    rm_spin_learn(spinner, hit, now_ns - start_ns)
+    return hit
+
+
+cdef int _wait(rm_segment *own, rm_ready ready, void *arg, rm_spinner *spinner, uint64_t spin_ns,
+               uint64_t deadline_ns) except -1:
     """Spins, then sleeps, the GIL released: RM_OK or RM_TIMEOUT. Signal handlers run and may raise."""
     cdef int rc
-    with nogil:
-        rc = rm_spin(ready, arg, spin_ns, deadline_ns)
-    if rc:
+    if _spin(ready, arg, spinner, spin_ns, deadline_ns):
         return RM_OK
     while True:
         # Before the sleep too: a signal that came while spinning would otherwise be seen after the next wake only.
@@ -250,6 +329,85 @@ def start_deathwatch(int orchestrator_pidfd, int control_fd) -> None:
         raise OSError(rc, f"cannot start the death watch: {_os.strerror(rc)}")
 
 
+cdef class MessageForm:
+    """How messages look as objects, and how their parts look as bytes.
+
+    Args:
+        cls: the message class, with ``__slots__`` of the names in ``FIELDS``; what ``put`` takes and ``take`` gives.
+        types: the values of its ``type``; a value's index is its code on the wire.
+        encode_metadata: ``metadata -> (kind, bytes)``; not asked for None, which is kind 0 without bytes.
+        decode_metadata: its inverse, ``(kind, bytes) -> metadata``.
+        encode_dtype: ``dtype -> bytes``, asked once for each new dtype; decode_dtype: its inverse.
+        timestamp: makes a float of a ``timestamp`` that is none.
+        refuse: called with a payload of an unusual class (a subclass of ndarray); raises when it must not travel.
+
+    TypeError when ``cls`` does not have the fields.
+    """
+
+    FIELDS = ("type", "payload", "session_id", "timestamp", "metadata", "port", "sequence")
+
+    cdef object cls
+    cdef tuple types
+    cdef object encode_metadata, decode_metadata, encode_dtype, decode_dtype, timestamp, refuse
+    cdef Py_ssize_t type_at, payload_at, session_at, timestamp_at, metadata_at, port_at, sequence_at
+
+    def __init__(self, type cls, tuple types, *, encode_metadata, decode_metadata, encode_dtype, decode_dtype,
+                 timestamp, refuse):
+        offsets = [rm_field_offset(cls, cls.__dict__.get(name)) for name in self.FIELDS]
+        if min(offsets) < 0:
+            raise TypeError(f"{cls.__name__} must have __slots__ with {', '.join(self.FIELDS)}")
+        (self.type_at, self.payload_at, self.session_at, self.timestamp_at, self.metadata_at, self.port_at,
+         self.sequence_at) = offsets
+        self.cls = cls
+        self.types = types
+        self.encode_metadata = encode_metadata
+        self.decode_metadata = decode_metadata
+        self.encode_dtype = encode_dtype
+        self.decode_dtype = decode_dtype
+        self.timestamp = timestamp
+        self.refuse = refuse
+
+    cdef int check(self, object data) except -1:
+        if not PyObject_TypeCheck(data, <PyTypeObject *><PyObject *>self.cls):
+            raise TypeError(
+                f"publish takes a {self.cls.__name__}, not {type(data).__name__}; "
+                f"{self.cls.__name__}.tensor(x) makes one"
+            )
+        return 0
+
+    cdef int code(self, object kind) except -1:
+        cdef Py_ssize_t i
+        for i in range(len(self.types)):
+            if self.types[i] is kind:
+                return <int>i
+        raise TypeError(
+            f"{self.cls.__name__}.type must be a {type(self.types[0]).__name__} "
+            f"({', '.join([t.name for t in self.types])}), not {kind!r}"
+        )
+
+
+# The text of a message about to be written, borrowed from the objects it comes from.
+ctypedef struct rm_text:
+    const char *session
+    const char *port
+    const char *dtype
+    const char *metadata
+    Py_ssize_t session_bytes, port_bytes, dtype_bytes, metadata_bytes
+
+
+cdef inline object _get(object message, Py_ssize_t at):
+    cdef PyObject *value = (<PyObject **>(<char *><PyObject *>message + at))[0]
+    if value == NULL:
+        raise AttributeError("a field of the message was deleted")
+    return <object>value
+
+
+cdef inline void _set(object message, Py_ssize_t at, object value) noexcept:
+    """Of a new message, whose fields are empty."""
+    Py_INCREF(value)
+    (<PyObject **>(<char *><PyObject *>message + at))[0] = <PyObject *>value
+
+
 cdef class Segment:
     """A mapped segment: a doorbell, counters, and a payload pool.
 
@@ -265,9 +423,14 @@ cdef class Segment:
     cdef readonly bint owner
     cdef uint32_t generation
     cdef uint32_t memory_waiters
+    cdef uint32_t uncollected
+    cdef rm_spinner spinner, data_spinner
+    cdef object loan_dtype
     cdef bint mapped
 
     def __cinit__(self):
+        memset(&self.spinner, 0, sizeof(self.spinner))
+        memset(&self.data_spinner, 0, sizeof(self.data_spinner))
         memset(&self.s, 0, sizeof(self.s))
         memset(&self.pool, 0, sizeof(self.pool))
         self.s.eventfd = -1
@@ -349,6 +512,20 @@ cdef class Segment:
         except BlockingIOError:
             pass
 
+    def spin(self, tuple consumers, uint64_t spin_ns) -> bool:
+        """Owner: waits without sleeping for a message, an end or a death in any of ``consumers`` (64 at most looked at).
+
+        Spins for as long as pays, ``spin_ns`` at most; whether one of them is ready. Short: also an event loop may.
+        """
+        cdef rm_ring *rings[64]
+        cdef rm_any_wait w
+        cdef Py_ssize_t i
+        w.rings = rings
+        w.count = <uint32_t>min(len(consumers), 64)
+        for i in range(w.count):
+            rings[i] = &(<Consumer?>consumers[i]).r
+        return _spin(rm_has_any_message, &w, &self.data_spinner, spin_ns, 0)
+
     # --- interruption ---
 
     @property
@@ -415,6 +592,7 @@ cdef class Segment:
         """Owner: takes back the blocks that were returned; how many. ChannelCorruptedError for a broken list."""
         cdef uint32_t link = rm_blocks_take_returned(&self.s), index
         cdef int count = 0
+        self.uncollected = 0
         while link:
             index = link - 1
             if index >= self.s.block_count:
@@ -434,10 +612,15 @@ cdef class Segment:
             raise PayloadError(
                 f"a payload of {bytes} bytes can never fit the pool of {self.s.pool_bytes} bytes (shm_segment_size)"
             )
-        self.collect()
+        self.uncollected += 1
+        if bytes >= COLLECT_AT_ONCE_BYTES or self.uncollected >= COLLECT_EVERY:
+            self.collect()
         index = rm_pool_alloc(&self.pool, bytes)
         if index == RM_NONE:
-            return RM_NO_BLOCK
+            self.collect()
+            index = rm_pool_alloc(&self.pool, bytes)
+            if index == RM_NONE:
+                return RM_NO_BLOCK
         e = &self.pool.extents[index]
         store_u64(&self.s.blocks[index].offset, e.start * RM_UNIT)
         store_u64(&self.s.blocks[index].bytes, e.units * RM_UNIT)
@@ -468,6 +651,42 @@ cdef class Segment:
             return None
         return _block(self, index, self.own_data(index), bytes, True)
 
+    def try_loan(self, object shape, object dtype, MessageForm form):
+        """Owner: a writable C-contiguous array of ``shape`` and ``dtype`` in the pool, or None while it has no room.
+
+        Its contents are undefined. PayloadError when it can never fit or its dtype cannot travel.
+        """
+        cdef npy_intp dims[RM_MAX_NDIM]
+        cdef int i, ndim
+        cdef uint64_t bytes_
+        cdef uint32_t index
+        cdef object descr
+        self.check_usable()
+        _need_numpy()
+        ndim = _dimensions(shape, dims)
+        descr = rm_array_dtype(dtype)
+        if descr is not self.loan_dtype:
+            self.loan_dtype = None
+            form.encode_dtype(descr)
+            if descr.names is None:  # a structured dtype is mutable: the same object may mean another
+                self.loan_dtype = descr
+        bytes_ = descr.itemsize
+        for i in range(ndim):
+            # Never more than a pool can have (2**46): so no product overflows.
+            if dims[i] and bytes_ > (<uint64_t>1 << 62) // <uint64_t>dims[i]:
+                bytes_ = <uint64_t>1 << 62
+            else:
+                bytes_ *= <uint64_t>dims[i]
+        if bytes_ > self.s.pool_bytes:
+            raise PayloadError(
+                f"an array of {bytes_} bytes can never fit the pool of {self.s.pool_bytes} bytes (shm_segment_size)"
+            )
+        index = self.allocate(bytes_ if bytes_ else 1)
+        if index == RM_NO_BLOCK:
+            return None
+        return _array(_block(self, index, self.own_data(index), bytes_, True), descr, ndim, dims,
+                      self.own_data(index), True)
+
     def want_memory(self, bint wanted) -> None:
         """Owner: asks to be rung when a block comes back, or no longer. Counted: as many False as True."""
         # Counted, because one waiter's giving up must not silence the bell for the others.
@@ -492,7 +711,7 @@ cdef class Segment:
         w.ring = NULL if ring is None else &ring.r
         self.want_memory(True)
         try:
-            return _wait(&self.s, rm_has_memory, &w, spin_ns, deadline_ns)
+            return _wait(&self.s, rm_has_memory, &w, &self.spinner, spin_ns, deadline_ns)
         finally:
             self.want_memory(False)
 
@@ -507,6 +726,7 @@ cdef Block _block(Segment segment, uint32_t index, char *data, uint64_t bytes, b
     return block
 
 
+@cython.freelist(64)
 @cython.no_gc_clear
 cdef class Block:
     """A reference to a payload block; the owner of every view made from it. Gone with its last view."""
@@ -558,26 +778,31 @@ cdef object _array(Block block, object descr, int ndim, npy_intp *shape, void *d
     return out
 
 
-def array_over(Block block, object dtype, tuple shape):
-    """A C-contiguous array of ``dtype`` (a numpy.dtype) and ``shape`` over the start of ``block``; no copy."""
-    cdef npy_intp dims[RM_MAX_NDIM]
-    cdef int i, ndim = len(shape)
-    cdef uint64_t bytes = dtype.itemsize
-    _need_numpy()
-    if ndim > RM_MAX_NDIM:
-        raise PayloadError(f"an array may have at most {RM_MAX_NDIM} dimensions, not {ndim}")
+cdef int _dimensions(object shape, npy_intp *dims) except -1:
+    """Fills ``dims`` from an int or a sequence of ints; how many."""
+    cdef int i, ndim
+    if isinstance(shape, int):
+        dims[0] = shape
+        ndim = 1
+    else:
+        sizes = tuple(shape)
+        ndim = <int>len(sizes)
+        if ndim > RM_MAX_NDIM:
+            raise PayloadError(f"an array may have at most {RM_MAX_NDIM} dimensions, not {ndim}")
+        for i in range(ndim):
+            dims[i] = sizes[i]
     for i in range(ndim):
-        dims[i] = shape[i]
-        bytes *= <uint64_t>dims[i]
-    if bytes > block.bytes:
-        raise ValueError(f"{bytes} bytes do not fit a block of {block.bytes}")
-    return _array(block, dtype, ndim, dims, block.data, block.writable)
+        if dims[i] < 0:
+            raise ValueError(f"negative dimensions are not allowed: {shape}")
+    return ndim
 
 
 cdef class _Ring:
     """What both ends of a ring share."""
 
     cdef rm_ring r
+    cdef rm_spinner spinner
+    cdef MessageForm form
     cdef bint mapped
     cdef bint busy
     cdef str broken
@@ -586,6 +811,7 @@ cdef class _Ring:
 
     def __cinit__(self):
         memset(&self.r, 0, sizeof(self.r))
+        memset(&self.spinner, 0, sizeof(self.spinner))
         self.mapped = False
 
     def __dealloc__(self):
@@ -656,22 +882,31 @@ cdef class RingView(_Ring):
 cdef class Producer(_Ring):
     """The publishing end of a ring.
 
-    ``Producer(memfd, own, peer, shared)`` takes the memfd over. ``own`` is this process's segment, where payloads are
-    put; ``peer`` the consumer's, whose doorbell is rung (None until it is known). ``shared`` lists the segments the
-    consumer can map beside ``own``: payloads that live in them are passed on without a copy.
+    ``Producer(memfd, form, own, peer, shared)`` takes the memfd over. ``form`` says what messages look like; ``own`` is
+    this process's segment, where payloads are put; ``peer`` the consumer's, whose doorbell is rung (None until it is
+    known). ``shared`` lists the segments the consumer can map beside ``own``: payloads that live in them are passed on
+    without a copy. ``session`` is the session id of messages that have none; ``turns`` the segment whose epoch counts
+    interruptions, and which messages are stamped with.
     """
 
     cdef set forwardable
+    cdef object session
+    cdef Segment turns
     cdef object last_dtype
     cdef bytes last_dtype_bytes
     cdef uint32_t room_waiters
     cdef bint reclaimed
 
-    def __init__(self, int memfd, Segment own, Segment peer=None, shared=()):
+    def __init__(self, int memfd, MessageForm form not None, Segment own not None, Segment peer=None, shared=(),
+                 str session="", Segment turns=None):
+        self.form = form
         self.own = own
         self.peer = peer
+        self.session = session
+        self.turns = turns
         self.forwardable = set(shared) | {own}
         self.map(memfd)
+        store_u32(&self.r.shared.producer_pid, <uint32_t>_os.getpid())
         # A ring is handed over fresh or, in tests, with positions set by hand.
         self.r.position = load_u64(&self.r.shared.tail)
         self.r.peer_seen = load_u64(&self.r.shared.head)
@@ -687,28 +922,23 @@ cdef class Producer(_Ring):
         """Whether the consumer has closed or is gone."""
         return load_u32(&self.r.shared.consumer_closed) != 0 or load_int(&self.r.peer_gone) != 0
 
-    def put(
-        self,
-        object payload,
-        uint8_t type,
-        double timestamp,
-        bytes session,
-        bytes port,
-        uint8_t metadata_kind,
-        bytes metadata,
-        object encode_dtype,
-        uint32_t epoch,
-    ) -> int:
+    def put(self, object message, object port=None, object epoch=None) -> int:
         """Publishes one message without blocking: OK, FULL, NO_MEMORY (the pool has no room) or CLOSED.
 
-        ``payload`` is an ndarray, bytes-like or str. An array that lies in a loaned or received block is passed on by
-        reference and becomes read-only; any other is copied once. ``encode_dtype(dtype) -> bytes`` is asked for each
-        new dtype. PayloadError when the payload can never travel, TypeError for another type of payload.
+        Its payload is an ndarray, bytes-like or str. An array that lies in a loaned or received block is passed on by
+        reference and becomes read-only; any other is copied once. ``port`` replaces the message's; ``epoch`` is the turn
+        it belongs to, the current one unless given. PayloadError when it can never travel, TypeError for a field of
+        another type than it must have.
         """
+        cdef uint32_t turn = 0
         cdef int rc
         self.enter()
         try:
-            rc = self._put(payload, type, timestamp, session, port, metadata_kind, metadata, encode_dtype, epoch)
+            if epoch is not None:
+                turn = epoch
+            elif self.turns is not None:
+                turn = self.turn
+            rc = self._put(message, port, turn)
         except ChannelCorruptedError as error:
             self.broken = str(error)
             raise
@@ -716,20 +946,26 @@ cdef class Producer(_Ring):
             self.busy = False
         return rc
 
-    cdef int _put(self, object payload, uint8_t type, double timestamp, bytes session, bytes port,
-                  uint8_t metadata_kind, bytes metadata, object encode_dtype, uint32_t epoch) except -1:
+    @property
+    def turn(self) -> int:
+        """The turn that a message published now belongs to."""
+        return load_u32_acquire(&self.turns.s.shared.epoch) if self.turns is not None else 0  # SYNC epoch
+
+    cdef int _put(self, object message, object port, uint32_t epoch) except -1:
+        cdef MessageForm form = self.form
         cdef rm_slot *slot = NULL
-        cdef int rc, ndim = 0, i, kind
-        cdef bytes dtype = b""
-        cdef bytes encoded = None
+        cdef int rc, ndim = 0, i, kind, type_code, metadata_kind = 0
+        cdef rm_text text
+        cdef bytes encoded = None, metadata = None
         cdef Block shared = None
         cdef uint64_t bytes_ = 0, text_bytes, needed
         cdef uint32_t block = RM_NO_BLOCK, text_block = RM_NO_BLOCK
         cdef char *source = NULL
-        cdef char *text
+        cdef char *text_at
         cdef Py_buffer view
         cdef bint have_view = False, copied = False
-        cdef object keep = payload
+        cdef double timestamp
+        cdef object payload, session, value, keep
 
         _need_numpy()
         if load_int(&self.r.peer_gone):
@@ -744,19 +980,40 @@ cdef class Producer(_Ring):
             return RM_CLOSED
 
         try:
-            # Checked also when there is no room: a payload that can never travel is refused at once.
+            # Checked also when there is no room: what can never travel is refused at once.
+            form.check(message)
+            type_code = form.code(_get(message, form.type_at))
+            payload = keep = _get(message, form.payload_at)
+            session = _get(message, form.session_at)
+            if not session and isinstance(session, str):
+                session = self.session
+            session = _utf8(session, &text.session, &text.session_bytes)
+            port = _utf8(_get(message, form.port_at) if port is None else port, &text.port, &text.port_bytes)
+            value = _get(message, form.timestamp_at)
+            timestamp = PyFloat_AS_DOUBLE(value) if PyFloat_CheckExact(value) else form.timestamp(value)
+            value = _get(message, form.metadata_at)
+            if value is not None:
+                metadata_kind, metadata = form.encode_metadata(value)
+                text.metadata = PyBytes_AS_STRING(metadata)
+                text.metadata_bytes = PyBytes_GET_SIZE(metadata)
+            else:
+                text.metadata_bytes = 0
+            text.dtype_bytes = 0
             if PyArray_Check(payload):
                 kind = RM_ARRAY
+                if not PyArray_CheckExact(payload):
+                    form.refuse(payload)
                 ndim = rm_array_ndim(payload)
                 if ndim > RM_MAX_NDIM:
                     raise PayloadError(f"an array may have at most {RM_MAX_NDIM} dimensions, this one has {ndim}")
                 if rm_array_descr(payload) != <PyObject *>self.last_dtype:
                     self.last_dtype = None
-                    self.last_dtype_bytes = encode_dtype(<object>rm_array_descr(payload))
+                    self.last_dtype_bytes = form.encode_dtype(<object>rm_array_descr(payload))
                     # A structured dtype is mutable (``a.dtype.names = ...``): the same object may mean another.
                     if (<object>rm_array_descr(payload)).names is None:
                         self.last_dtype = <object>rm_array_descr(payload)
-                dtype = self.last_dtype_bytes
+                text.dtype = PyBytes_AS_STRING(self.last_dtype_bytes)
+                text.dtype_bytes = PyBytes_GET_SIZE(self.last_dtype_bytes)
                 bytes_ = <uint64_t>rm_array_nbytes(payload)
                 source = <char *>rm_array_data(payload)
                 shared = self._shared_block(payload, source, bytes_)
@@ -779,9 +1036,9 @@ cdef class Producer(_Ring):
                         shared = None
             else:
                 raise TypeError(
-                    f"RuntimeData.payload must be a numpy array, bytes or str, not {payload.__class__.__name__}"
+                    f"{form.cls.__name__}.payload must be a numpy array, bytes or str, not {type(payload).__name__}"
                 )
-            text_bytes = <uint64_t>len(session) + <uint64_t>len(port) + <uint64_t>len(dtype) + <uint64_t>len(metadata)
+            text_bytes = <uint64_t>(text.session_bytes + text.port_bytes + text.dtype_bytes + text.metadata_bytes)
             needed = _units_bytes(bytes_) if shared is None else 0
             if text_bytes > RM_INLINE_TEXT:
                 needed += _units_bytes(text_bytes)
@@ -804,14 +1061,14 @@ cdef class Producer(_Ring):
                 if block == RM_NO_BLOCK:
                     return RM_NO_MEMORY
             try:
-                text = slot.text
+                text_at = slot.text
                 if text_bytes > RM_INLINE_TEXT:
                     text_block = self.own.allocate(text_bytes)
                     if text_block == RM_NO_BLOCK:
                         self._abort(shared, block)
                         return RM_NO_MEMORY
-                    text = self.own.own_data(text_block)
-                _write_text(slot, text, session, port, dtype, metadata)
+                    text_at = self.own.own_data(text_block)
+                _write_text(slot, text_at, &text)
                 if shared is not None:
                     slot.pool_id = shared.segment.s.pool_id
                     slot.offset = <uint64_t>(
@@ -836,9 +1093,9 @@ cdef class Producer(_Ring):
             slot.timestamp = timestamp
             slot.published_ns = rm_now_ns()
             slot.epoch = epoch
-            slot.type = type
+            slot.type = <uint8_t>type_code
             slot.payload_kind = <uint8_t>kind
-            slot.metadata_kind = metadata_kind
+            slot.metadata_kind = <uint8_t>metadata_kind
             slot.ndim = <uint8_t>ndim
             slot.block = block
             slot.bytes = bytes_
@@ -879,7 +1136,7 @@ cdef class Producer(_Ring):
             bytes_ > 0
             and data >= block.data
             and data + bytes_ <= block.data + block.bytes
-            and block.segment in self.forwardable
+            and (block.segment is self.own or block.segment in self.forwardable)
         )
 
     cdef int _copy(self, object payload, int kind, char *source, uint64_t bytes_, uint32_t block) except -1:
@@ -943,7 +1200,7 @@ cdef class Producer(_Ring):
         self.enter()
         self.want_room(True)
         try:
-            return _wait(&self.own.s, rm_has_room, &self.r, spin_ns, deadline_ns)
+            return _wait(&self.own.s, rm_has_room, &self.r, &self.spinner, spin_ns, deadline_ns)
         finally:
             self.want_room(False)
             self.busy = False
@@ -969,31 +1226,37 @@ cdef class Producer(_Ring):
 cdef class Consumer(_Ring):
     """The receiving end of a ring.
 
-    ``Consumer(memfd, own, peer, pools, turns)`` takes the memfd over. ``own`` is this process's segment, whose doorbell
-    the producer rings; ``peer`` the producer's; ``pools`` maps pool ids to the segments payloads may lie in. ``turns``
-    is the segment whose epoch counts interruptions: messages of an earlier epoch are skipped.
+    ``Consumer(memfd, form, own, peer, pools, turns)`` takes the memfd over. ``form`` says what messages look like;
+    ``own`` is this process's segment, whose doorbell the producer rings; ``peer`` the producer's; ``pools`` maps pool
+    ids to the segments payloads may lie in. ``turns`` is the segment whose epoch counts interruptions: messages of an
+    earlier epoch are skipped. ``port`` is the port of messages that name none.
     """
 
     cdef dict pools
+    cdef Segment pool  # the last one used
     cdef Segment turns
-    cdef dict dtypes
     cdef bint taking, close_wanted
     cdef readonly uint32_t epoch
     cdef readonly uint64_t published_ns
     cdef bytes session_bytes
     cdef str session
     cdef bytes port_bytes
-    cdef str port
+    cdef str named_port, port
+    cdef bytes dtype_bytes
+    cdef object dtype
 
-    def __init__(self, int memfd, Segment own, Segment peer, dict pools, Segment turns=None):
+    def __init__(self, int memfd, MessageForm form not None, Segment own not None, Segment peer, dict pools,
+                 Segment turns=None, str port=""):
+        self.form = form
         self.own = own
         self.peer = peer
         self.pools = pools
         self.turns = turns
-        self.dtypes = {}
         self.session_bytes = self.port_bytes = b""
-        self.session = self.port = ""
+        self.session = self.named_port = ""
+        self.port = port
         self.map(memfd)
+        store_u32(&self.r.shared.consumer_pid, <uint32_t>_os.getpid())
         self.r.position = load_u64(&self.r.shared.head)
         self.r.peer_seen = self.r.position
 
@@ -1007,18 +1270,46 @@ cdef class Consumer(_Ring):
         """Whether a message waits to be taken."""
         return load_u64(&self.r.shared.tail) != self.r.position
 
-    def take(self, object decode_dtype):
+    def take(self):
         """The next message without blocking, or None when there is none now.
 
-        A tuple ``(payload, type, timestamp, session, port, metadata_kind, metadata, sequence)``. Arrays are read-only
-        views, bytes a read-only memoryview: no copy; text is decoded. ``epoch`` and ``published_ns`` of this object are
-        the message's. ``decode_dtype(bytes) -> dtype`` is asked for each new dtype.
+        Arrays are read-only views, bytes a read-only memoryview: no copy; text is decoded. ``epoch`` and
+        ``published_ns`` of this object are the message's.
 
         Raises ChannelCorruptedError when the ring, the header or the block table hold impossible values.
         """
-        cdef rm_slot slot
+        self.enter()
+        try:
+            return self._next()
+        finally:
+            self.busy = False
+
+    def receive(self, uint64_t spin_ns, uint64_t deadline_ns):
+        """``take``, waiting (GIL released) for a message. None at the end, when the peer has died or at the deadline.
+
+        Signal handlers run and may raise; then no message was taken.
+        """
+        cdef object message
         cdef int rc
         self.enter()
+        try:
+            while True:
+                message = self._next()
+                if message is not None or self._over():
+                    return message
+                rc = _wait(&self.own.s, rm_has_message, &self.r, &self.spinner, spin_ns, deadline_ns)
+                if rc == RM_TIMEOUT:
+                    return self._next()
+        finally:
+            self.busy = False
+
+    cdef bint _over(self) noexcept:
+        """Whether no message will come any more: the wait for one would return at once, for ever."""
+        return rm_has_message(&self.r) and load_u64(&self.r.shared.tail) == self.r.position
+
+    cdef object _next(self):
+        cdef rm_slot slot
+        cdef int rc
         self.taking = True
         try:
             while True:
@@ -1031,28 +1322,26 @@ cdef class Consumer(_Ring):
                 if self.turns is not None and <int>(slot.epoch - load_u32_acquire(&self.turns.s.shared.epoch)) < 0:
                     self._skip(&slot)
                     continue
-                return self._take(&slot, decode_dtype)
+                return self._take(&slot)
         except ChannelCorruptedError as error:
             self.broken = str(error)
             raise
         finally:
-            self.busy = self.taking = False
+            self.taking = False
             if self.close_wanted:
                 self.close()
 
-    cdef object _take(self, rm_slot *slot, object decode_dtype):
+    cdef object _take(self, rm_slot *slot):
+        """The message in ``slot``; the slot is free afterwards. On failure the message stays where it is."""
+        cdef MessageForm form = self.form
         cdef Segment segment = None
         cdef Block block = None
         cdef char *data = NULL
         cdef char *text = slot.text
-        cdef uint64_t length, expected, extent, limit
-        cdef bytes dtype_bytes, metadata
-        cdef object payload, dtype
-        cdef npy_intp shape[RM_MAX_NDIM]
-        cdef int i
+        cdef uint64_t length
+        cdef object payload, message, metadata = None
         cdef bint text_apart = slot.text_block != RM_NO_BLOCK
 
-        _need_numpy()
         length = <uint64_t>slot.session_bytes + slot.port_bytes + slot.dtype_bytes + slot.metadata_bytes
         if text_apart:
             if self.peer is None:
@@ -1064,78 +1353,99 @@ cdef class Consumer(_Ring):
             raise ChannelCorruptedError("text of a message is longer than its slot")
 
         if slot.block != RM_NO_BLOCK:
-            segment = self.pools.get(slot.pool_id)
+            segment = self.pool
+            if segment is None or segment.s.pool_id != slot.pool_id:
+                self.pool = segment = self.pools.get(slot.pool_id)
             if segment is None:
                 raise ChannelCorruptedError(f"a payload lies in pool {slot.pool_id}, which is not mapped here")
             data = rm_block_data(&segment.s, slot.block, slot.offset, slot.bytes)
             if data == NULL:
                 raise ChannelCorruptedError(f"a payload of {slot.bytes} bytes lies outside its block {slot.block}")
+            rm_prefetch(data)
         elif slot.bytes:
             raise ChannelCorruptedError("a payload has bytes but no block")
+        if slot.type >= len(form.types):
+            raise ChannelCorruptedError(f"unknown data type code {slot.type}")
 
         # From here on the message's reference is this block's.
         if segment is not None:
             block = _block(segment, slot.block, data, slot.bytes, False)
         try:
-            if slot.payload_kind == RM_TEXT:
-                payload = _decode(data[: slot.bytes]) if slot.bytes else ""
-            elif slot.payload_kind == RM_BYTES:
-                payload = PyMemoryView_FromObject(block) if block is not None else memoryview(b"")
-            elif slot.payload_kind == RM_ARRAY:
-                if slot.ndim > RM_MAX_NDIM:
-                    raise ChannelCorruptedError(f"an array of {slot.ndim} dimensions")
-                dtype_bytes = PyBytes_FromStringAndSize(text + slot.session_bytes + slot.port_bytes, slot.dtype_bytes)
-                dtype = self.dtypes.get(dtype_bytes)
-                if dtype is None:
-                    dtype = decode_dtype(dtype_bytes)
-                    # A structured dtype is mutable: the one of an array delivered before may have been changed.
-                    if dtype.names is None:
-                        if len(self.dtypes) >= 64:
-                            self.dtypes.clear()
-                        self.dtypes[dtype_bytes] = dtype
-                expected = dtype.itemsize
-                limit = <uint64_t>1 << 62
-                extent = expected
-                for i in range(slot.ndim):
-                    # Also where the array is empty: numpy wants its other dimensions to be possible.
-                    if slot.shape[i] > limit or (slot.shape[i] and extent > limit / slot.shape[i]):
-                        raise ChannelCorruptedError("an array's shape is impossible")
-                    if slot.shape[i]:
-                        extent *= slot.shape[i]
-                    shape[i] = <npy_intp>slot.shape[i]
-                    expected *= slot.shape[i]
-                if expected != slot.bytes:
-                    raise ChannelCorruptedError(f"an array of {expected} bytes came with {slot.bytes}")
-                if block is not None:
-                    payload = _array(block, dtype, slot.ndim, shape, data, False)
-                else:
-                    Py_INCREF(dtype)
-                    payload = rm_array_new(dtype, slot.ndim, shape, NULL, 0)
-                    rm_array_freeze(payload)
-            else:
-                raise ChannelCorruptedError(f"unknown payload kind {slot.payload_kind}")
-
             if not _equals(self.session_bytes, text, slot.session_bytes):
                 self.session_bytes = PyBytes_FromStringAndSize(text, slot.session_bytes)
                 self.session = _decode(self.session_bytes)
-            if not _equals(self.port_bytes, text + slot.session_bytes, slot.port_bytes):
-                self.port_bytes = PyBytes_FromStringAndSize(text + slot.session_bytes, slot.port_bytes)
-                self.port = _decode(self.port_bytes)
-            metadata = PyBytes_FromStringAndSize(
-                text + slot.session_bytes + slot.port_bytes + slot.dtype_bytes, slot.metadata_bytes
-            )
+            text += slot.session_bytes
+            if slot.port_bytes and not _equals(self.port_bytes, text, slot.port_bytes):
+                self.port_bytes = PyBytes_FromStringAndSize(text, slot.port_bytes)
+                self.named_port = _decode(self.port_bytes)
+            text += slot.port_bytes
+            if slot.payload_kind == RM_ARRAY:
+                payload = self._array_payload(slot, text, block, data)
+            elif slot.payload_kind == RM_TEXT:
+                payload = _decode(data[: slot.bytes]) if slot.bytes else ""
+            elif slot.payload_kind == RM_BYTES:
+                payload = PyMemoryView_FromObject(block) if block is not None else memoryview(b"")
+            else:
+                raise ChannelCorruptedError(f"unknown payload kind {slot.payload_kind}")
+            text += slot.dtype_bytes
+            if slot.metadata_kind or slot.metadata_bytes:
+                metadata = form.decode_metadata(slot.metadata_kind, text[: slot.metadata_bytes])
+            message = rm_new_instance(form.cls)
         except BaseException:
             # The message stays where it is (a signal handler may have raised), and its reference with it.
             if block is not None:
                 block.segment = None
             raise
+        _set(message, form.type_at, <object>PyTuple_GET_ITEM(form.types, slot.type))
+        _set(message, form.payload_at, payload)
+        _set(message, form.session_at, self.session)
+        _set(message, form.timestamp_at, slot.timestamp)
+        _set(message, form.metadata_at, metadata)
+        _set(message, form.port_at, self.named_port if slot.port_bytes else self.port)
+        _set(message, form.sequence_at, slot.sequence)
         if text_apart:
             self.peer.drop(slot.text_block)
         self.epoch = slot.epoch
         self.published_ns = slot.published_ns
         rm_release(&self.r, &self.peer.s if self.peer is not None else NULL)
-        return (payload, slot.type, slot.timestamp, self.session, self.port, slot.metadata_kind, metadata,
-                slot.sequence)
+        return message
+
+    cdef object _array_payload(self, rm_slot *slot, char *dtype_at, Block block, char *data):
+        cdef npy_intp shape[RM_MAX_NDIM]
+        cdef uint64_t expected, extent, limit = <uint64_t>1 << 62
+        cdef object dtype, payload
+        cdef int i
+        _need_numpy()
+        if slot.ndim > RM_MAX_NDIM:
+            raise ChannelCorruptedError(f"an array of {slot.ndim} dimensions")
+        if self.dtype is not None and _equals(self.dtype_bytes, dtype_at, slot.dtype_bytes):
+            dtype = self.dtype
+        else:
+            dtype = self._decoded_dtype(dtype_at[: slot.dtype_bytes])
+        extent = expected = <uint64_t>rm_dtype_bytes(dtype)
+        for i in range(slot.ndim):
+            # Also where the array is empty: numpy wants its other dimensions to be possible.
+            if slot.shape[i] > limit or (slot.shape[i] and extent > limit / slot.shape[i]):
+                raise ChannelCorruptedError("an array's shape is impossible")
+            if slot.shape[i]:
+                extent *= slot.shape[i]
+            shape[i] = <npy_intp>slot.shape[i]
+            expected *= slot.shape[i]
+        if expected != slot.bytes:
+            raise ChannelCorruptedError(f"an array of {expected} bytes came with {slot.bytes}")
+        if block is not None:
+            return _array(block, dtype, slot.ndim, shape, data, False)
+        Py_INCREF(dtype)
+        payload = rm_array_new(dtype, slot.ndim, shape, NULL, 0)
+        rm_array_freeze(payload)
+        return payload
+
+    cdef object _decoded_dtype(self, bytes raw):
+        cdef object dtype = self.form.decode_dtype(raw)
+        # A structured dtype is mutable: the one of an array delivered before may have been changed.
+        self.dtype = dtype if dtype.names is None else None
+        self.dtype_bytes = raw
+        return dtype
 
     cdef int _skip(self, rm_slot *slot) except -1:
         """Takes a message without looking at it."""
@@ -1149,16 +1459,8 @@ cdef class Consumer(_Ring):
         rm_release(&self.r, &self.peer.s if self.peer is not None else NULL)
         return 0
 
-    def wait_message(self, uint64_t spin_ns, uint64_t deadline_ns) -> int:
-        """Blocks (GIL released) until a message, the end or the peer's death. OK or TIMEOUT; signal handlers may raise."""
-        self.enter()
-        try:
-            return _wait(&self.own.s, rm_has_message, &self.r, spin_ns, deadline_ns)
-        finally:
-            self.busy = False
-
     def ready(self) -> bool:
-        """Whether ``wait_message`` would return at once. After ``arm``, the last look before an asyncio wait."""
+        """Whether ``receive`` would return at once. After ``arm``, the last look before an asyncio wait."""
         return rm_has_message(&self.r)
 
     def close(self) -> None:
@@ -1191,18 +1493,32 @@ cdef void _freeze(object array) noexcept:
         at = rm_array_base(<object>at)
 
 
-cdef void _write_text(rm_slot *slot, char *at, bytes session, bytes port, bytes dtype, bytes metadata) noexcept:
-    slot.session_bytes = <uint32_t>PyBytes_GET_SIZE(session)
-    slot.port_bytes = <uint32_t>PyBytes_GET_SIZE(port)
-    slot.dtype_bytes = <uint32_t>PyBytes_GET_SIZE(dtype)
-    slot.metadata_bytes = <uint32_t>PyBytes_GET_SIZE(metadata)
-    memcpy(at, PyBytes_AS_STRING(session), slot.session_bytes)
-    at += slot.session_bytes
-    memcpy(at, PyBytes_AS_STRING(port), slot.port_bytes)
-    at += slot.port_bytes
-    memcpy(at, PyBytes_AS_STRING(dtype), slot.dtype_bytes)
-    at += slot.dtype_bytes
-    memcpy(at, PyBytes_AS_STRING(metadata), slot.metadata_bytes)
+cdef object _utf8(object text, const char **at, Py_ssize_t *length):
+    """Where the UTF-8 of a str is; the object returned keeps it there."""
+    cdef bytes raw
+    if not isinstance(text, str):
+        raise TypeError(f"session_id and port must be str, not {type(text).__name__}")
+    if PyUnicode_IS_ASCII(text):
+        at[0] = PyUnicode_AsUTF8AndSize(text, length)
+        return text
+    raw = (<str>text).encode("utf-8", "surrogatepass")
+    at[0] = PyBytes_AS_STRING(raw)
+    length[0] = PyBytes_GET_SIZE(raw)
+    return raw
+
+
+cdef void _write_text(rm_slot *slot, char *at, rm_text *text) noexcept:
+    slot.session_bytes = <uint32_t>text.session_bytes
+    slot.port_bytes = <uint32_t>text.port_bytes
+    slot.dtype_bytes = <uint32_t>text.dtype_bytes
+    slot.metadata_bytes = <uint32_t>text.metadata_bytes
+    memcpy(at, text.session, text.session_bytes)
+    at += text.session_bytes
+    memcpy(at, text.port, text.port_bytes)
+    at += text.port_bytes
+    memcpy(at, text.dtype, text.dtype_bytes)
+    at += text.dtype_bytes
+    memcpy(at, text.metadata, text.metadata_bytes)
 
 
 cdef inline bint _equals(bytes have, char *raw, uint32_t length):

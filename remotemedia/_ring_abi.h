@@ -42,7 +42,7 @@
 
 #define RM_SEGMENT_MAGIC 0x47534d52u /* "RMSG" */
 #define RM_RING_MAGIC 0x4e524d52u    /* "RMRN" */
-#define RM_ABI_VERSION 1u
+#define RM_ABI_VERSION 2u
 
 #define RM_PAGE 4096u
 #define RM_MAX_NDIM 8
@@ -77,8 +77,9 @@ typedef struct {
     _Alignas(128) rm_node_counters node;
 } rm_segment_header;
 
+/* A cache line each: neighbours belong to messages that are in different hands. */
 typedef struct {
-    _Atomic uint32_t references;
+    _Alignas(64) _Atomic uint32_t references;
     _Atomic uint32_t next_returned; /* index + 1 */
     _Atomic uint64_t offset;        /* from pool_offset, a multiple of 64 */
     _Atomic uint64_t bytes;
@@ -113,18 +114,18 @@ typedef struct {
     uint64_t slots_offset;
 
     _Alignas(128) _Atomic uint64_t tail;
-    _Atomic uint32_t producer_closed;
+    _Atomic uint32_t producer_closed, producer_pid;
     _Atomic uint64_t bytes, bytes_copied, high_water, drops, blocked_count, blocked_ns;
 
     _Alignas(128) _Atomic uint64_t head;
-    _Atomic uint32_t consumer_closed;
+    _Atomic uint32_t consumer_closed, consumer_pid;
 
     /* Written only around a wait for room: a line of its own, so that the consumer's check of it stays in cache. */
     _Alignas(128) _Atomic uint32_t producer_waiting;
 } rm_ring_header;
 
 _Static_assert(sizeof(rm_segment_header) <= RM_PAGE, "segment header fits its page");
-_Static_assert(sizeof(rm_block) == 24, "block descriptor");
+_Static_assert(sizeof(rm_block) == 64, "block descriptor");
 _Static_assert(sizeof(rm_slot) == 256, "slot is four cache lines");
 _Static_assert(offsetof(rm_slot, shape) == 64, "shape starts a cache line");
 _Static_assert(offsetof(rm_slot, session_bytes) == 128, "text starts a cache line");

@@ -119,20 +119,42 @@ static inline void rm_bell_disarm(rm_segment *s) { RM_STORE_ORDERED(&s->shared->
 
 typedef int (*rm_ready)(void *);
 
-/* Spins until ready(arg), for spin_ns at most and never past the deadline (0 = none). Whether ready. */
-static inline int rm_spin(rm_ready ready, void *arg, uint64_t spin_ns, uint64_t deadline_ns) {
-    uint64_t until;
-    if (ready(arg)) return 1;
-    if (!spin_ns) return 0;
-    until = rm_now_ns() + spin_ns;
-    if (deadline_ns && deadline_ns < until) until = deadline_ns;
-    do {
-        for (int i = 0; i < 64; i++) {
+/* Spins until ready(arg) or until_ns. Whether ready. *now_ns moves on as the clock is looked at, not further: after a
+ * hit nothing stands between the waiter and what it waited for. */
+static inline int rm_spin(rm_ready ready, void *arg, uint64_t *now_ns, uint64_t until_ns) {
+    while (*now_ns < until_ns) {
+        for (int i = 0; i < 32; i++) {
             if (ready(arg)) return 1;
             rm_pause();
         }
-    } while (rm_now_ns() < until);
+        *now_ns = rm_now_ns();
+    }
     return 0;
+}
+
+/* How long a waiter spins before it sleeps. Spinning pays when what it waits for comes within the time a sleep and a
+ * wake would take, so each waiter learns from its own waits: a hit allows twice the time it took, a miss halves what is
+ * allowed. A peer on the same CPU, or one that sends now and then, so costs next to nothing. Every 16th wait spins for
+ * the whole time that is allowed: a peer that has become quick is noticed. */
+typedef struct {
+    uint64_t allowed_ns;
+    uint32_t waits;
+} rm_spinner;
+
+#define RM_SPIN_PROBE 16
+#define RM_SPIN_LEAST_NS 1000
+
+static inline uint64_t rm_spin_allowed(rm_spinner *s, uint64_t most_ns) {
+    return s->waits++ % RM_SPIN_PROBE == 0 || s->allowed_ns > most_ns ? most_ns : s->allowed_ns;
+}
+
+static inline void rm_spin_learn(rm_spinner *s, int hit, uint64_t took_ns) {
+    if (hit) {
+        uint64_t enough = 2 * took_ns + 2 * RM_SPIN_LEAST_NS;
+        if (s->allowed_ns < enough) s->allowed_ns = enough;
+    } else {
+        s->allowed_ns = s->allowed_ns / 2 < RM_SPIN_LEAST_NS ? 0 : s->allowed_ns / 2;
+    }
 }
 
 /* Sleeps in the kernel until ready(arg), a signal, or the deadline (0 = none). */
@@ -160,6 +182,11 @@ static inline void rm_block_hold(rm_segment *s, uint32_t id) {
 
 /* Gives a reference up; true when it was the last and the block must go back to its owner. */
 static inline int rm_block_drop(rm_segment *s, uint32_t id) {
+    /* SYNC block-return: the only holder needs no locked instruction, since nobody but a holder takes one more. */
+    if (RM_LOAD_ACQUIRE(&s->blocks[id].references) == 1) {
+        RM_STORE_RELAXED(&s->blocks[id].references, 0);
+        return 1;
+    }
     /* SYNC block-return: release what this holder read; acquire what the others did, for whoever is last. */
     return atomic_fetch_sub_explicit(&s->blocks[id].references, 1, memory_order_acq_rel) == 1;
 }
@@ -252,6 +279,12 @@ static inline const char *rm_ring_map(rm_ring *r, int fd) {
     return NULL;
 }
 
+#define RM_SLOT_SHORT 192 /* three cache lines: all but the end of the text */
+
+static inline void rm_prefetch_for_write(void *at, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch((char *)at + i, 1);
+}
+
 /* Producer: the slot to fill next, when there is room. RM_OK, RM_FULL, RM_CLOSED or RM_CORRUPTED. */
 static inline int rm_claim(rm_ring *r, rm_slot **slot) {
     if (RM_LOAD_ACQUIRE(&r->shared->consumer_closed)) return RM_CLOSED; /* SYNC closed */
@@ -277,10 +310,13 @@ static inline void rm_publish(rm_ring *r, rm_segment *consumer) {
     }
     RM_STORE_ORDERED(&r->shared->tail, r->position); /* SYNC tail-publish, sleep-data */
     if (consumer) rm_bell_ring(consumer);
+    /* The next slot is in the consumer's cache: have it brought here while the caller makes the next message. */
+    rm_prefetch_for_write(&r->slots[r->position & r->mask], RM_SLOT_SHORT);
 }
 
 /* Consumer: a private copy of the next message, when there is one. RM_OK, RM_EMPTY, RM_CLOSED or RM_CORRUPTED. */
 static inline int rm_peek(rm_ring *r, rm_slot *copy) {
+    rm_slot *slot;
     if (r->peer_seen == r->position) {
         /* SYNC closed: looked at before tail, so that nothing published before closing is missed. */
         uint32_t closed = RM_LOAD_ACQUIRE(&r->shared->producer_closed);
@@ -289,7 +325,12 @@ static inline int rm_peek(rm_ring *r, rm_slot *copy) {
         r->peer_seen = tail;
         if (tail == r->position) return closed ? RM_CLOSED : RM_EMPTY;
     }
-    memcpy(copy, &r->slots[r->position & r->mask], sizeof *copy);
+    slot = &r->slots[r->position & r->mask];
+    memcpy(copy, slot, RM_SLOT_SHORT);
+    /* Most messages have little text, and the last cache line is left alone. */
+    if ((uint64_t)copy->session_bytes + copy->port_bytes + copy->dtype_bytes + copy->metadata_bytes >
+        RM_SLOT_SHORT - offsetof(rm_slot, text))
+        memcpy((char *)copy + RM_SLOT_SHORT, (char *)slot + RM_SLOT_SHORT, sizeof *copy - RM_SLOT_SHORT);
     return copy->sequence == r->position ? RM_OK : RM_CORRUPTED;
 }
 
@@ -313,6 +354,19 @@ static inline int rm_has_room(void *ring) {
     /* SYNC sleep-room, peer-gone */
     return r->position - RM_LOAD_ORDERED(&r->shared->head) < r->capacity ||
            RM_LOAD_ORDERED(&r->shared->consumer_closed) || RM_LOAD_ORDERED(&r->peer_gone);
+}
+
+/* For a wait on several rings at once. */
+typedef struct {
+    rm_ring **rings;
+    uint32_t count;
+} rm_any_wait;
+
+static inline int rm_has_any_message(void *arg) {
+    rm_any_wait *w = (rm_any_wait *)arg;
+    for (uint32_t i = 0; i < w->count; i++)
+        if (rm_has_message(w->rings[i])) return 1;
+    return 0;
 }
 
 static inline void rm_want_room(rm_ring *r, uint32_t wanted) {

@@ -32,6 +32,11 @@ class DataType(Enum):
     TENSOR = "tensor"
 
 
+# Looking a member up in its enum takes as long as filling half a RuntimeData.
+_AUDIO_TYPE, _VIDEO_TYPE, _TEXT_TYPE, _TENSOR_TYPE = DataType.AUDIO, DataType.VIDEO, DataType.TEXT, DataType.TENSOR
+_now = time.time
+
+
 @dataclass
 class AudioMetadata:
     """How to read an audio payload.
@@ -85,33 +90,74 @@ class RuntimeData:
     type: DataType
     payload: Payload
     session_id: str = ""
-    timestamp: float = field(default_factory=time.time)
+    timestamp: float = field(default_factory=_now)
     metadata: Metadata | None = None
     port: str = field(default="", kw_only=True)
     sequence: int = field(default=0, kw_only=True)
 
+    # Written out rather than passed on as **fields: that would take as long again as making the object.
+
     @classmethod
-    def audio(cls, samples: npt.NDArray[Any], sample_rate: int, channels: int = 1, **fields: Any) -> RuntimeData:
+    def audio(
+        cls,
+        samples: npt.NDArray[Any],
+        sample_rate: int,
+        channels: int = 1,
+        *,
+        session_id: str = "",
+        timestamp: float | None = None,
+        port: str = "",
+    ) -> RuntimeData:
         """Audio from an array of samples: shape (n,) for mono or (n, channels), dtype float32 or int16; no copy."""
         names = {"float32": "f32", "float64": "f64", "int16": "i16", "int32": "i32"}
         sample_format = names.get(samples.dtype.name, samples.dtype.name)
-        return cls(DataType.AUDIO, samples, metadata=AudioMetadata(sample_rate, channels, sample_format), **fields)
+        metadata = AudioMetadata(sample_rate, channels, sample_format)
+        return cls(_AUDIO_TYPE, samples, session_id, _now() if timestamp is None else timestamp, metadata, port=port)
 
     @classmethod
-    def text(cls, text: str, **fields: Any) -> RuntimeData:
+    def text(
+        cls,
+        text: str,
+        *,
+        session_id: str = "",
+        timestamp: float | None = None,
+        metadata: dict[str, Any] | None = None,
+        port: str = "",
+    ) -> RuntimeData:
         """Text from a str."""
-        return cls(DataType.TEXT, text, **fields)
+        return cls(_TEXT_TYPE, text, session_id, _now() if timestamp is None else timestamp, metadata, port=port)
 
     @classmethod
-    def tensor(cls, array: npt.NDArray[Any], **fields: Any) -> RuntimeData:
+    def tensor(
+        cls,
+        array: npt.NDArray[Any],
+        *,
+        session_id: str = "",
+        timestamp: float | None = None,
+        metadata: dict[str, Any] | None = None,
+        port: str = "",
+    ) -> RuntimeData:
         """A tensor from any array; no copy."""
-        return cls(DataType.TENSOR, array, **fields)
+        data = cls(_TENSOR_TYPE, array, session_id, _now() if timestamp is None else timestamp, metadata)
+        if port:
+            data.port = port
+        return data
 
     @classmethod
-    def video(cls, frame: npt.NDArray[Any], format: str = "rgb", fps: float = 30.0, **fields: Any) -> RuntimeData:
+    def video(
+        cls,
+        frame: npt.NDArray[Any],
+        format: str = "rgb",
+        fps: float = 30.0,
+        *,
+        session_id: str = "",
+        timestamp: float | None = None,
+        port: str = "",
+    ) -> RuntimeData:
         """A video frame from an array of shape (height, width[, planes]); no copy."""
         height, width = frame.shape[:2]
-        return cls(DataType.VIDEO, frame, metadata=VideoMetadata(width, height, format, fps), **fields)
+        metadata = VideoMetadata(width, height, format, fps)
+        return cls(_VIDEO_TYPE, frame, session_id, _now() if timestamp is None else timestamp, metadata, port=port)
 
     @property
     def size(self) -> int:
@@ -179,28 +225,9 @@ def _writable_in_place(array: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
 # --- wire form -------------------------------------------------------------------------------------------------
 # Each function has its inverse beside it; docs/ring.md shows where the bytes go.
 
-_TYPES = (DataType.AUDIO, DataType.VIDEO, DataType.TEXT, DataType.TENSOR)
-_TYPE_CODES = {data_type: code for code, data_type in enumerate(_TYPES)}
 _AUDIO = struct.Struct("<II")
 _VIDEO = struct.Struct("<IId")
 _NO_METADATA, _AUDIO_KIND, _VIDEO_KIND, _JSON_KIND = range(4)
-
-
-def encode_type(data_type: DataType) -> int:
-    """The wire code of a DataType; TypeError for anything else."""
-    try:
-        return _TYPE_CODES[data_type]
-    except (KeyError, TypeError):
-        raise TypeError(
-            f"RuntimeData.type must be a DataType ({', '.join(t.name for t in _TYPES)}), not {data_type!r}"
-        ) from None
-
-
-def decode_type(code: int) -> DataType:
-    """The DataType of a wire code; ChannelCorruptedError for an unknown one."""
-    if not 0 <= code < len(_TYPES):
-        raise ChannelCorruptedError(f"unknown data type code {code}")
-    return _TYPES[code]
 
 
 def encode_metadata(metadata: Metadata | None) -> tuple[int, bytes]:

@@ -6,10 +6,8 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 
-from remotemedia import _ring
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocessing import Publisher, Subscriber
 
@@ -129,20 +127,3 @@ def test_other_signals_are_handled_and_the_wait_goes_on(
         publisher.publish(RuntimeData.text("then this"))
         child.expect("then this")
         assert child.wait() == 0
-
-
-def test_handler_that_raises_while_a_dtype_is_read_loses_nothing(channel: Callable[..., Any]) -> None:
-    """The one place where a message is half taken and Python code runs."""
-    publisher, subscriber = channel()
-    publisher.publish(RuntimeData.tensor(np.arange(5, dtype=">i2")))
-
-    def interrupted(raw: bytes) -> Any:
-        raise KeyboardInterrupt
-
-    assert isinstance(subscriber._consumer, _ring.Consumer)
-    for _ in range(3):
-        with pytest.raises(KeyboardInterrupt):
-            subscriber._consumer.take(interrupted)
-    assert publisher._segment.used_bytes == 64
-    assert subscriber.receive().payload.tolist() == [0, 1, 2, 3, 4]
-    assert publisher._segment.used_bytes == 0

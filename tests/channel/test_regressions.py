@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 
 from remotemedia import _ring
-from remotemedia.core.data import DataType, RuntimeData
+from remotemedia.core.data import DataType, RuntimeData, decode_metadata, encode_metadata
 from remotemedia.core.dtypes import decode_dtype, encode_dtype
 from remotemedia.core.multiprocess import channel as channel_module
+from remotemedia.core.multiprocess._form import FORM
 from remotemedia.core.multiprocess._rendezvous import _address
 from remotemedia.core.multiprocessing import Publisher, Subscriber
 from remotemedia.errors import ChannelClosedError, ChannelCorruptedError, PayloadError
@@ -117,7 +118,6 @@ def test_bytes_in_a_garbage_cycle_give_their_block_back(channel: Channels, what:
 def test_a_signal_handler_that_closes_the_subscriber_leaves_the_view_it_was_about_to_get(
     channel: Channels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publisher, subscriber = channel(10, pool_bytes=64 * 1024)
     dtype = np.dtype([("left", "<i4"), ("right", "<f8")])
     wanted = np.array([(number, number / 2) for number in range(100)], dtype)
     decoded = []
@@ -127,7 +127,18 @@ def test_a_signal_handler_that_closes_the_subscriber_leaves_the_view_it_was_abou
         decoded.append(raw)
         return decode_dtype(raw)
 
-    monkeypatch.setattr(channel_module, "decode_dtype", decode)
+    form = _ring.MessageForm(
+        RuntimeData,
+        tuple(DataType),
+        encode_metadata=encode_metadata,
+        decode_metadata=decode_metadata,
+        encode_dtype=encode_dtype,
+        decode_dtype=decode,
+        timestamp=float,
+        refuse=print,
+    )
+    monkeypatch.setattr(channel_module, "FORM", form)
+    publisher, subscriber = channel(10, pool_bytes=64 * 1024)
     before = signal.signal(signal.SIGUSR1, lambda *_: subscriber.close())
     try:
         publisher.publish(RuntimeData.tensor(wanted))
@@ -279,16 +290,16 @@ def test_a_scribbled_shape_that_is_empty_and_impossible(shape: tuple[int, ...]) 
         own = _ring.Segment(os.dup(memory_fd), os.eventfd(0, os.EFD_NONBLOCK), True)
         mine = _ring.Segment(os.dup(bell_fd), os.eventfd(0, os.EFD_NONBLOCK), True)
         far = _ring.Segment(memory_fd, -1, False)
-        producer = _ring.Producer(os.dup(ring_fd), own, _ring.Segment(bell_fd, -1, False))
-        consumer = _ring.Consumer(ring_fd, mine, far, {1: far}, far)
+        producer = _ring.Producer(os.dup(ring_fd), FORM, own, _ring.Segment(bell_fd, -1, False))
+        consumer = _ring.Consumer(ring_fd, FORM, mine, far, {1: far}, far)
         try:
-            producer.put(np.zeros((0, 3, 3), np.uint8), 0, 1.0, b"", b"", 0, b"", encode_dtype, 0)
+            producer.put(RuntimeData.tensor(np.zeros((0, 3, 3), np.uint8)))
             at = SLOTS_AT + SHAPE_AT
             assert ring[at : at + 24] == struct.pack("<3Q", 0, 3, 3)
             ring[at : at + 24] = struct.pack("<3Q", *shape)
             for _ in range(2):
                 with pytest.raises(ChannelCorruptedError):
-                    consumer.take(decode_dtype)
+                    consumer.take()
         finally:
             consumer.close()
             producer.close()

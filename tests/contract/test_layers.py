@@ -30,7 +30,7 @@ def impl(*names: str) -> set[str]:
 
 # A room: its modules (a trailing dot: everything below), and what of ours its modules may import.
 REGISTRY_ROOM = impl("registry", "_classref", "_byvalue", "_imports")
-CHANNEL_ROOM = impl("channel", "_side", "_loan", "_rendezvous", "_doorbell", "_handover")
+CHANNEL_ROOM = impl("channel", "_form", "_side", "_loan", "_rendezvous", "_doorbell", "_handover")
 NODE_ROOM = impl("node", "_node_loop")
 CHILD_ROOM = impl("_spawn", "_child", "_control")
 HIGH = impl("pipeline", "session", "executor", "_wiring", "_supervisor")

@@ -17,9 +17,7 @@ from remotemedia.core.data import (
     RuntimeData,
     VideoMetadata,
     decode_metadata,
-    decode_type,
     encode_metadata,
-    encode_type,
 )
 from remotemedia.errors import ChannelCorruptedError
 
@@ -98,17 +96,6 @@ def test_equality() -> None:
     assert data("a") != "a"
     with pytest.raises(TypeError):
         hash(data("a"))
-
-
-@pytest.mark.parametrize("kind", list(DataType))
-def test_types_come_back(kind: DataType) -> None:
-    assert decode_type(encode_type(kind)) is kind
-
-
-@pytest.mark.parametrize("code", [-1, 4, 255])
-def test_unknown_type_is_corruption(code: int) -> None:
-    with pytest.raises(ChannelCorruptedError, match="unknown data type"):
-        decode_type(code)
 
 
 @pytest.mark.parametrize(

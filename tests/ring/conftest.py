@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from remotemedia import _ring
-from remotemedia.core.dtypes import decode_dtype, encode_dtype
+from remotemedia.core.data import DataType, RuntimeData
+from remotemedia.core.multiprocess._form import FORM
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +26,7 @@ class Pair:
     # Offsets that docs and headers fix; test_layout holds them against the header.
     TAIL, HEAD, PRODUCER_CLOSED, CONSUMER_CLOSED, PRODUCER_WAITING = 128, 256, 136, 264, 384
     BELL_SEQUENCE, BELL_SLEEPERS, BELL_ARMED, RETURNED, MEMORY_WANTED = 128, 132, 136, 256, 384
-    SLOTS, SLOT_BYTES, TABLE, BLOCK_BYTES = 4096, 256, 4096, 24
+    SLOTS, SLOT_BYTES, TABLE, BLOCK_BYTES = 4096, 256, 4096, 64
 
     def __init__(
         self,
@@ -35,6 +36,7 @@ class Pair:
         position: int = 0,
         attached: bool = True,
         turns: bool = False,
+        form: _ring.MessageForm = FORM,
     ) -> None:
         ring = _ring.create_ring(capacity)
         memory = _ring.create_segment(pool_bytes, 7)
@@ -49,22 +51,22 @@ class Pair:
         # Each side's mapping of the other's segment.
         self.far_memory = _ring.Segment(memory, os.dup(self.own.fileno()), False)
         self.far_bell = _ring.Segment(bell, os.dup(self.consumer_own.fileno()), False)
-        self.producer = _ring.Producer(os.dup(ring), self.own, self.far_bell if attached else None)
+        self.producer = _ring.Producer(os.dup(ring), form, self.own, self.far_bell if attached else None)
         self.consumer = _ring.Consumer(
-            ring, self.consumer_own, self.far_memory, {7: self.far_memory}, self.far_memory if turns else None
+            ring, form, self.consumer_own, self.far_memory, {7: self.far_memory}, self.far_memory if turns else None
         )
 
     def put(
-        self, payload: Any, *, timestamp: float = 0.0, session: bytes = b"", metadata: bytes = b"", epoch: int = 0
+        self, payload: Any, *, timestamp: float = 0.0, session: str = "", metadata: Any = None, epoch: int = 0
     ) -> int:
-        return self.producer.put(payload, 0, timestamp, session, b"", 0, metadata, encode_dtype, epoch)
+        return self.producer.put(RuntimeData(DataType.AUDIO, payload, session, timestamp, metadata), None, epoch)
 
     def take(self) -> Any:
-        return self.consumer.take(decode_dtype)
+        return self.consumer.take()
 
     def take_payload(self) -> Any:
         message = self.take()
-        return None if message is None else message[0]
+        return None if message is None else message.payload
 
     def poke_ring(self, kind: str, offset: int, value: int) -> None:
         struct.pack_into(kind, self.ring_map, offset, value)

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from remotemedia import _ring
-from remotemedia.core.dtypes import decode_dtype
 from remotemedia.errors import ChannelError
 
 
@@ -62,9 +61,9 @@ def test_using_the_parents_ring_in_a_forked_child_raises(pair: Callable[..., Any
     def child() -> None:
         for use in (
             lambda: p.put(b"x"),
-            lambda: p.consumer.take(decode_dtype),
+            lambda: p.consumer.take(),
             lambda: p.own.loan(10),
-            lambda: p.consumer.wait_message(0, 0),
+            lambda: p.consumer.receive(0, 0),
             lambda: p.producer.wait_room(0, 0),
             lambda: p.own.wait_memory(0, 0),
         ):

@@ -17,7 +17,7 @@ HEADERS = Path(remotemedia.__file__).parent
 
 LAYOUT = {
     "sizeof(rm_slot)": 256,
-    "sizeof(rm_block)": 24,
+    "sizeof(rm_block)": 64,
     "offsetof(rm_slot, sequence)": 0,
     "offsetof(rm_slot, timestamp)": 8,
     "offsetof(rm_slot, published_ns)": 16,

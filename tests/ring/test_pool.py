@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from remotemedia import _ring
+from remotemedia.core.multiprocess._form import FORM
 from remotemedia.errors import ChannelCorruptedError, PayloadError
 
 UNIT = 64
@@ -175,8 +176,8 @@ def test_last_of_many_views_gives_the_block_back(pair: Callable[..., Any]) -> No
 def test_one_block_for_many_messages(pair: Callable[..., Any]) -> None:
     """Fan-out and forwarding: references, not copies."""
     p = pair()
-    block = p.own.loan(800)
-    loaned = _ring.array_over(block, np.dtype("f8"), (100,))
+    loaned = p.own.try_loan((100,), "f8", FORM)
+    block = loaned.base
     loaned[:] = 1.5
     assert p.put(loaned) == p.put(loaned[50:]) == p.put(loaned.reshape(10, 10)) == _ring.OK
     assert block.references == 4
@@ -200,8 +201,8 @@ def test_writable_in_place_only_for_the_last_holder(pair: Callable[..., Any]) ->
     array_again = block.try_writable(array)
     array_again[0] = 77
     assert array[0] == 77
-    loan = p.own.loan(80)
-    shared = _ring.array_over(loan, np.dtype("i8"), (10,))
+    shared = p.own.try_loan(10, np.int64, FORM)
+    loan = shared.base
     p.put(shared)
     assert loan.try_writable(shared) is None
     p.take()

@@ -15,8 +15,8 @@ SCRIPT = """
 import mmap, os, random
 import numpy as np
 from remotemedia import _ring
-from remotemedia.core.data import decode_metadata, decode_type
-from remotemedia.core.dtypes import decode_dtype, encode_dtype
+from remotemedia.core.data import AudioMetadata, DataType, RuntimeData
+from remotemedia.core.multiprocess._form import FORM
 from remotemedia.errors import ChannelCorruptedError
 
 first, last = int(sys.argv[1]), int(sys.argv[2])
@@ -33,17 +33,17 @@ def round_of(seed):
     own = _ring.Segment(os.dup(memory_fd), os.eventfd(0, os.EFD_NONBLOCK), True)
     mine = _ring.Segment(os.dup(bell_fd), os.eventfd(0, os.EFD_NONBLOCK), True)
     far = _ring.Segment(memory_fd, -1, False)
-    producer = _ring.Producer(os.dup(ring_fd), own, _ring.Segment(bell_fd, -1, False))
-    consumer = _ring.Consumer(ring_fd, mine, far, {1: far}, far)
+    producer = _ring.Producer(os.dup(ring_fd), FORM, own, _ring.Segment(bell_fd, -1, False))
+    consumer = _ring.Consumer(ring_fd, FORM, mine, far, {1: far}, far)
     places = {
         "slots": lambda: (ring, 4096 + rng.randrange(0, 256 * 8)),
         "slot": lambda: (ring, 4096 + 256 * rng.randrange(8) + rng.choice([24, 28, 29, 30, 31, 32, 36, 40, 48, 56])),
         "shape": lambda: (ring, 4096 + 256 * rng.randrange(8) + 64 + rng.randrange(80)),
         "text": lambda: (ring, 4096 + 256 * rng.randrange(8) + 144 + rng.randrange(112)),
         "ring": lambda: (ring, rng.choice([rng.randrange(0, 512), 128, 256, 136, 264])),
-        "table": lambda: (memory, 4096 + rng.randrange(0, 24 * 64)),
+        "table": lambda: (memory, 4096 + rng.randrange(0, 64 * 64)),
         "segment": lambda: (memory, rng.choice([rng.randrange(0, 1024), 256, 384, 388])),
-        "pool": lambda: (memory, 4096 + 24576 + rng.randrange(65536)),
+        "pool": lambda: (memory, 4096 + 65536 + rng.randrange(65536)),
         "bell": lambda: (bell, rng.randrange(0, 512)),
     }
     names = [name for name in places if name in REGIONS]
@@ -68,27 +68,25 @@ def round_of(seed):
     held, errors = [], []
     for step in range(30):
         try:
-            producer.put(rng.choice(payloads)(), 0, 1.0, b"s" * rng.choice([0, 3, 200]), b"port", 3, b'{"a":1}',
-                         encode_dtype, 0)
+            producer.put(RuntimeData(rng.choice(list(DataType)), rng.choice(payloads)(), "s" * rng.choice([0, 3, 200]),
+                                     1.0, rng.choice([None, {"a": 1}, AudioMetadata(1, 2, "f")]), port="port"))
         except ChannelCorruptedError as error:
             errors.append(error)
             break
         if rng.random() < 0.6:
             scribble(rng.randrange(1, 4))
         try:
-            message = consumer.take(decode_dtype)
+            message = consumer.take()
             if message is not None:
-                payload = message[0]
+                payload = message.payload
                 # Every byte is read: a view outside the mapping would crash here.
                 held.append(payload)
                 (payload.tobytes() if hasattr(payload, "tobytes") else payload.encode("utf-8", "surrogatepass"))
-                decode_type(message[1])
-                decode_metadata(message[5], message[6])
         except ChannelCorruptedError as error:
             errors.append(error)
             if consumer.ready():
                 try:
-                    consumer.take(decode_dtype)
+                    consumer.take()
                 except ChannelCorruptedError:
                     pass
         if held and rng.random() < 0.5:
@@ -96,7 +94,7 @@ def round_of(seed):
     for close in (consumer.close, producer.close):
         close()
     try:
-        producer.put(b"x", 0, 1.0, b"", b"", 0, b"", encode_dtype, 0)
+        producer.put(RuntimeData(DataType.TEXT, b"x"))
         own.collect()
     except ChannelCorruptedError as error:
         errors.append(error)

@@ -11,6 +11,7 @@ from typing import Any
 
 from remotemedia import _ring
 from remotemedia.core.multiprocess._doorbell import Doorbell
+from remotemedia.core.multiprocess._form import FORM
 from remotemedia.core.multiprocess.channel import Publisher, Subscriber
 
 __all__ = ["Attached", "Edge", "Handover", "OutputChannel", "attach"]
@@ -96,7 +97,7 @@ def attach(handover: Handover, fds: list[int]) -> Attached:
         inputs = [
             Subscriber.over(
                 edge.name,
-                _ring.Consumer(left.pop(), own, peers[edge.peer], peers, turns),
+                _ring.Consumer(left.pop(), FORM, own, peers[edge.peer], peers, turns, edge.port),
                 own,
                 doorbell,
                 port=edge.port,
@@ -109,11 +110,9 @@ def attach(handover: Handover, fds: list[int]) -> Attached:
                 edge.port,
                 Publisher.over(
                     edge.name,
-                    _ring.Producer(left.pop(), own, peers[edge.peer], peers.values()),
+                    _ring.Producer(left.pop(), FORM, own, peers[edge.peer], peers.values(), handover.session_id, turns),
                     own,
                     doorbell,
-                    session_id=handover.session_id,
-                    turns=turns,
                     spin_us=handover.spin_us,
                 ),
             )

@@ -14,7 +14,7 @@ from remotemedia import _ring
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocess._handover import Attached, OutputChannel
 from remotemedia.core.multiprocess._loan import loan_array
-from remotemedia.core.multiprocess.channel import Subscriber
+from remotemedia.core.multiprocess.channel import Subscriber, any_ready_soon
 from remotemedia.core.multiprocess.node import MultiprocessNode, NodeStatus
 from remotemedia.errors import ChannelClosedError
 
@@ -92,7 +92,7 @@ class NodeLoop:
             if subscriber is not None:
                 await self._handle(subscriber)
                 await self._rest()
-            elif self._open:
+            elif self._open and not any_ready_soon(self._open):
                 await self._channels.doorbell.wait(self._ready)
         await self._finish()
         while self._interrupts:

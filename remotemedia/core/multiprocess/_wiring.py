@@ -10,6 +10,7 @@ from contextlib import ExitStack
 
 from remotemedia import _ring
 from remotemedia.core.multiprocess._doorbell import Doorbell
+from remotemedia.core.multiprocess._form import FORM
 from remotemedia.core.multiprocess._handover import ORCHESTRATOR, Edge, Handover
 from remotemedia.core.multiprocess._side import new_eventfd
 from remotemedia.core.multiprocess.channel import Publisher, Subscriber
@@ -153,16 +154,18 @@ class Wiring:
 
     def _publisher(self, node_id: str) -> Publisher:
         name = _input_name(node_id)
-        producer = _ring.Producer(os.dup(self._ring_fds[name]), self.segment, self._nodes[node_id])
-        return Publisher.over(
-            name, producer, self.segment, self.doorbell, session_id=self._session_id, spin_us=self._config.spin_us
+        producer = _ring.Producer(
+            os.dup(self._ring_fds[name]), FORM, self.segment, self._nodes[node_id], session=self._session_id
         )
+        return Publisher.over(name, producer, self.segment, self.doorbell, spin_us=self._config.spin_us)
 
     def _subscriber(self, node_id: str) -> Subscriber:
         name = _output_name(node_id)
         # A payload may have been passed on from anywhere upstream, and from the session itself.
         pools = {self._pools[other]: segment for other, segment in self._nodes.items()} | {ORCHESTRATOR: self.segment}
-        consumer = _ring.Consumer(os.dup(self._ring_fds[name]), self.segment, self._nodes[node_id], pools, self.segment)
+        consumer = _ring.Consumer(
+            os.dup(self._ring_fds[name]), FORM, self.segment, self._nodes[node_id], pools, self.segment
+        )
         return Subscriber.over(name, consumer, self.segment, self.doorbell, spin_us=self._config.spin_us)
 
 

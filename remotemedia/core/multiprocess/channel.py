@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from typing import Any, Self
 
-import numpy as np
 import numpy.typing as npt
 
 from remotemedia import _ring
-from remotemedia.core.data import RuntimeData, decode_metadata, decode_type, encode_metadata, encode_type
-from remotemedia.core.dtypes import decode_dtype, encode_dtype
+from remotemedia._ring import OK
+from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocess._doorbell import Doorbell
-from remotemedia.core.multiprocess._loan import try_loan_array
+from remotemedia.core.multiprocess._form import FORM
 from remotemedia.core.multiprocess._rendezvous import Meeting
 from remotemedia.core.multiprocess._side import Side, check_count, check_name, deadline_ns_after, new_segment
-from remotemedia.errors import ChannelClosedError, ChannelFullError, PayloadError
+from remotemedia.errors import ChannelClosedError, ChannelFullError
 
-__all__ = ["Publisher", "Subscriber"]
+__all__ = ["Publisher", "Subscriber", "any_ready_soon"]
 
 DEFAULT_POOL_BYTES = 256 * 1024 * 1024
 DEFAULT_SPIN_US = 20
@@ -33,26 +31,6 @@ DEFAULT_SPIN_US = 20
 _DOORBELL_POOL_BYTES = 4096
 
 _logger = logging.getLogger("remotemedia.channel")
-
-_Message = tuple[Any, int, float, bytes, bytes, int, bytes, Callable[..., bytes], int]
-
-
-class _Cache:
-    """The bytes of the last str: session ids and ports repeat from message to message."""
-
-    __slots__ = ("_raw", "_text")
-
-    def __init__(self) -> None:
-        self._text = ""
-        self._raw = b""
-
-    def encode(self, text: str) -> bytes:
-        if text is not self._text:
-            if not isinstance(text, str):
-                raise TypeError(f"session_id and port must be str, not {type(text).__name__}")
-            self._raw = text.encode("utf-8", "surrogatepass")
-            self._text = text
-        return self._raw
 
 
 class Publisher(Side):
@@ -87,7 +65,7 @@ class Publisher(Side):
             os.close(ring_fd)
             raise
         try:
-            producer = _ring.Producer(os.dup(ring_fd), segment)
+            producer = _ring.Producer(os.dup(ring_fd), FORM, segment)
             self._setup(channel_name, producer, segment, Doorbell(segment), spin_us)
             self._owns_segment = True
             self._meeting = Meeting(
@@ -109,15 +87,11 @@ class Publisher(Side):
         segment: _ring.Segment,
         doorbell: Doorbell,
         *,
-        session_id: str = "",
-        turns: _ring.Segment | None = None,
         spin_us: int = DEFAULT_SPIN_US,
     ) -> Self:
         """A publisher over a ring that the framework handed over; the segment and doorbell stay the caller's."""
         self = cls.__new__(cls)
         self._setup(name, producer, segment, doorbell, spin_us)
-        self._session_id = session_id
-        self._turns = turns
         return self
 
     def _setup(
@@ -126,13 +100,9 @@ class Publisher(Side):
         self._set_up_side(name, segment, doorbell, spin_us)
         self.capacity = producer.capacity
         self._producer = producer
-        self._session_id = ""
-        self._turns: _ring.Segment | None = None
         self._met_subscriber = threading.Event()
         if producer.peer is not None:
             self._met_subscriber.set()
-        self._sessions = _Cache()
-        self._ports = _Cache()
 
     # --- publishing ---
 
@@ -144,12 +114,11 @@ class Publisher(Side):
         seconds, ChannelClosedError when the subscriber closed or died, PayloadError or TypeError for what can never
         travel.
         """
-        message = self._message(data)
-        deadline_ns = deadline_ns_after(timeout)
-        while True:
-            status = self._put(message)
-            if status == _ring.OK:
-                return
+        deadline_ns = 0 if timeout is None else deadline_ns_after(timeout)
+        if (status := self._producer.put(data)) == OK:
+            return
+        turn = self._producer.turn  # the message keeps it, however long it waits
+        while not self._check_status(status):
             since_ns = _ring.now_ns()
             if status == _ring.FULL:
                 outcome = self._producer.wait_room(self._spin_ns, deadline_ns)
@@ -158,23 +127,24 @@ class Publisher(Side):
             self._producer.count_blocked(since_ns)
             if outcome == _ring.TIMEOUT:
                 raise ChannelFullError(f"{self._why_full(status)} for {timeout:g} s")
+            status = self._producer.put(data, None, turn)
 
     def try_publish(self, data: RuntimeData) -> bool:
         """Sends ``data`` if there is room now; False when there is none. Otherwise like ``publish``; never blocks."""
-        return self._put(self._message(data)) == _ring.OK
+        return self._check_status(self._producer.put(data))
 
     def offer(self, data: RuntimeData, *, epoch: int, port: str) -> bool:
         """``try_publish`` for the framework: ``epoch`` is the turn the message belongs to, ``port`` goes with it."""
-        return self._put(self._message(data, epoch, port)) == _ring.OK
+        return self._check_status(self._producer.put(data, port, epoch))
 
     async def publish_async(self, data: RuntimeData, *, epoch: int | None = None, port: str | None = None) -> None:
         """``publish`` for asyncio; without waiting when there is room. Cancelled while it waits, it has sent nothing.
 
         ``epoch`` is the turn the message belongs to, ``port`` replaces ``data.port``; the framework sets both.
         """
-        message = self._message(data, epoch, port)
-        status = self._put(message)
-        while status != _ring.OK:
+        if epoch is None:
+            epoch = self._producer.turn
+        while not self._check_status(status := self._producer.put(data, port, epoch)):
             since_ns = _ring.now_ns()
             if status == _ring.FULL:
                 want, ready = self._producer.want_room, self._producer.has_room
@@ -186,7 +156,6 @@ class Publisher(Side):
             finally:
                 want(False)
                 self._producer.count_blocked(since_ns)
-            status = self._put(message)
 
     def loan(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """A writable array of ``shape`` and ``dtype`` in shared memory; publishing it moves a header, not bytes.
@@ -196,21 +165,21 @@ class Publisher(Side):
         Blocks (GIL released) while the pool has no room; ChannelClosedError when the subscriber closed or died
         meanwhile, PayloadError when there never could be room.
         """
-        self._check_open()
-        while True:
+        array = None if self._closed else self._segment.try_loan(shape, dtype, FORM)
+        while array is None:
+            self._check_open()
             gone = self._producer.closed
-            array = try_loan_array(self._segment, shape, dtype)
-            if array is not None:
-                return array
-            if gone:  # nobody is left to give memory back
-                self._check_open()
-                raise ChannelClosedError(f"the subscriber of channel {self.channel_name!r} {self._why_gone()}")
-            self._segment.wait_memory(self._spin_ns, 0, self._producer)
+            array = self._segment.try_loan(shape, dtype, FORM)
+            if array is None:
+                if gone:  # nobody is left to give memory back
+                    raise self._gone()
+                self._segment.wait_memory(self._spin_ns, 0, self._producer)
+        return array
 
     def try_loan(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any] | None:
         """``loan`` without waiting: None while the pool has no room."""
         self._check_open()
-        return try_loan_array(self._segment, shape, dtype)
+        return self._segment.try_loan(shape, dtype, FORM)
 
     def drop(self) -> None:
         """Counts a message that was given up because the channel was full (``enable_backpressure=False``)."""
@@ -254,30 +223,12 @@ class Publisher(Side):
     def __repr__(self) -> str:
         return f"<Publisher {self.channel_name!r} capacity={self.capacity}{' closed' if self._closed else ''}>"
 
-    def _message(self, data: RuntimeData, epoch: int | None = None, port: str | None = None) -> _Message:
-        if not isinstance(data, RuntimeData):
-            raise TypeError(f"publish takes a RuntimeData, not {type(data).__name__}; RuntimeData.tensor(x) makes one")
-        kind, metadata = encode_metadata(data.metadata)
-        if epoch is None:
-            epoch = self._turns.epoch if self._turns is not None else 0
-        return (
-            _travelling(data.payload),
-            encode_type(data.type),
-            _timestamp(data.timestamp),
-            self._sessions.encode(data.session_id or self._session_id),
-            self._ports.encode(data.port if port is None else port),
-            kind,
-            metadata,
-            encode_dtype,
-            epoch,
-        )
-
-    def _put(self, message: _Message) -> int:
-        self._check_open()
-        status = self._producer.put(*message)
+    def _check_status(self, status: int) -> bool:
+        """Whether ``put`` has sent; raises when nothing can be sent any more."""
         if status == _ring.CLOSED:
-            raise ChannelClosedError(f"the subscriber of channel {self.channel_name!r} {self._why_gone()}")
-        return status
+            self._check_open()
+            raise self._gone()
+        return status == OK
 
     def _check_open(self) -> None:
         if self._closed:
@@ -286,8 +237,9 @@ class Publisher(Side):
     def _has_memory(self) -> bool:
         return self._segment.has_memory() or self._producer.closed
 
-    def _why_gone(self) -> str:
-        return "has closed" if self._producer.statistics()["consumer_closed"] else "has died"
+    def _gone(self) -> ChannelClosedError:
+        why = "has closed" if self._producer.statistics()["consumer_closed"] else "has died"
+        return ChannelClosedError(f"the subscriber of channel {self.channel_name!r} {why}")
 
     def _why_full(self, status: int) -> str:
         peer = self._meeting.peer_pid if self._meeting is not None else None
@@ -374,57 +326,46 @@ class Subscriber(Side):
         GIL released; Ctrl-C works. Raises ChannelClosedError when the publisher died without closing, once all it
         published was received.
         """
-        deadline_ns = deadline_ns_after(timeout)
-        while True:
-            data = self.try_receive()
-            if data is not None or self.ended:
-                return data
-            if self._consumer is None:
-                left = None if not deadline_ns else max(0.0, (deadline_ns - _ring.now_ns()) / 1e9)
-                if not self._attached.wait(left):
-                    return None
-            elif self._consumer.wait_message(self._spin_ns, deadline_ns) == _ring.TIMEOUT:
-                return self.try_receive()
+        deadline_ns = 0 if timeout is None else deadline_ns_after(timeout)
+        consumer = self._consumer
+        if consumer is None:
+            consumer = self._wait_publisher(timeout)
+            if consumer is None:
+                self._check_open()
+                return None
+        data: RuntimeData | None = consumer.receive(self._spin_ns, deadline_ns)
+        # None may mean many things; the rare path finds out which.
+        return data if data is not None else self.try_receive()
 
     async def receive_async(self) -> RuntimeData | None:
-        """``receive`` for asyncio: at once when a message is there. Cancelled while it waits, it has taken nothing."""
+        """``receive`` for asyncio: at once when a message is there. Cancelled while it waits, it has taken nothing.
+
+        The event loop gets no turn while messages keep coming; who needs one says ``await asyncio.sleep(0)``.
+        """
         while True:
             data = self.try_receive()
             if data is not None or self.ended:
                 return data
-            await self._doorbell.wait(self.ready)
+            if not any_ready_soon((self,)):
+                await self._doorbell.wait(self.ready)
 
     def try_receive(self) -> RuntimeData | None:
         """The next message if there is one now, else None; never blocks. Raises like ``receive``."""
-        if self._closed:
-            raise ChannelClosedError(f"this subscriber of channel {self.channel_name!r} is closed")
+        self._check_open()
         consumer = self._consumer
         if consumer is None:
             if self._polled:
                 self._segment.arm()
             return None
-        message = consumer.take(decode_dtype)
+        message: RuntimeData | None = consumer.take()
         if message is None and self._polled:
             self._segment.drain()
             self._segment.arm()
-            message = consumer.take(decode_dtype)
-        if message is None:
-            # The stream is looked at again after the death is: what it published before is still received.
-            if consumer.peer_gone and not consumer.pending and not consumer.ended:
-                raise ChannelClosedError(
-                    f"the publisher of channel {self.channel_name!r} died without closing the channel"
-                )
-            return None
-        payload, kind, timestamp, session, port, metadata_kind, metadata, sequence = message
-        return RuntimeData(
-            decode_type(kind),
-            payload,
-            session,
-            timestamp,
-            decode_metadata(metadata_kind, metadata),
-            port=port or self._port,
-            sequence=sequence,
-        )
+            message = consumer.take()
+        # The stream is looked at again after the death is: what it published before is still received.
+        if message is None and consumer.peer_gone and not consumer.pending and not consumer.ended:
+            raise ChannelClosedError(f"the publisher of channel {self.channel_name!r} died without closing the channel")
+        return message
 
     def __iter__(self) -> Iterator[RuntimeData]:
         """Messages until the end of the stream."""
@@ -500,6 +441,14 @@ class Subscriber(Side):
         self._attached.set()
         self._leave(self._consumer.peer if self._consumer is not None else None)
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ChannelClosedError(f"this subscriber of channel {self.channel_name!r} is closed")
+
+    def _wait_publisher(self, timeout: float | None) -> _ring.Consumer | None:
+        self._attached.wait(timeout)
+        return self._consumer
+
     def _end_of_interpreter(self) -> None:
         pass  # the publisher's rendezvous notices
 
@@ -510,7 +459,7 @@ class Subscriber(Side):
         ring_fd, segment_fd, event_fd = fds
         os.set_blocking(event_fd, False)
         peer = _ring.Segment(segment_fd, event_fd, False)
-        self._consumer = _ring.Consumer(ring_fd, self._segment, peer, {peer.pool_id: peer})
+        self._consumer = _ring.Consumer(ring_fd, FORM, self._segment, peer, {peer.pool_id: peer})
         self._attached.set()
         self._segment.ring()
 
@@ -519,15 +468,11 @@ class Subscriber(Side):
             self._consumer.mark_peer_gone()
 
 
-def _travelling(payload: Any) -> Any:
-    # A mere mention of np.ma imports it, for longer than thousands of messages take; who has one has imported it.
-    if "numpy.ma" in sys.modules and isinstance(payload, np.ma.MaskedArray):
-        raise PayloadError("a masked array would lose its mask; send .filled(...) or data and mask as two messages")
-    return payload
+def any_ready_soon(subscribers: Collection[Subscriber]) -> bool:
+    """Waits without sleeping, for as long as that pays and ``spin_us`` at most; whether one is ``ready``.
 
-
-def _timestamp(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise TypeError(f"RuntimeData.timestamp must be a number of seconds, not {value!r}") from None
+    All of ``subscribers`` must be of one process-side: share one segment.
+    """
+    first = next(iter(subscribers))
+    consumers = tuple(s._consumer for s in subscribers if s._consumer is not None)
+    return first._segment.spin(consumers, first._spin_ns)

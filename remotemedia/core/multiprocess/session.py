@@ -9,12 +9,13 @@ import weakref
 from collections.abc import AsyncGenerator, Callable
 from enum import Enum
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocess._classref import describe_class, stop_if_loading
 from remotemedia.core.multiprocess._supervisor import Supervisor
 from remotemedia.core.multiprocess._wiring import SESSION_PORT, Wiring
+from remotemedia.core.multiprocess.channel import Subscriber, any_ready_soon
 from remotemedia.core.multiprocess.config import MultiprocessConfig
 from remotemedia.core.multiprocess.pipeline import Pipeline
 from remotemedia.core.multiprocess.progress import InitProgress
@@ -31,9 +32,6 @@ from remotemedia.errors import (
     ResourceLimitError,
     SessionStateError,
 )
-
-if TYPE_CHECKING:
-    from remotemedia.core.multiprocess.channel import Subscriber
 
 __all__ = ["Session", "SessionStatus"]
 
@@ -269,7 +267,7 @@ class Session:
                     yield node_id, data
                 elif subscriber.ended:
                     del waiting[node_id]
-            if waiting and not progress:
+            if waiting and not progress and not any_ready_soon(waiting.values()):
                 await self._wired().doorbell.wait(lambda: any(s.ready() for s in waiting.values()) or self._over())
 
     async def end_input(self, node_id: str | None = None) -> None:
@@ -339,7 +337,8 @@ class Session:
             data = subscriber.try_receive()
             if data is not None or subscriber.ended:
                 return data
-            await self._wired().doorbell.wait(lambda: subscriber.ready() or self._over())
+            if not any_ready_soon((subscriber,)):
+                await self._wired().doorbell.wait(lambda: subscriber.ready() or self._over())
 
     def _over(self) -> bool:
         return self._supervisor is None or self._supervisor.failure is not None

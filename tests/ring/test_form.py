@@ -1,0 +1,117 @@
+"""The form of messages: what a message class must be, and callbacks that fail half-way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from remotemedia import _ring
+from remotemedia.core.data import DataType, RuntimeData, decode_metadata, encode_metadata
+from remotemedia.core.dtypes import decode_dtype, encode_dtype
+from remotemedia.errors import ChannelCorruptedError
+
+Pairs = Callable[..., Any]
+
+
+def form(cls: type = RuntimeData, **callbacks: Any) -> _ring.MessageForm:
+    usual = {
+        "encode_metadata": encode_metadata,
+        "decode_metadata": decode_metadata,
+        "encode_dtype": encode_dtype,
+        "decode_dtype": decode_dtype,
+        "timestamp": float,
+        "refuse": lambda payload: None,
+    }
+    return _ring.MessageForm(cls, tuple(DataType), **{**usual, **callbacks})
+
+
+class NoSlots:
+    type = payload = session_id = timestamp = metadata = port = sequence = None
+
+
+class Properties(RuntimeData):
+    @property
+    def payload(self) -> Any:  # type: ignore[override]
+        return None
+
+
+@pytest.mark.parametrize("cls", [NoSlots, Properties, int])
+def test_a_class_without_the_fields_is_refused(cls: type) -> None:
+    """Its fields would be read and written where it has none."""
+    with pytest.raises(TypeError, match="must have __slots__ with type, payload"):
+        form(cls)
+
+
+@dataclass(slots=True)
+class Longer(RuntimeData):
+    extra: int = 7
+
+
+def test_a_subclass_travels_as_what_it_is_a_subclass_of(pair: Pairs) -> None:
+    p = pair()
+    p.producer.put(Longer(DataType.TEXT, "x", "s", 1.0))
+    got = p.take()
+    assert type(got) is RuntimeData
+    assert got == RuntimeData(DataType.TEXT, "x", "s", 1.0)
+
+
+def test_a_received_message_is_an_ordinary_object(pair: Pairs) -> None:
+    p = pair()
+    p.put(np.arange(3), session="s", metadata={"a": [1]})
+    got = p.take()
+    assert replace(got, session_id="t").session_id == "t"
+    got.payload = got.metadata = None
+    assert repr(got).startswith("RuntimeData(type=<DataType.AUDIO")
+
+
+def test_a_deleted_field_is_an_error_not_a_crash(pair: Pairs) -> None:
+    p = pair()
+    for name in _ring.MessageForm.FIELDS[:-1]:
+        message = RuntimeData.text("x")
+        delattr(message, name)
+        with pytest.raises(AttributeError):
+            p.producer.put(message)
+    assert p.own.used_bytes == 0
+
+
+@pytest.mark.parametrize("kind", list(DataType))
+def test_types_come_back(pair: Pairs, kind: DataType) -> None:
+    p = pair()
+    p.producer.put(RuntimeData(kind, "x"))
+    assert p.take().type is kind
+
+
+@pytest.mark.parametrize("code", [4, 255])
+def test_an_unknown_type_is_corruption(pair: Pairs, code: int) -> None:
+    p = pair()
+    p.put("x")
+    p.poke_ring("B", p.SLOTS + 28, code)
+    with pytest.raises(ChannelCorruptedError, match="unknown data type"):
+        p.take()
+
+
+def test_handler_that_raises_while_a_message_is_read_loses_nothing(pair: Pairs) -> None:
+    """Where a message is half taken, Python code runs, and with it a signal's handler."""
+    interrupted = True
+
+    def decode(*raw: Any) -> Any:
+        if interrupted:
+            raise KeyboardInterrupt
+        return decode_dtype(*raw) if len(raw) == 1 else decode_metadata(*raw)
+
+    p = pair(form=form(decode_dtype=decode, decode_metadata=decode))
+    p.put(np.arange(5, dtype=">i2"))
+    p.put(np.arange(5, dtype=">i2"), metadata={"a": 1})
+    for expected in (128, 64):
+        interrupted = True
+        for _ in range(3):
+            with pytest.raises(KeyboardInterrupt):
+                p.take()
+        assert p.own.used_bytes == expected
+        interrupted = False
+        assert p.take_payload().tolist() == [0, 1, 2, 3, 4]
+    assert p.own.used_bytes == 0
