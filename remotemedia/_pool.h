@@ -4,23 +4,29 @@
  * time, neighbours are merged on free, and memory just given back is handed out first, while it is still in cache.
  * Unlike the textbook's, its bookkeeping lies outside the memory it manages: what peers can write to is never believed.
  * An extent's number is also the number of its block descriptor in shared memory.
+ *
+ * Memory that was used once stays with the process until it is given back to the kernel. Each free extent knows about
+ * how much of it was used; rm_pool_trim gives that back.
  */
 #ifndef REMOTEMEDIA_POOL_H
 #define REMOTEMEDIA_POOL_H
 
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #define RM_UNIT 64u /* every block starts at a cache line */
 #define RM_SL_BITS 3
 #define RM_SL (1u << RM_SL_BITS)
 #define RM_FL 40
 #define RM_NONE 0xffffffffu
+#define RM_POOL_PAGE 4096u
 
 enum rm_extent_state { RM_SPARE = 0, RM_FREE, RM_USED };
 
 typedef struct {
     uint64_t start, units;
+    uint64_t dirty;               /* free: units that the kernel may hold pages for; taken to lie in front */
     uint32_t before, after;       /* neighbours in memory */
     uint32_t previous, next;      /* in its bin's free list, or the list of spares */
     uint8_t state;
@@ -30,6 +36,7 @@ typedef struct {
     rm_extent *extents;
     uint32_t count, spare;
     uint64_t used_units, total_units;
+    uint64_t idle_units; /* the sum of all dirty */
     uint64_t fl_map;
     uint8_t sl_map[RM_FL];
     uint32_t bins[RM_FL][RM_SL];
@@ -92,7 +99,7 @@ static inline int rm_pool_init(rm_pool *pool, uint64_t bytes, uint32_t count) {
     if (!pool->extents) return -1;
     pool->count = count;
     pool->total_units = bytes / RM_UNIT;
-    pool->used_units = 0;
+    pool->used_units = pool->idle_units = 0;
     pool->fl_map = 0;
     pool->spare = RM_NONE;
     for (fl = 0; fl < RM_FL; fl++) {
@@ -147,6 +154,7 @@ static inline uint32_t rm_pool_alloc(rm_pool *pool, uint64_t bytes) {
         pool->spare = pool->extents[rest].next;
         pool->extents[rest].start = e->start + units;
         pool->extents[rest].units = e->units - units;
+        pool->extents[rest].dirty = e->dirty > units ? e->dirty - units : 0;
         pool->extents[rest].before = id;
         pool->extents[rest].after = e->after;
         if (e->after != RM_NONE) pool->extents[e->after].before = rest;
@@ -154,6 +162,7 @@ static inline uint32_t rm_pool_alloc(rm_pool *pool, uint64_t bytes) {
         e->units = units;
         rm_bin_insert(pool, rest);
     }
+    pool->idle_units -= e->dirty < units ? e->dirty : units;
     e->state = RM_USED;
     pool->used_units += units;
     return id;
@@ -166,10 +175,13 @@ static inline int rm_pool_release(rm_pool *pool, uint32_t id) {
     if (id >= pool->count || pool->extents[id].state != RM_USED) return -1;
     e = &pool->extents[id];
     pool->used_units -= e->units;
+    pool->idle_units += e->units;
+    e->dirty = e->units;
     other = e->after;
     if (other != RM_NONE && pool->extents[other].state == RM_FREE) {
         rm_bin_remove(pool, other);
         e->units += pool->extents[other].units;
+        e->dirty += pool->extents[other].dirty;
         e->after = pool->extents[other].after;
         if (e->after != RM_NONE) pool->extents[e->after].before = id;
         rm_spare_push(pool, other);
@@ -178,6 +190,7 @@ static inline int rm_pool_release(rm_pool *pool, uint32_t id) {
     if (other != RM_NONE && pool->extents[other].state == RM_FREE) {
         rm_bin_remove(pool, other);
         pool->extents[other].units += e->units;
+        pool->extents[other].dirty += e->dirty;
         pool->extents[other].after = e->after;
         if (e->after != RM_NONE) pool->extents[e->after].before = other;
         rm_spare_push(pool, id);
@@ -185,6 +198,24 @@ static inline int rm_pool_release(rm_pool *pool, uint32_t id) {
     }
     rm_bin_insert(pool, id);
     return 0;
+}
+
+/* Gives the pages of all free extents back to the kernel; they read as zeros from then on. 0, or -1 where the kernel
+ * cannot (then nothing is lost but memory). `base` is where the pool lies. */
+static inline int rm_pool_trim(rm_pool *pool, char *base) {
+    uint32_t id;
+    int rc = 0;
+    for (id = 0; id != RM_NONE; id = pool->extents[id].after) { /* extent 0 always comes first */
+        rm_extent *e = &pool->extents[id];
+        uint64_t from, to;
+        if (e->state != RM_FREE || !e->dirty) continue;
+        from = (e->start * RM_UNIT + RM_POOL_PAGE - 1) / RM_POOL_PAGE * RM_POOL_PAGE;
+        to = (e->start + e->units) * RM_UNIT / RM_POOL_PAGE * RM_POOL_PAGE;
+        if (from < to && madvise(base + from, to - from, MADV_REMOVE) < 0) rc = -1;
+        e->dirty = 0;
+    }
+    pool->idle_units = 0;
+    return rc;
 }
 
 #endif

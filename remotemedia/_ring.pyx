@@ -73,6 +73,7 @@ cdef extern from "_ring_ops.h" nogil:
         uint64_t total_bytes, pool_bytes
         uint32_t block_count, pool_id
         int eventfd
+        atomic_u32 freed
     ctypedef struct rm_ring:
         rm_ring_header *shared
         uint64_t total_bytes
@@ -82,6 +83,7 @@ cdef extern from "_ring_ops.h" nogil:
     ctypedef struct rm_memory_wait:
         rm_segment *segment
         rm_ring *ring
+        uint32_t freed
     ctypedef int (*rm_ready)(void *) noexcept nogil
     int rm_segment_create(uint64_t, uint32_t)
     const char *rm_segment_map(rm_segment *, int)
@@ -100,6 +102,7 @@ cdef extern from "_ring_ops.h" nogil:
     void rm_prefetch "__builtin_prefetch"(const void *)
     void rm_block_return(rm_segment *, uint32_t)
     uint32_t rm_blocks_take_returned(rm_segment *)
+    void rm_memory_freed(rm_segment *)
     char *rm_block_data(rm_segment *, uint32_t, uint64_t, uint64_t)
     int rm_ring_create(uint32_t)
     const char *rm_ring_map(rm_ring *, int)
@@ -123,13 +126,14 @@ cdef extern from "_pool.h" nogil:
         uint8_t state
     ctypedef struct rm_pool:
         rm_extent *extents
-        uint64_t used_units, total_units
+        uint64_t used_units, total_units, idle_units
         uint32_t count
     enum: RM_UNIT, RM_NONE
     int rm_pool_init(rm_pool *, uint64_t, uint32_t)
     void rm_pool_free_all(rm_pool *)
     uint32_t rm_pool_alloc(rm_pool *, uint64_t)
     int rm_pool_release(rm_pool *, uint32_t)
+    int rm_pool_trim(rm_pool *, char *)
 
 cdef extern from "_deathwatch.h" nogil:
     int rm_deathwatch_start(int, int)
@@ -240,6 +244,12 @@ cdef enum:
 cdef enum:
     COLLECT_EVERY = 32
     COLLECT_AT_ONCE_BYTES = 65536
+
+# Free pool memory beyond what is kept goes back to the kernel. What is needed again within this time is kept from then
+# on, so that a steady stream pays for its page faults once.
+cdef enum:
+    KEEP_AT_FIRST_BYTES = 4194304
+    NEEDED_AGAIN_NS = 1000000000
 
 cdef bint _numpy_ready = False
 # Counts forks: what was mapped before a fork belongs to the parent, and the child must not release its blocks.
@@ -424,6 +434,8 @@ cdef class Segment:
     cdef uint32_t generation
     cdef uint32_t memory_waiters
     cdef uint32_t uncollected
+    cdef uint64_t keep_bytes, trimmed_ns
+    cdef bint resting
     cdef rm_spinner spinner, data_spinner
     cdef object loan_dtype
     cdef bint mapped
@@ -434,6 +446,8 @@ cdef class Segment:
         memset(&self.s, 0, sizeof(self.s))
         memset(&self.pool, 0, sizeof(self.pool))
         self.s.eventfd = -1
+        self.keep_bytes = KEEP_AT_FIRST_BYTES
+        self.trimmed_ns = 0
         self.mapped = False
         self.generation = _generation
 
@@ -472,6 +486,12 @@ cdef class Segment:
     def pool_bytes(self) -> int:
         """Size of the payload pool."""
         return self.s.pool_bytes
+
+    @property
+    def idle_bytes(self) -> int:
+        """Owner: about how much free memory of the pool the kernel still holds pages for."""
+        self.collect()
+        return self.pool.idle_units * RM_UNIT
 
     @property
     def used_bytes(self) -> int:
@@ -602,11 +622,48 @@ cdef class Segment:
             if load_u32(&self.s.blocks[index].references) != 0 or rm_pool_release(&self.pool, index) < 0:
                 raise ChannelCorruptedError(f"block {index} was returned but is not free to take")
             count += 1
+        if count:
+            self.freed_memory()
         return count
+
+    cdef void freed_memory(self) noexcept:
+        """Owner: the pool has more room. Tells whoever waits for it, and the kernel if it is more than is kept."""
+        rm_memory_freed(&self.s)
+        if self.pool.idle_units * RM_UNIT > self.keep_bytes:
+            self.trim()
+
+    cdef void trim(self) noexcept:
+        if rm_pool_trim(&self.pool, self.s.pool) < 0:
+            self.keep_bytes = self.s.pool_bytes  # it cannot; do not ask again
+        self.trimmed_ns = rm_now_ns()
+
+    cdef void grow(self) noexcept:
+        """Memory is about to be touched that the kernel has no page for: if it was given back just now, too early."""
+        if self.trimmed_ns and rm_now_ns() - self.trimmed_ns < NEEDED_AGAIN_NS:
+            self.keep_bytes *= 2
+        self.trimmed_ns = 0
+
+    def rest(self, bint resting) -> None:
+        """Owner: tells that it is about to sleep, or has woken.
+
+        Takes returned blocks back, and free memory beyond what is kept goes to the kernel. While much is still out, the
+        doorbell rings when it comes back.
+        """
+        if resting:
+            if self.pool.used_units == 0:
+                return
+            self.collect()
+            if self.pool.used_units * RM_UNIT <= self.keep_bytes or self.resting:
+                return
+        elif not self.resting:
+            return
+        self.resting = resting
+        self.want_memory(resting)
 
     cdef uint32_t allocate(self, uint64_t bytes) except? 0xffffffff:
         """A block with one reference, or RM_NO_BLOCK while there is no room; PayloadError when there never will be."""
         cdef uint32_t index
+        cdef uint64_t idle_units
         cdef rm_extent *e
         if bytes > self.s.pool_bytes:
             raise PayloadError(
@@ -615,17 +672,26 @@ cdef class Segment:
         self.uncollected += 1
         if bytes >= COLLECT_AT_ONCE_BYTES or self.uncollected >= COLLECT_EVERY:
             self.collect()
+        idle_units = self.pool.idle_units
         index = rm_pool_alloc(&self.pool, bytes)
         if index == RM_NONE:
             self.collect()
+            idle_units = self.pool.idle_units
             index = rm_pool_alloc(&self.pool, bytes)
             if index == RM_NONE:
                 return RM_NO_BLOCK
         e = &self.pool.extents[index]
+        if self.trimmed_ns and idle_units - self.pool.idle_units < e.units:
+            self.grow()
         store_u64(&self.s.blocks[index].offset, e.start * RM_UNIT)
         store_u64(&self.s.blocks[index].bytes, e.units * RM_UNIT)
         store_u32(&self.s.blocks[index].references, 1)
         return index
+
+    cdef void put_back(self, uint32_t index) noexcept:
+        """Owner: undoes ``allocate``. Nobody saw it, so nobody is told: least of all whoever waits for more."""
+        store_u32(&self.s.blocks[index].references, 0)
+        rm_pool_release(&self.pool, index)
 
     cdef char *own_data(self, uint32_t index) noexcept:
         """Owner: where a block of its own lies, by its private books: peers can write to the block table."""
@@ -636,9 +702,9 @@ cdef class Segment:
         if self.generation != _generation:
             return
         if rm_block_drop(&self.s, index):
-            # A waiter of this process looks for returned blocks: a block that goes straight back would not wake it.
-            if self.owner and not self.memory_waiters:
+            if self.owner:
                 rm_pool_release(&self.pool, index)
+                self.freed_memory()
             else:
                 rm_block_return(&self.s, index)
 
@@ -693,15 +759,21 @@ cdef class Segment:
         self.memory_waiters += 1 if wanted else -1
         rm_want_memory(&self.s, self.memory_waiters)
 
-    def has_memory(self) -> bool:
-        """Owner: whether a block came back since the last allocation. After ``want_memory``, the last look."""
+    @property
+    def freed(self) -> int:
+        """Owner: counts what went back to the pool. Read before an attempt to allocate, it tells a wait what is new."""
+        return load_u32(&self.s.freed)
+
+    def has_memory(self, uint32_t freed) -> bool:
+        """Owner: whether a block came back since ``freed`` was read. After ``want_memory``, the last look."""
         cdef rm_memory_wait w
+        w.freed = freed
         w.segment = &self.s
         w.ring = NULL
         return rm_has_memory(&w)
 
-    def wait_memory(self, uint64_t spin_ns, uint64_t deadline_ns, Producer ring=None) -> int:
-        """Owner: blocks (GIL released) until a block comes back, or the consumer of ``ring`` closes or is gone.
+    def wait_memory(self, uint64_t spin_ns, uint64_t deadline_ns, uint32_t freed, Producer ring=None) -> int:
+        """Owner: blocks (GIL released) until a block came back since ``freed``, or ``ring``'s consumer closes or is gone.
 
         OK or TIMEOUT; signal handlers run and may raise.
         """
@@ -709,6 +781,7 @@ cdef class Segment:
         self.check_usable()
         w.segment = &self.s
         w.ring = NULL if ring is None else &ring.r
+        w.freed = freed
         self.want_memory(True)
         try:
             return _wait(&self.s, rm_has_memory, &w, &self.spinner, spin_ns, deadline_ns)
@@ -849,6 +922,8 @@ cdef class _Ring:
         """Says that the peer's process has ended; wakes this side's waiters."""
         store_int_ordered(&self.r.peer_gone, 1)  # SYNC peer-gone
         if self.own is not None:
+            # Whoever died may have taken the arming with it, between that and the write to the eventfd.
+            self.own.arm()
             self.own.ring()
 
     def statistics(self) -> dict:
@@ -1065,7 +1140,10 @@ cdef class Producer(_Ring):
                 if text_bytes > RM_INLINE_TEXT:
                     text_block = self.own.allocate(text_bytes)
                     if text_block == RM_NO_BLOCK:
-                        self._abort(shared, block)
+                        if shared is not None:
+                            shared.segment.drop(block)
+                        elif block != RM_NO_BLOCK:
+                            self.own.put_back(block)
                         return RM_NO_MEMORY
                     text_at = self.own.own_data(text_block)
                 _write_text(slot, text_at, &text)

@@ -6,7 +6,7 @@
  *   head-release    consumer's slot reads are over before the producer writes there again
  *   sleep-data      producer: tail, then "does the consumer sleep?"; consumer: "I sleep", then tail
  *   sleep-room      consumer: head, then "does the producer wait?"; producer: "I wait", then head
- *   sleep-memory    releaser: returned list, then "is memory wanted?"; owner: "wanted", then the list
+ *   sleep-memory    releaser: returned list (or freed), then "is memory wanted?"; owner: "wanted", then both
  *   bell-sequence   a ring between a sleeper's last look and its futex wait makes the wait return at once
  *   block-return    a releaser's reads of a block are over before the owner hands it out again
  *   closed          everything published before closing is seen by whoever sees the closing
@@ -31,6 +31,7 @@ typedef struct {
     uint64_t total_bytes, pool_bytes;
     uint32_t block_count, pool_id;
     int eventfd;
+    _Atomic uint32_t freed; /* owner: how often memory went back to the pool */
 } rm_segment;
 
 static inline uint32_t rm_block_count_for(uint64_t pool_bytes) {
@@ -207,6 +208,12 @@ static inline uint32_t rm_blocks_take_returned(rm_segment *s) {
     return atomic_exchange(&s->shared->returned, 0); /* SYNC block-return */
 }
 
+/* Owner: tells waiters in its other threads of memory that they will not find on the list (any more). */
+static inline void rm_memory_freed(rm_segment *s) {
+    atomic_fetch_add(&s->freed, 1); /* SYNC sleep-memory */
+    if (RM_LOAD_ORDERED(&s->shared->memory_wanted)) rm_bell_ring(s); /* SYNC sleep-memory */
+}
+
 /* Where a message's bytes are, or NULL when what it says cannot be true. */
 static inline char *rm_block_data(rm_segment *s, uint32_t id, uint64_t offset, uint64_t bytes) {
     uint64_t start, length;
@@ -375,13 +382,14 @@ static inline void rm_want_room(rm_ring *r, uint32_t wanted) {
 
 typedef struct {
     rm_segment *segment;
-    rm_ring *ring; /* may be NULL */
+    rm_ring *ring;  /* may be NULL */
+    uint32_t freed; /* the segment's, read before the attempt that found no room */
 } rm_memory_wait;
 
 static inline int rm_has_memory(void *arg) {
     rm_memory_wait *w = (rm_memory_wait *)arg;
     /* SYNC sleep-memory, peer-gone */
-    return RM_LOAD_ORDERED(&w->segment->shared->returned) != 0 ||
+    return RM_LOAD_ORDERED(&w->segment->shared->returned) != 0 || RM_LOAD_ORDERED(&w->segment->freed) != w->freed ||
            (w->ring && (RM_LOAD_ORDERED(&w->ring->shared->consumer_closed) || RM_LOAD_ORDERED(&w->ring->peer_gone)));
 }
 

@@ -65,7 +65,7 @@ def test_using_the_parents_ring_in_a_forked_child_raises(pair: Callable[..., Any
             lambda: p.own.loan(10),
             lambda: p.consumer.receive(0, 0),
             lambda: p.producer.wait_room(0, 0),
-            lambda: p.own.wait_memory(0, 0),
+            lambda: p.own.wait_memory(0, 0, 0),
         ):
             with pytest.raises(ChannelError, match="before a fork"):
                 use()

@@ -211,11 +211,47 @@ def test_waiting_for_memory_is_rung_when_a_block_comes_back(pair: Pairs) -> None
     held = p.take_payload()
     p.own.want_memory(True)
     p.own.arm()
-    assert not p.own.has_memory()
+    freed = p.own.freed
+    assert not p.own.has_memory(freed)
     del held
-    assert p.own.has_memory()
+    assert p.own.has_memory(freed)
     assert _read(p.own.fileno()) == 1
     p.own.want_memory(False)
+
+
+@pytest.mark.parametrize("which", ["drop", "collect"])
+def test_memory_that_came_back_before_the_wait_is_seen(pair: Pairs, which: str) -> None:
+    """Another thread, or the garbage collector, comes between the attempt that finds no room and the wait."""
+    p = pair(4)
+    freed = p.own.freed
+    if which == "drop":
+        held = p.own.loan(100)
+        del held
+    else:
+        p.put(b"x" * 100)
+        p.take()
+        assert p.own.used_bytes == 0
+    assert p.own.wait_memory(0, _ring.now_ns() + 1000, freed) == _ring.OK
+
+
+def test_a_message_that_finds_room_for_half_of_it_wakes_nobody(pair: Pairs) -> None:
+    """Or its own waiter would try again for ever."""
+    p = pair(4, 4096)
+    held = p.own.loan(4096 - 64)
+    freed = p.own.freed
+    assert p.put(b"x" * 64, session="s" * 113) == _ring.NO_MEMORY
+    assert p.own.freed == freed
+    assert p.put(b"x" * 64) == _ring.OK
+    del held
+
+
+def test_a_death_is_told_although_the_dead_took_the_arming(pair: Pairs) -> None:
+    """It was killed between taking ``bell_armed`` to 0 and writing to the eventfd."""
+    p = pair(4)
+    p.consumer_own.arm()
+    p.consumer_own.disarm()
+    p.consumer.mark_peer_gone()
+    assert _read(p.consumer_own.fileno()) == 1
 
 
 @pytest.mark.parametrize("which", ["room", "memory"])
@@ -250,7 +286,7 @@ def test_spinning_ends_at_the_deadline(pair: Pairs) -> None:
     assert p.consumer.receive(hour_ns, _ring.now_ns() + 1000) is None
     p.put(bytes(65536))
     assert p.producer.wait_room(hour_ns, _ring.now_ns() + 1000) == _ring.TIMEOUT
-    assert p.own.wait_memory(hour_ns, _ring.now_ns() + 1000) == _ring.TIMEOUT
+    assert p.own.wait_memory(hour_ns, _ring.now_ns() + 1000, p.own.freed) == _ring.TIMEOUT
 
 
 def test_high_water_is_exact(pair: Pairs) -> None:

@@ -35,10 +35,13 @@ class Doorbell:
             return
         waiter = loop.create_future()
         self._waiters.add(waiter)
+        if self._segment.owner:
+            self._segment.rest(True)
         try:
             await waiter
         finally:
             self._waiters.discard(waiter)
+            self._segment.rest(False)
 
     def wake(self) -> None:
         """Wakes every waiter of this process, without the shared memory."""

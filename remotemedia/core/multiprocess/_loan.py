@@ -16,6 +16,8 @@ def loan_array(
     segment: _ring.Segment, shape: int | tuple[int, ...], dtype: npt.DTypeLike, spin_ns: int
 ) -> npt.NDArray[Any]:
     """A writable array in ``segment``'s pool; waits while there is no room. See ``Publisher.loan``."""
-    while (array := segment.try_loan(shape, dtype, FORM)) is None:
-        segment.wait_memory(spin_ns, 0)
-    return array
+    while True:
+        freed = segment.freed
+        if (array := segment.try_loan(shape, dtype, FORM)) is not None:
+            return array
+        segment.wait_memory(spin_ns, 0, freed)

@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 from collections.abc import AsyncIterator, Collection, Iterator
+from functools import partial
 from typing import Any, Self
 
 import numpy.typing as npt
@@ -118,16 +119,18 @@ class Publisher(Side):
         if (status := self._producer.put(data)) == OK:
             return
         turn = self._producer.turn  # the message keeps it, however long it waits
-        while not self._check_status(status):
+        while True:
+            freed = self._segment.freed
+            if self._check_status(status := self._producer.put(data, None, turn)):
+                return
             since_ns = _ring.now_ns()
             if status == _ring.FULL:
                 outcome = self._producer.wait_room(self._spin_ns, deadline_ns)
             else:
-                outcome = self._segment.wait_memory(self._spin_ns, deadline_ns, self._producer)
+                outcome = self._segment.wait_memory(self._spin_ns, deadline_ns, freed, self._producer)
             self._producer.count_blocked(since_ns)
             if outcome == _ring.TIMEOUT:
                 raise ChannelFullError(f"{self._why_full(status)} for {timeout:g} s")
-            status = self._producer.put(data, None, turn)
 
     def try_publish(self, data: RuntimeData) -> bool:
         """Sends ``data`` if there is room now; False when there is none. Otherwise like ``publish``; never blocks."""
@@ -144,12 +147,15 @@ class Publisher(Side):
         """
         if epoch is None:
             epoch = self._producer.turn
-        while not self._check_status(status := self._producer.put(data, port, epoch)):
+        while True:
+            freed = self._segment.freed
+            if self._check_status(status := self._producer.put(data, port, epoch)):
+                return
             since_ns = _ring.now_ns()
             if status == _ring.FULL:
                 want, ready = self._producer.want_room, self._producer.has_room
             else:
-                want, ready = self._segment.want_memory, self._has_memory
+                want, ready = self._segment.want_memory, partial(self._has_memory, freed)
             want(True)
             try:
                 await self._doorbell.wait(ready)
@@ -168,12 +174,12 @@ class Publisher(Side):
         array = None if self._closed else self._segment.try_loan(shape, dtype, FORM)
         while array is None:
             self._check_open()
-            gone = self._producer.closed
+            gone, freed = self._producer.closed, self._segment.freed
             array = self._segment.try_loan(shape, dtype, FORM)
             if array is None:
                 if gone:  # nobody is left to give memory back
                     raise self._gone()
-                self._segment.wait_memory(self._spin_ns, 0, self._producer)
+                self._segment.wait_memory(self._spin_ns, 0, freed, self._producer)
         return array
 
     def try_loan(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any] | None:
@@ -234,8 +240,8 @@ class Publisher(Side):
         if self._closed:
             raise ChannelClosedError(f"this publisher of channel {self.channel_name!r} is closed")
 
-    def _has_memory(self) -> bool:
-        return self._segment.has_memory() or self._producer.closed
+    def _has_memory(self, freed: int) -> bool:
+        return self._segment.has_memory(freed) or self._producer.closed
 
     def _gone(self) -> ChannelClosedError:
         why = "has closed" if self._producer.statistics()["consumer_closed"] else "has died"
@@ -361,7 +367,9 @@ class Subscriber(Side):
         if message is None and self._polled:
             self._segment.drain()
             self._segment.arm()
-            message = consumer.take()
+            # Taking looks less strictly: between arming and that look a message could slip through.
+            if consumer.ready():
+                message = consumer.take()
         # The stream is looked at again after the death is: what it published before is still received.
         if message is None and consumer.peer_gone and not consumer.pending and not consumer.ended:
             raise ChannelClosedError(f"the publisher of channel {self.channel_name!r} died without closing the channel")
