@@ -16,7 +16,7 @@ MADE = $(VENV)/.made-$(VERSION)
 INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 
-.PHONY: help demo test check bench build clean
+.PHONY: help demo test check bench soak build clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -25,6 +25,7 @@ help:
 	@echo "make test    all checks and tests"
 	@echo "make check   ruff and mypy"
 	@echo "make bench   the benchmarks"
+	@echo "make soak    random pipelines for MINUTES=10: does anything ever go wrong?"
 	@echo "make build   the extension once more, after a change that make does not see"
 	@echo "make clean   remove what was built, and .venv"
 
@@ -41,6 +42,11 @@ check: $(TOOLS)
 
 bench: $(TOOLS)
 	@$(PY) -m pytest bench --benchmark-only
+
+MINUTES ?= 10
+
+soak: $(INSTALLED)
+	@$(PY) -m proof.soak --minutes $(MINUTES)
 
 build: $(TOOLS)
 	@$(PY) setup.py --quiet build_ext --inplace --force

@@ -11,6 +11,9 @@
 #ifndef REMOTEMEDIA_POOL_H
 #define REMOTEMEDIA_POOL_H
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>

@@ -1,0 +1,1 @@
+"""Proofs: stress, sanitizers and soaks that run longer, or need more, than tests do."""
