@@ -30,6 +30,7 @@ enum rm_extent_state { RM_SPARE = 0, RM_FREE, RM_USED };
 typedef struct {
     uint64_t start, units;
     uint64_t dirty;               /* free: units that the kernel may hold pages for; taken to lie in front */
+    uint64_t published_ns;        /* used: when, 0 while it is only lent */
     uint32_t before, after;       /* neighbours in memory */
     uint32_t previous, next;      /* in its bin's free list, or the list of spares */
     uint8_t state;
@@ -167,6 +168,7 @@ static inline uint32_t rm_pool_alloc(rm_pool *pool, uint64_t bytes) {
     }
     pool->idle_units -= e->dirty < units ? e->dirty : units;
     e->state = RM_USED;
+    e->published_ns = 0;
     pool->used_units += units;
     return id;
 }

@@ -33,7 +33,7 @@ cdef extern from "_ring_abi.h" nogil:
         atomic_u64 received, published, failed, dropped, unrouted, busy_ns, latency_sum_ns, latency_max_ns
         atomic_u64 latency[RM_LATENCY_BUCKETS]
     ctypedef struct rm_segment_header:
-        atomic_u32 epoch
+        atomic_u32 epoch, bell_sleepers, bell_armed
         rm_node_counters node
     ctypedef struct rm_block:
         atomic_u32 references, next_returned
@@ -76,8 +76,9 @@ cdef extern from "_ring_ops.h" nogil:
         atomic_u32 freed
     ctypedef struct rm_ring:
         rm_ring_header *shared
+        rm_slot *slots
         uint64_t total_bytes
-        uint32_t capacity
+        uint32_t capacity, mask
         uint64_t position, peer_seen
         atomic_int peer_gone
     ctypedef struct rm_memory_wait:
@@ -122,13 +123,13 @@ cdef extern from "_ring_ops.h" nogil:
 
 cdef extern from "_pool.h" nogil:
     ctypedef struct rm_extent:
-        uint64_t start, units
+        uint64_t start, units, published_ns
         uint8_t state
     ctypedef struct rm_pool:
         rm_extent *extents
         uint64_t used_units, total_units, idle_units
         uint32_t count
-    enum: RM_UNIT, RM_NONE
+    enum: RM_UNIT, RM_NONE, RM_USED
     int rm_pool_init(rm_pool *, uint64_t, uint32_t)
     void rm_pool_free_all(rm_pool *)
     uint32_t rm_pool_alloc(rm_pool *, uint64_t)
@@ -492,6 +493,28 @@ cdef class Segment:
         """Owner: about how much free memory of the pool the kernel still holds pages for."""
         self.collect()
         return self.pool.idle_units * RM_UNIT
+
+    def held(self) -> dict:
+        """Owner: what was published and is not back: how many ``blocks`` and ``bytes``; of the one that is out for
+        longest, its ``oldest_bytes`` and since when (``oldest_ns``, on the clock of ``now_ns``; 0 when none is)."""
+        cdef rm_extent *e
+        cdef rm_extent *oldest = NULL
+        cdef uint32_t index, blocks = 0
+        cdef uint64_t units = 0
+        self.collect()
+        for index in range(self.pool.count):
+            e = &self.pool.extents[index]
+            if e.state == RM_USED and e.published_ns:
+                blocks += 1
+                units += e.units
+                if oldest == NULL or e.published_ns < oldest.published_ns:
+                    oldest = e
+        return {
+            "blocks": blocks,
+            "bytes": units * RM_UNIT,
+            "oldest_bytes": 0 if oldest == NULL else oldest.units * RM_UNIT,
+            "oldest_ns": 0 if oldest == NULL else oldest.published_ns,
+        }
 
     @property
     def used_bytes(self) -> int:
@@ -1180,6 +1203,8 @@ cdef class Producer(_Ring):
             slot.text_block = text_block
             for i in range(ndim):
                 slot.shape[i] = <uint64_t>rm_array_dims(payload)[i]
+            if block != RM_NO_BLOCK and (shared is None or shared.segment is self.own):
+                self.own.pool.extents[block].published_ns = slot.published_ns
             rm_count(&self.r.shared.bytes, bytes_)
             if copied:
                 rm_count(&self.r.shared.bytes_copied, bytes_)
@@ -1263,6 +1288,20 @@ cdef class Producer(_Ring):
                 if segment.s.pool_id == slot.pool_id and slot.block < segment.s.block_count:
                     segment.drop(slot.block)
                     break
+
+    def stall(self) -> dict:
+        """Of a full channel: ``pid`` of the consumer (0 before it came), whether it is ``asleep`` in a wait of ours, the
+        ``sequence`` of the message it is to take next, and since when that one waits (``since_ns``)."""
+        cdef uint64_t head = load_u64(&self.r.shared.head)
+        cdef rm_slot *slot = &self.r.slots[head & self.r.mask]
+        return {
+            "pid": load_u32(&self.r.shared.consumer_pid),
+            "asleep": self.peer is not None and (
+                load_u32(&self.peer.s.shared.bell_sleepers) != 0 or load_u32(&self.peer.s.shared.bell_armed) != 0
+            ),
+            "sequence": head,
+            "since_ns": slot.published_ns,
+        }
 
     def want_room(self, bint wanted) -> None:
         """Asks to be rung when the consumer takes a message, or no longer. Counted: as many False as True."""
@@ -1500,7 +1539,8 @@ cdef class Consumer(_Ring):
             dtype = self.dtype
         else:
             dtype = self._decoded_dtype(dtype_at[: slot.dtype_bytes])
-        extent = expected = <uint64_t>rm_dtype_bytes(dtype)
+        expected = <uint64_t>rm_dtype_bytes(dtype)
+        extent = expected or 1  # elements without bytes are counted too
         for i in range(slot.ndim):
             # Also where the array is empty: numpy wants its other dimensions to be possible.
             if slot.shape[i] > limit or (slot.shape[i] and extent > limit / slot.shape[i]):
@@ -1590,6 +1630,7 @@ cdef void _write_text(rm_slot *slot, char *at, rm_text *text) noexcept:
     slot.port_bytes = <uint32_t>text.port_bytes
     slot.dtype_bytes = <uint32_t>text.dtype_bytes
     slot.metadata_bytes = <uint32_t>text.metadata_bytes
+    # Never read back from the slot: between a length's being written and used, a peer could make it another.
     memcpy(at, text.session, text.session_bytes)
     at += text.session_bytes
     memcpy(at, text.port, text.port_bytes)

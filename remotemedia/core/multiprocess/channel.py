@@ -130,7 +130,7 @@ class Publisher(Side):
                 outcome = self._segment.wait_memory(self._spin_ns, deadline_ns, freed, self._producer)
             self._producer.count_blocked(since_ns)
             if outcome == _ring.TIMEOUT:
-                raise ChannelFullError(f"{self._why_full(status)} for {timeout:g} s")
+                raise ChannelFullError(self._why_full(status, f"for {timeout:g} s"))
 
     def try_publish(self, data: RuntimeData) -> bool:
         """Sends ``data`` if there is room now; False when there is none. Otherwise like ``publish``; never blocks."""
@@ -247,15 +247,26 @@ class Publisher(Side):
         why = "has closed" if self._producer.statistics()["consumer_closed"] else "has died"
         return ChannelClosedError(f"the subscriber of channel {self.channel_name!r} {why}")
 
-    def _why_full(self, status: int) -> str:
-        peer = self._meeting.peer_pid if self._meeting is not None else None
-        who = (
-            f"its subscriber (pid {peer})" if peer else "a subscriber that never came" if self._meeting else "its node"
-        )
+    def _why_full(self, status: int, how_long: str) -> str:
+        """Who is to blame, what for, and since when."""
+        stall = self._producer.stall()
+        who = f"its subscriber (pid {stall['pid']})" if stall["pid"] else "a subscriber that never came"
         if status == _ring.FULL:
-            return f"channel {self.channel_name!r} was full ({self.capacity} messages not taken by {who})"
-        used, size = self._segment.used_bytes, self._segment.pool_bytes
-        return f"the payload pool of channel {self.channel_name!r} had no room ({used} of {size} bytes held by {who})"
+            does = "waits, but not for this channel" if stall["asleep"] else "is busy elsewhere"
+            return (
+                f"channel {self.channel_name!r} was full {how_long} ({self.capacity} messages): {who} has not taken "
+                f"message {stall['sequence']} for {_secs_since(stall['since_ns']):.1f} s"
+            ) + (f"; it {does}" if stall["pid"] else "")
+        held = self._segment.held()
+        return (
+            f"the payload pool of channel {self.channel_name!r} had no room {how_long} "
+            f"({self._segment.used_bytes:,} of {self._segment.pool_bytes:,} bytes in use): "
+            f"{held['blocks']} payloads are not given back by {who}"
+        ) + (
+            f", the oldest, of {held['oldest_bytes']:,} bytes, for {_secs_since(held['oldest_ns']):.1f} s"
+            if held["blocks"]
+            else ""
+        )
 
     def _end_of_interpreter(self) -> None:
         self._producer.close()
@@ -484,3 +495,8 @@ def any_ready_soon(subscribers: Collection[Subscriber]) -> bool:
     first = next(iter(subscribers))
     consumers = tuple(s._consumer for s in subscribers if s._consumer is not None)
     return first._segment.spin(consumers, first._spin_ns)
+
+
+def _secs_since(then_ns: int) -> float:
+    # The peer could write to the slot it comes from: nonsense must not become an error about something else.
+    return max(0, _ring.now_ns() - then_ns) / 1e9

@@ -13,6 +13,7 @@ import os
 import socket
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from remotemedia import _ring
@@ -144,7 +145,19 @@ def main(argv: list[str] | None = None) -> int:
         kind, error, _ = sys.exc_info()
         control.send(_failure(kind, error))
         return EXIT_FAILED_TO_INITIALIZE
-    return asyncio.run(_Life(node, control, hello, fds).live())
+    with asyncio.Runner(loop_factory=_loop_factory(hello["use_uvloop"])) as runner:
+        return runner.run(_Life(node, control, hello, fds).live())
+
+
+def _loop_factory(use_uvloop: bool) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if use_uvloop:
+        try:
+            import uvloop
+
+            return uvloop.new_event_loop
+        except ImportError:
+            pass
+    return None
 
 
 def _load(hello: Message, node_type: str, node_id: str) -> Any:

@@ -8,11 +8,15 @@ import os
 import weakref
 from collections.abc import AsyncGenerator, Callable
 from enum import Enum
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+import numpy.typing as npt
+
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocess._classref import describe_class, stop_if_loading
+from remotemedia.core.multiprocess._form import FORM
 from remotemedia.core.multiprocess._supervisor import Supervisor
 from remotemedia.core.multiprocess._wiring import SESSION_PORT, Wiring
 from remotemedia.core.multiprocess.channel import Subscriber, any_ready_soon
@@ -135,6 +139,7 @@ class Session:
                 "config": configs[node_id],
                 "extra_paths": extra_paths,
                 "handover": handover.to_json(),
+                "use_uvloop": self.config.use_uvloop,
             }
             return hello, fds
 
@@ -233,6 +238,26 @@ class Session:
             await self._raise_failure()
             self._require_running("send()")
             raise
+
+    async def loan(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """A writable array in shared memory; sending it moves a header, not bytes.
+
+        Its contents are undefined. Sent, it is read-only; dropped unsent, its memory is free again. Waits while payload
+        memory is full; PayloadError when there never could be room. Otherwise raises like ``send``.
+        """
+        segment = self._wired().segment
+        while True:
+            self._require_running("loan()")
+            await self._raise_failure()
+            freed = segment.freed
+            array = segment.try_loan(shape, dtype, FORM)
+            if array is not None:
+                return array
+            segment.want_memory(True)
+            try:
+                await self._wired().doorbell.wait(partial(self._has_memory, freed))
+            finally:
+                segment.want_memory(False)
 
     async def receive(self, node_id: str, timeout: float | None = None) -> RuntimeData | None:
         """The next output of an output node; None at the end of the stream.
@@ -339,6 +364,9 @@ class Session:
                 return data
             if not any_ready_soon((subscriber,)):
                 await self._wired().doorbell.wait(lambda: subscriber.ready() or self._over())
+
+    def _has_memory(self, freed: int) -> bool:
+        return self._wired().segment.has_memory(freed) or self._over()
 
     def _over(self) -> bool:
         return self._supervisor is None or self._supervisor.failure is not None
