@@ -16,7 +16,7 @@ MADE = $(VENV)/.made-$(VERSION)
 INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 
-.PHONY: help demo test check bench soak build clean
+.PHONY: help demo test check bench soak fuzz build clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -26,6 +26,7 @@ help:
 	@echo "make check   ruff and mypy"
 	@echo "make bench   the benchmarks"
 	@echo "make soak    random pipelines for MINUTES=10: does anything ever go wrong?"
+	@echo "make fuzz    an hour of scribbling over shared memory; FUZZ=-max_total_time=60 is a minute"
 	@echo "make build   the extension once more, after a change that make does not see"
 	@echo "make clean   remove what was built, and .venv"
 
@@ -47,6 +48,10 @@ MINUTES ?= 10
 
 soak: $(INSTALLED)
 	@$(PY) -m proof.soak --minutes $(MINUTES)
+
+FUZZ ?= -max_total_time=3600
+fuzz: $(TOOLS)
+	@$(PY) -m proof.fuzz_ring $(FUZZ)
 
 build: $(TOOLS)
 	@$(PY) setup.py --quiet build_ext --inplace --force

@@ -1,1 +1,1 @@
-"""Proofs: stress, sanitizers and soaks that run longer, or need more, than tests do."""
+"""Proofs that take longer than a test: each runs on its own, and a short form of each is a test."""

@@ -1095,8 +1095,8 @@ cdef class Producer(_Ring):
                 text.metadata = PyBytes_AS_STRING(metadata)
                 text.metadata_bytes = PyBytes_GET_SIZE(metadata)
             else:
-                text.metadata_bytes = 0
-            text.dtype_bytes = 0
+                text.metadata, text.metadata_bytes = b"", 0
+            text.dtype, text.dtype_bytes = b"", 0
             if PyArray_Check(payload):
                 kind = RM_ARRAY
                 if not PyArray_CheckExact(payload):

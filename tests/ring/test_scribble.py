@@ -146,3 +146,40 @@ def test_one_region(child_python: Callable[..., Any], regions: str) -> None:
 def test_all_regions(child_python: Callable[..., Any]) -> None:
     everything = "slots,slot,shape,text,ring,table,segment,pool,bell"
     assert _run(child_python, 1000, 1400, everything) > 0
+
+
+SCRIBBLER = """
+import mmap, os
+fd = os.open(sys.argv[1], os.O_RDWR)
+ring = mmap.mmap(fd, os.fstat(fd).st_size)
+say("scribbling")
+while True:
+    ring[4096 + 128 : 4096 + 144] = b"\\xff" * 16  # the lengths of the only slot's text
+"""
+
+PUBLISHER = """
+import mmap, os
+from remotemedia import _ring
+from remotemedia.core.data import RuntimeData
+from remotemedia.core.multiprocess._form import FORM
+fd = _ring.create_ring(1)
+ring = mmap.mmap(fd, os.fstat(fd).st_size)
+segment = _ring.Segment(_ring.create_segment(1 << 24, 1), -1, True)
+producer = _ring.Producer(os.dup(fd), FORM, segment)
+say(f"/proc/{os.getpid()}/fd/{fd}")
+hear()
+for message in range(1, 201):
+    # The long session id is copied first: time to change the other lengths.
+    assert producer.put(RuntimeData.text("", session_id="s" * (1 << 16), metadata={"a": 1}, port="port")) == _ring.OK
+    ring[256:264] = message.to_bytes(8, "little")  # as if it had been received
+say("done")
+"""
+
+
+def test_lengths_changed_while_they_are_used(child_python: Callable[..., Any]) -> None:
+    """What the producer writes for the consumer it does not read back."""
+    publisher = child_python(PUBLISHER)
+    scribbler = child_python(SCRIBBLER, *publisher.hear())
+    scribbler.expect("scribbling")
+    publisher.say("go")
+    publisher.expect("done")
