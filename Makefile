@@ -15,6 +15,7 @@ VERSION = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2]
 MADE = $(VENV)/.made-$(VERSION)
 INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
+PEERS := $(VENV)/.peers
 
 .PHONY: help demo test check bench soak fuzz build clean
 .DEFAULT_GOAL := help
@@ -24,7 +25,7 @@ help:
 	@echo "make demo    a spoken question is heard, answered and spoken; the answer is answer.wav"
 	@echo "make test    all checks and tests"
 	@echo "make check   ruff and mypy"
-	@echo "make bench   the benchmarks"
+	@echo "make bench   the benchmarks: single operations, then between processes beside other libraries (minutes)"
 	@echo "make soak    random pipelines for MINUTES=10: does anything ever go wrong?"
 	@echo "make fuzz    an hour of scribbling over shared memory; FUZZ=-max_total_time=60 is a minute"
 	@echo "make build   the extension once more, after a change that make does not see"
@@ -41,8 +42,9 @@ check: $(TOOLS)
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 
-bench: $(TOOLS)
-	@$(PY) -m pytest bench --benchmark-only
+bench: $(PEERS)
+	@$(PY) -m pytest bench --benchmark-enable --quiet
+	@$(PY) -m bench
 
 MINUTES ?= 10
 
@@ -84,10 +86,16 @@ $(INSTALLED): $(MADE) $(SOURCES)
 	@$(PIP) install -e '.[speech]'
 	@touch $@
 
-# The tools alone: installing .[dev] would build the extension a second time.
+# What an extra asks for, alone: installing .[dev] would build the extension a second time.
+requirements = $(PY) -c 'import sys, tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	print(*project["optional-dependencies"][sys.argv[1]], sep="\n")' $(1) > $(VENV)/$(1).txt && $(PIP) install -r $(VENV)/$(1).txt
+
 $(TOOLS): $(INSTALLED) pyproject.toml
 	@echo "Installing the tools for tests and checks"
-	@$(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"], sep="\n")' \
-		> $(VENV)/tools.txt
-	@$(PIP) install -r $(VENV)/tools.txt
+	@$(call requirements,dev)
+	@touch $@
+
+$(PEERS): $(TOOLS)
+	@echo "Installing the libraries to compare with"
+	@$(call requirements,bench)
 	@touch $@

@@ -1,1 +1,1 @@
-"""Benchmarks: one question per file. None of them runs with the tests."""
+"""Benchmarks. None of them runs with the tests: ``python -m bench --help``, or ``pytest bench --benchmark-enable``."""

@@ -1,0 +1,1 @@
+"""What is measured, a question per file; each has ``measure(run)``."""

@@ -1,0 +1,73 @@
+"""Figures: one-way latency against payload size, on two logarithmic axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.results import Results, Row, size_name
+from bench.tables import groups
+
+_COLORS = {
+    "limit": "#9a9a9a",
+    "remotemedia": "#c2185b",
+    "iceoryx2": "#1565c0",
+    "zmq": "#2e7d32",
+    "faster_fifo": "#ef6c00",
+    "pipe": "#6d4c41",
+    "queue": "#455a64",
+    "shared_memory": "#00838f",
+    "dora": "#6a1b9a",
+}
+_STYLES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
+
+
+def file_name(mode: str, rows: Sequence[Row]) -> str:
+    return mode if mode != "paced" else f"paced-{rows[0]['hz']}hz"
+
+
+def plot(results: Results, folder: Path, formats: Sequence[str]) -> list[Path]:
+    """Writes a figure for each mode that was measured at more than one size."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    # The same results give the same bytes.
+    matplotlib.rcParams["svg.hashsalt"] = "remotemedia"
+    from matplotlib import pyplot
+
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for mode, title, rows in groups(results):
+        if mode == "pipeline" or len({row["size"] for row in rows}) < 2:
+            continue
+        figure, axes = pyplot.subplots(figsize=(10, 6.5), layout="constrained")
+        _draw(axes, rows)
+        axes.set_title(f"{title}: median; shaded to p95; thin: p99")
+        for kind in formats:
+            path = folder / f"{file_name(mode, rows)}.{kind}"
+            figure.savefig(path, metadata={"Date": None} if kind == "svg" else None, dpi=150)
+            written.append(path)
+        pyplot.close(figure)
+    return written
+
+
+def _draw(axes: Any, rows: Sequence[Row]) -> None:
+    used: dict[str, int] = {}
+    for name in dict.fromkeys(row["contender"] for row in rows):
+        series = sorted((row for row in rows if row["contender"] == name), key=lambda row: int(row["size"]))
+        family = series[0]["family"]
+        number = used[family] = used.get(family, -1) + 1
+        sizes = [row["size"] for row in series]
+        p50, p95, p99 = ([row[figure] / 1000 for row in series] for figure in ("p50", "p95", "p99"))
+        color, style = _COLORS[family], _STYLES[number % len(_STYLES)]
+        axes.plot(sizes, p50, color=color, linestyle=style, marker="o", markersize=3, label=name)
+        if family != "limit":
+            axes.fill_between(sizes, p50, p95, color=color, alpha=0.06, linewidth=0)
+            axes.plot(sizes, p99, color=color, linestyle=style, linewidth=0.5, alpha=0.6)
+    ticks = sorted({row["size"] for row in rows})
+    axes.set(xscale="log", yscale="log", xlabel="payload", ylabel="one way, µs")
+    axes.set_xticks(ticks, [size_name(size) for size in ticks], rotation=30)
+    axes.minorticks_off()
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)

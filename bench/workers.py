@@ -1,0 +1,148 @@
+"""Processes that do one task at a time for the runner, and sleep in between, so that others have the machine."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import multiprocessing
+import os
+import signal
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+DEADLINE_SECS = 30.0
+_PR_SET_PDEATHSIG = 1
+
+Opener = Callable[[], Any]
+Task = tuple[Callable[..., Any], tuple[Any, ...]]
+
+
+class ContenderFailed(Exception):
+    """A contender raised, crashed or hung; the run goes on without it."""
+
+
+def serve(control: Connection, openers: Sequence[Opener]) -> None:
+    """Opens the ends, then does tasks until told to stop: the life of a worker, in whatever process it lives."""
+    ends: list[Any] = []
+    try:
+        ends += [opener() for opener in openers]
+        # No collector in anybody's measured loop.
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        control.send((True, "ready"))
+        while (task := control.recv()) is not None:
+            function, args = task
+            control.send((True, function(*ends, *args)))
+    except EOFError:
+        pass
+    except BaseException as error:
+        control.send((False, "".join(traceback.format_exception_only(error)).strip()))
+    finally:
+        for end in ends:
+            end.close()
+
+
+def _main(control: Connection, cpu: int | None, parent: int, openers: Sequence[Opener]) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the runner ends the workers
+    if cpu is not None:
+        os.sched_setaffinity(0, {cpu})
+    serve(control, openers)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits until what was started is also known, and can be ended."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class Team:
+    """Processes of one contender that do a piece of work together."""
+
+    def __init__(self, roles: Sequence[Sequence[Opener]], cpus: Sequence[int | None]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._controls: list[Connection] = []
+        self._processes = []
+        try:
+            for openers, cpu in zip(roles, cpus, strict=True):
+                mine, theirs = context.Pipe()
+                self._controls.append(mine)
+                process = context.Process(target=_main, args=(theirs, cpu, os.getpid(), openers), daemon=True)
+                with _uninterrupted():
+                    process.start()
+                    self._processes.append(process)
+                theirs.close()
+        except BaseException:
+            self.kill()
+            raise
+
+    def wait_ready(self) -> None:
+        """Returns when every end is open. A failure ends all processes, here as in ``play``."""
+        self._gather()
+
+    def play(self, *tasks: Task) -> list[Any]:
+        """One task for each process; their results."""
+        for control, task in zip(self._controls, tasks, strict=True):
+            with suppress(OSError):  # its end is noticed below
+                control.send(task)
+        return self._gather()
+
+    def _gather(self) -> list[Any]:
+        try:
+            return gather(self._controls)
+        except ContenderFailed:
+            self.kill()
+            raise
+
+    def dismiss(self) -> None:
+        """Tells the processes to end, without waiting for it."""
+        for control in self._controls:
+            with suppress(OSError):
+                control.send(None)
+
+    def close(self) -> None:
+        """Lets the processes close their ends and exit; kills what does not."""
+        self.dismiss()
+        for process in self._processes:
+            process.join(5)
+        self.kill()
+
+    def kill(self) -> None:
+        """Whatever they do."""
+        for process in self._processes:
+            process.kill()
+            process.join()
+            process.close()
+        self._processes = []
+        for control in self._controls:
+            control.close()
+        self._controls = []
+
+
+def gather(controls: Sequence[Connection]) -> list[Any]:
+    """One answer of each; ContenderFailed at the first that fails, ends, or is late."""
+    answers: dict[Connection, Any] = {}
+    while len(answers) < len(controls):
+        ready = wait([control for control in controls if control not in answers], DEADLINE_SECS)
+        if not ready:
+            raise ContenderFailed(f"no answer within {DEADLINE_SECS:g} s")
+        for control in ready:
+            assert isinstance(control, Connection)
+            try:
+                ok, answer = control.recv()
+            except (EOFError, OSError):
+                raise ContenderFailed("a process ended without an answer") from None
+            if not ok:
+                raise ContenderFailed(answer)
+            answers[control] = answer
+    return [answers[control] for control in controls]

@@ -1,0 +1,94 @@
+"""The runner of the benchmarks runs, says what it found, and leaves nothing behind. Nothing here is about speed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+QUICK = ("hot", "--quick", "--only", "pipe,remotemedia", "--sizes", "64")
+
+
+@pytest.fixture
+def bench(tmp_path):
+    """``bench(*arguments)`` starts the runner in a session of its own, with an empty folder for what is temporary."""
+    started = []
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+
+    def start(*arguments):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bench", *arguments],
+            cwd=REPOSITORY,
+            env={**os.environ, "TMPDIR": str(temporary)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    before = set(Path("/dev/shm").iterdir())
+    yield start
+    for process in started:
+        process.communicate()
+        assert in_session(process.pid) == []
+    assert list(temporary.iterdir()) == []
+    ours = {str(process.pid) for process in started}
+    left = set(Path("/dev/shm").iterdir()) - before
+    assert [path for path in left if path.name.startswith("bench-") and path.name.split("-")[1] in ours] == []
+
+
+def in_session(leader):
+    """Processes that the runner started, and their command lines."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            try:
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+                command = (folder / "cmdline").read_bytes()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            # Without a command line it is ending; multiprocessing's resource tracker does, just after its program.
+            if int(fields[3]) == leader and command and b"resource_tracker" not in command:
+                found.append((folder.name, command))
+    return found
+
+
+def test_quick_run(bench, tmp_path):
+    kept = tmp_path / "results.json"
+    process = bench(*QUICK, "--json", str(kept))
+    out, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert "Targets" in out
+    results = json.loads(kept.read_text())
+    assert results["missing"] == []
+    assert results["machine"]["python"].startswith("3.")
+    rows = {row["contender"]: row for row in results["rows"]}
+    assert rows.keys() >= {"Pipe", "remotemedia loaned, spinning", "cache line ping-pong (C)", "memcpy (C)"}
+    for row in rows.values():
+        assert row["count"] > 0
+        assert row["min"] <= row["p50"] <= row["p95"] <= row["p99"] <= row["max"]
+
+
+def test_interrupted_run(bench):
+    process = bench("throughput", "--only", "pipe", "--sizes", "10M")
+    while not any(b"spawn_main" in command for _, command in in_session(process.pid)):
+        os.sched_yield()
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert process.returncode != 0
+
+
+def test_mistake_is_one_line(bench):
+    process = bench("hot", "--only", "carrier-pigeon")
+    _, errors = process.communicate()
+    assert process.returncode == 2
+    assert "'carrier-pigeon' is none of remotemedia, " in errors
