@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from importlib import import_module
@@ -34,7 +35,7 @@ examples:
   python -m bench --quick                               a first look, in less than a minute
   python -m bench --json bench/results/mine.json        everything, in less than ten
   python -m bench hot --only remotemedia,iceoryx2 --sizes 64,10M
-  python -m bench paced --plot-dir /tmp/plots
+  python -m bench paced --plot-dir plots
   python -m bench report bench/results/mine.json
 """
 
@@ -118,6 +119,7 @@ def _measure(options: argparse.Namespace) -> int:
     from bench.results import Results
     from bench.run import Run
 
+    signal.signal(signal.SIGTERM, _terminated)
     errors = Console(stderr=True)
     missing, contenders = [], []
     for family in options.only or peers.FAMILIES:
@@ -157,6 +159,11 @@ def _measure(options: argparse.Namespace) -> int:
     return 0
 
 
+def _terminated(number: int, frame: object) -> None:
+    """Ends the run as Ctrl-C does: with everything that it started."""
+    sys.exit(128 + number)
+
+
 def _show(results: Results, failures: list[str]) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -182,4 +189,7 @@ def _show(results: Results, failures: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -37,7 +37,9 @@ def _ratio(over: Row | None, under: Row | None) -> float | None:
 
 
 def verdicts(results: Results) -> list[Verdict]:
-    return [*_hot(results), *_paced(results), *_throughput(results), *_pipeline(results), *_idle(results)]
+    """Those of the modes that were run."""
+    parts = {"hot": _hot, "paced": _paced, "throughput": _throughput, "pipeline": _pipeline, "idle": _idle}
+    return [verdict for mode, part in parts.items() if results.of(mode) for verdict in part(results)]
 
 
 def _hot(results: Results) -> list[Verdict]:

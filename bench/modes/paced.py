@@ -77,7 +77,7 @@ class Paced:
 
 def measure(run: Run) -> None:
     for hz in _RATES_HZ:
-        count = {1000: 50, 50: 6}[hz] if run.quick else {1000: 150, 50: 15}[hz]
+        count = {1000: 50, 50: 6}[hz] if run.quick else {1000: 150, 50: 10}[hz]
         for size in run.sizes:
             if hz == 1000 and size > _LARGEST_AT_1_KHZ:
                 continue

@@ -61,7 +61,7 @@ def measure(run: Run) -> None:
     for size in run.sizes:
         where = f"throughput, {size} B"
         with pairs(run, MODE, size, where, both_ways=False) as ready:
-            players = [Stream(pair, size, 0.05 if run.quick else 0.15) for pair in ready]
+            players = [Stream(pair, size, 0.05 if run.quick else 0.1) for pair in ready]
             run.alternate(players, where)
         for pair, player in zip(ready, players, strict=True):
             if player.per_message_ns:

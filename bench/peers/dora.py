@@ -85,7 +85,6 @@ class DoraTeam(Team):
     def __init__(self, roles: Sequence[Sequence[Opener]], scratch: Path, cpus: Sequence[int | None] = ()) -> None:
         self._controls: list[Connection] = []
         self._processes = []
-        self._pids: list[int] = []
         self._shared: set[Path] = set()
         self._folder = Path(tempfile.mkdtemp(dir=scratch))
         self._log = (self._folder / "log").open("w+")
@@ -119,9 +118,7 @@ class DoraTeam(Team):
                 except TimeoutError:
                     raise ContenderFailed(f"dora's nodes did not start: {self._last_words()}") from None
                 self._controls.append(control)
-                number, pid = control.recv()
-                hellos[number] = control
-                self._pids.append(pid)
+                hellos[control.recv()] = control
         self._controls = [hellos[number] for number in sorted(hellos)]
         for control, openers, cpu in zip(self._controls, roles, cpus, strict=True):
             control.send((cpu, openers))
@@ -140,7 +137,20 @@ class DoraTeam(Team):
         try:
             return super().play(*tasks)
         finally:
-            for pid in self._pids:
+            self._note_shared_memory()
+
+    def _nodes(self) -> list[int]:
+        """The processes that dora started and that still run."""
+        assert self._dora is not None
+        found: list[int] = []
+        with suppress(OSError):
+            for task in Path(f"/proc/{self._dora.pid}/task").iterdir():
+                found += map(int, (task / "children").read_text().split())
+        return found
+
+    def _note_shared_memory(self) -> None:
+        if self._dora is not None:
+            for pid in (self._dora.pid, *self._nodes()):
                 self._shared |= _shared_memory(pid)
 
     def close(self) -> None:
@@ -152,7 +162,8 @@ class DoraTeam(Team):
 
     def kill(self) -> None:
         if self._dora is not None:
-            for pid in self._pids if self._dora.poll() is None else ():
+            self._note_shared_memory()
+            for pid in self._nodes():
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             with suppress(ProcessLookupError):

@@ -15,7 +15,7 @@ from bench.workers import serve
 def main() -> None:
     address, number = sys.argv[1:]
     with Client(address, "AF_UNIX") as control:
-        control.send((int(number), os.getpid()))
+        control.send(int(number))
         cpu, openers = control.recv()
         if cpu is not None:
             os.sched_setaffinity(0, {cpu})

@@ -83,8 +83,8 @@ def test_interrupted_run(bench):
         os.sched_yield()
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    process.communicate()
-    assert process.returncode != 0
+    _, errors = process.communicate()
+    assert (process.returncode, errors) == (130, "")
 
 
 def test_mistake_is_one_line(bench):
@@ -92,3 +92,86 @@ def test_mistake_is_one_line(bench):
     _, errors = process.communicate()
     assert process.returncode == 2
     assert "'carrier-pigeon' is none of remotemedia, " in errors
+
+
+BROKEN = r"""
+import os, signal, tempfile
+from functools import partial
+from pathlib import Path
+
+from bench import workers
+from bench.contender import Contender, Link
+from bench.limits import Limits
+from bench.modes import hot
+from bench.peers import contenders
+from bench.run import Run
+
+
+class End:
+    def __init__(self, act):
+        self.act = act
+
+    def send(self, value):
+        self.act()
+
+    def receive(self):
+        self.act()
+
+    def close(self):
+        pass
+
+
+def fails():
+    raise ValueError("out of luck")
+
+
+def not_made(setting):
+    raise OSError("no room for it")
+
+
+def named(name, link):
+    return Contender(name, "pipe", frozenset({"hot"}), link)
+
+
+def broken(name, act):
+    return named(name, lambda setting: Link(partial(End, act), partial(End, act)))
+
+
+if __name__ == "__main__":
+    workers.DEADLINE_SECS = 5.0
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        taking_part = [
+            broken("raises", fails),
+            broken("dies", partial(os._exit, 1)),
+            broken("hangs", signal.pause),
+            named("absent", lambda setting: Link(fails, fails)),
+            named("never", not_made),
+            *contenders("pipe"),
+        ]
+        run = Run([64], taking_part, (None, None), Limits(scratch, (None, None)), scratch, lambda text: None, True)
+        hot.measure(run)
+    print(*run.failures, sep="\n")
+    print([row["contender"] for row in run.rows if row["family"] != "limit"])
+"""
+
+
+def test_one_that_fails_is_named_and_the_others_go_on(tmp_path):
+    script = tmp_path / "broken.py"
+    script.write_text(BROKEN)
+    done = subprocess.run(
+        [sys.executable, script],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    *failures, measured = done.stdout.splitlines()
+    assert sorted(failures) == [
+        "absent (hot, 64 B): ValueError: out of luck",
+        "dies (hot, 64 B): a process ended without an answer",
+        "hangs (hot, 64 B): no answer within 5 s",
+        "never (hot, 64 B): no room for it",
+        "raises (hot, 64 B): ValueError: out of luck",
+    ]
+    assert measured == "['Pipe']"
