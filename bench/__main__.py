@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bench.contender import Contender
     from bench.results import Results
 
 MODES = ("hot", "paced", "throughput", "pipeline", "idle")
@@ -121,7 +122,8 @@ def _measure(options: argparse.Namespace) -> int:
 
     signal.signal(signal.SIGTERM, _terminated)
     errors = Console(stderr=True)
-    missing, contenders = [], []
+    missing: list[str] = []
+    contenders: list[Contender] = []
     for family in options.only or peers.FAMILIES:
         if peers.installed(family):
             contenders += peers.contenders(family)

@@ -87,7 +87,7 @@ def private_array(size: int) -> Words:
     return np.zeros(size // WORD_BYTES, np.int64)
 
 
-def check(array: Words, length: int, value: int) -> None:
+def check(array: npt.NDArray[Any], length: int, value: int) -> None:
     """The receiver's work on each message."""
     if array.size != length or array.item(0) != value or array.item(-1) != value:
         raise AssertionError(f"expected message {value} of {length} words, got {array.size}: {array[:1]}..{array[-1:]}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from bench.workers import DEADLINE_SECS, ContenderFailed
@@ -48,3 +49,15 @@ class Limits:
     def memcpy(self, size: int, count: int) -> list[float]:
         """One copy between two warm buffers, in one process."""
         return self._ask("memcpy", self._cpus[0], size, count)
+
+
+class Limit:
+    """A figure of the machine that takes turns like everybody."""
+
+    def __init__(self, name: str, ask: Callable[[], list[float]]) -> None:
+        self.name = name
+        self.ns: list[float] = []
+        self._ask = ask
+
+    def play(self) -> None:
+        self.ns += self._ask()

@@ -34,6 +34,11 @@ line; hot and copied, the cache line and one copy; paced, the wake of a futex, o
 mode the median is one of batches of 100 round trips, since reading the clock costs a part of a short one. "/ ours" is
 divided by our own way of the same kind.
 
+**The others**, as they are used here: `multiprocessing.Pipe` with `send_bytes`; `Queue`, which pickles; `shared_memory`
+by hand, one block and a Pipe that says "it is there" and "it may be overwritten"; faster-fifo with `bytes`; ZeroMQ with
+PUSH and PULL over `ipc://`; iceoryx2 polling or with its event, set to lose nothing; dora with `dora run`, a node for
+each end, 256 MB of shared memory, and after its first messages, which take another way. `bench/peers/` has the code.
+
 **Where.** {cpu}, {cpus} CPUs, Linux {kernel}, Python {python}, {date}, commit {commit}.
 {packages}.
 """
@@ -88,6 +93,8 @@ def _table(table: tables.Table) -> str:
 def write(source: Path) -> list[Path]:
     """Writes the document and its figures; returns what it wrote."""
     results = Results.load(source)
+    for old in FIGURES.glob("*.svg"):
+        old.unlink()
     DOCUMENT.write_text(markdown(results, _named(source)))
     return [DOCUMENT, *plot(results, FIGURES, ["svg"])]
 

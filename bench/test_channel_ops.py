@@ -8,7 +8,7 @@ operation (a receive after a publish, a drop after a loan) is outside of the tim
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from remotemedia.core.multiprocessing import Publisher, Subscriber
 SIZES = {"64 B": 64, "9.6 kB": 9_600, "192 kB": 192_000, "10 MB": 10_000_000}
 ROUNDS = 2_000
 
-Benchmark = Callable[..., Any]
+Benchmark = Any
 Channel = tuple[Publisher, Subscriber]
 
 each_size = pytest.mark.parametrize("size", SIZES)

@@ -7,11 +7,10 @@ in batches, since reading the clock costs a part of the shortest ones; ``batch_p
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from functools import partial
 
 from bench.contender import WORD_BYTES, Receiver, Sender, check
-from bench.limits import Limits
+from bench.limits import Limit, Limits
 from bench.run import Pair, Run, figures, pairs
 
 MODE = "hot"
@@ -77,18 +76,6 @@ class PingPong:
         args = (self._length, *shape)
         times: list[list[int]] = self._pair.ask((lead, args), (follow, args))[0]
         return times
-
-
-class Limit:
-    """A figure of the machine that takes turns like everybody."""
-
-    def __init__(self, name: str, ask: Callable[[], list[float]]) -> None:
-        self.name = name
-        self.ns: list[float] = []
-        self._ask = ask
-
-    def play(self) -> None:
-        self.ns += self._ask()
 
 
 def machine_limits(limits: Limits, size: int) -> list[Limit]:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from bench.contender import WORD_BYTES, Receiver, Sender, check
-from bench.modes.hot import Limit
+from bench.limits import Limit
 from bench.run import Pair, Run, figures, pairs
 
 MODE = "paced"

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.contender import check
-from bench.modes.hot import Limit
+from bench.limits import Limit
 from bench.peers import installed
 from bench.run import Run, figures
 from bench.workers import Team

@@ -109,7 +109,7 @@ class DoraTeam(Team):
                 env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join([str(_REPOSITORY), *sys.path])},
                 start_new_session=True,
             )
-            listening: Any = listener._listener._socket  # type: ignore[attr-defined]  Listener itself has no timeout
+            listening: Any = listener._listener._socket  # Listener has no timeout itself
             listening.settimeout(_START_SECS)
             hellos: dict[int, Connection] = {}
             while len(hellos) < len(roles):
