@@ -13,7 +13,7 @@ SLOTS, SLOT_BYTES, TABLE, BLOCK_BYTES = 4096, 256, 4096, 64
 # struct's letter and offset, as _ring_abi.h has them.
 _ABI = {
     "header": "I0 I4 Q8 I16 I20 Q24",
-    "ring": "Q128 I136 Q144 Q160 Q256 I264 I384",
+    "ring": "Q128 I136 Q256 I384 I388 Q512 Q640",
     # Twice what says where the bytes are: more checks turn on it.
     "slot": "Q0 Q8 Q16 I24 B28 B29 B30 B31 I32 I36 Q40 Q48 I56 Q64 Q72 Q80 Q88 Q96 Q104 Q112 Q120 I128 I132 I136 I140"
     " I36 Q40 Q48 I56 I128 I132 I136 I140 Q40 Q48",

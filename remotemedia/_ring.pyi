@@ -38,6 +38,16 @@ class MessageForm:
         timestamp: Callable[[Any], float],
         refuse: Callable[[npt.NDArray[Any]], None],
     ) -> None: ...
+    def make(
+        self,
+        cls: type,
+        kind: object,
+        payload: object,
+        session_id: str,
+        timestamp: float | None,
+        metadata: object,
+        port: str,
+    ) -> Any: ...
 
 @disjoint_base
 class Segment:

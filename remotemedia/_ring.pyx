@@ -51,7 +51,8 @@ cdef extern from "_ring_abi.h" nogil:
         uint32_t session_bytes, port_bytes, dtype_bytes, metadata_bytes
         char text[RM_INLINE_TEXT]
     ctypedef struct rm_ring_header:
-        atomic_u64 tail, head, bytes, bytes_copied, high_water, drops, blocked_count, blocked_ns
+        atomic_u64 tail, head, bytes, bytes_copied, drops, blocked_count, blocked_ns
+        atomic_u64 most_held_by_producer, most_held_by_consumer
         atomic_u32 producer_closed, consumer_closed, producer_pid, consumer_pid
     uint64_t load_u64 "RM_LOAD_RELAXED"(atomic_u64 *)
     uint32_t load_u32 "RM_LOAD_RELAXED"(atomic_u32 *)
@@ -63,6 +64,7 @@ cdef extern from "_ring_abi.h" nogil:
     void store_u32_ordered "RM_STORE_ORDERED"(atomic_u32 *, uint32_t)
     void rm_count(atomic_u64 *, uint64_t)
     uint64_t rm_now_ns()
+    double rm_unix_secs()
 
 cdef extern from "_ring_ops.h" nogil:
     enum: RM_OK, RM_FULL, RM_NO_MEMORY, RM_CLOSED, RM_EMPTY, RM_CORRUPTED, RM_TIMEOUT, RM_INTERRUPTED
@@ -216,6 +218,7 @@ cdef extern from *:
 
 cdef extern from "Python.h":
     bint PyObject_TypeCheck(object, PyTypeObject *)
+    bint PyType_IsSubtype(PyTypeObject *, PyTypeObject *)
     ctypedef struct PyTypeObject:
         pass
     bint PyFloat_CheckExact(object)
@@ -377,6 +380,25 @@ cdef class MessageForm:
         self.decode_dtype = decode_dtype
         self.timestamp = timestamp
         self.refuse = refuse
+
+    def make(self, type cls, object kind, object payload, object session_id, object timestamp, object metadata,
+             object port):
+        """A message of ``cls``, which is the form's class or below it; ``timestamp`` None is now, in Unix seconds.
+
+        As the class itself would make it, but without its ``__init__``.
+        """
+        cdef object message
+        if not PyType_IsSubtype(<PyTypeObject *><PyObject *>cls, <PyTypeObject *><PyObject *>self.cls):
+            raise TypeError(f"{cls.__name__} is no {self.cls.__name__}")
+        message = rm_new_instance(cls)
+        _set(message, self.type_at, kind)
+        _set(message, self.payload_at, payload)
+        _set(message, self.session_at, session_id)
+        _set(message, self.timestamp_at, rm_unix_secs() if timestamp is None else timestamp)
+        _set(message, self.metadata_at, metadata)
+        _set(message, self.port_at, port)
+        _set(message, self.sequence_at, 0)
+        return message
 
     cdef int check(self, object data) except -1:
         if not PyObject_TypeCheck(data, <PyTypeObject *><PyObject *>self.cls):
@@ -953,15 +975,16 @@ cdef class _Ring:
         """A snapshot of the channel's counters; may be taken at any time, from any process that maps the ring."""
         cdef rm_ring_header *h = self.r.shared
         cdef uint64_t head = load_u64(&h.head), tail = load_u64(&h.tail)
+        # Two loads are no snapshot of one moment: clamp what the peer may have moved in between.
+        cdef uint64_t held = min(tail - head, <uint64_t>self.r.capacity) if tail >= head else 0
         return {
             "published": tail,
             "received": head,
             "bytes": load_u64(&h.bytes),
             "bytes_copied": load_u64(&h.bytes_copied),
-            # Two loads are no snapshot of one moment: clamp what the peer may have moved in between.
-            "occupancy": min(tail - head, self.r.capacity) if tail >= head else 0,
+            "occupancy": held,
             "capacity": self.r.capacity,
-            "high_water": load_u64(&h.high_water),
+            "high_water": max(held, load_u64(&h.most_held_by_producer), load_u64(&h.most_held_by_consumer)),
             "drops": load_u64(&h.drops),
             "blocked_count": load_u64(&h.blocked_count),
             "blocked_ns": load_u64(&h.blocked_ns),

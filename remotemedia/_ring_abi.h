@@ -19,6 +19,7 @@
  *   block.offset, bytes        owner, while nobody holds the block
  *   ring.tail, producer_*      producer             tail only grows
  *   ring.head, consumer_*      consumer             head only grows
+ *   ring.most_held_by_*        that side            only grow
  *   slot                       producer, between head + capacity and tail
  */
 #ifndef REMOTEMEDIA_RING_ABI_H
@@ -113,15 +114,20 @@ typedef struct {
     uint32_t capacity, slots; /* slots: capacity rounded up to a power of two */
     uint64_t slots_offset;
 
+    /* What a message moves: one line for each side, with nothing in it that the other side need not see at once. */
     _Alignas(128) _Atomic uint64_t tail;
-    _Atomic uint32_t producer_closed, producer_pid;
-    _Atomic uint64_t bytes, bytes_copied, high_water, drops, blocked_count, blocked_ns;
+    _Atomic uint32_t producer_closed;
 
     _Alignas(128) _Atomic uint64_t head;
-    _Atomic uint32_t consumer_closed, consumer_pid;
 
-    /* Written only around a wait for room: a line of its own, so that the consumer's check of it stays in cache. */
-    _Alignas(128) _Atomic uint32_t producer_waiting;
+    /* Looked at with every message, written hardly ever: this line stays in both caches. */
+    _Alignas(128) _Atomic uint32_t producer_waiting, consumer_closed;
+    _Atomic uint32_t producer_pid, consumer_pid;
+
+    /* Counters, each side's in a line of its own. */
+    _Alignas(128) _Atomic uint64_t bytes, bytes_copied, drops, blocked_count, blocked_ns;
+    _Atomic uint64_t most_held_by_producer; /* as each side saw it whenever it looked */
+    _Alignas(128) _Atomic uint64_t most_held_by_consumer;
 } rm_ring_header;
 
 _Static_assert(sizeof(rm_segment_header) <= RM_PAGE, "segment header fits its page");
@@ -161,6 +167,12 @@ static inline uint64_t rm_now_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static inline double rm_unix_secs(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
 /* Sleeps while *word == expected, until woken, a signal, or deadline_ns (CLOCK_MONOTONIC; 0 = none). 0 or -errno. */

@@ -292,6 +292,11 @@ static inline void rm_prefetch_for_write(void *at, size_t bytes) {
     for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch((char *)at + i, 1);
 }
 
+/* Noted when a side looks at the other's position anyway: looking with every message would cost it a cache line each. */
+static inline void rm_note_most(_Atomic uint64_t *most, uint64_t held) {
+    if (held > RM_LOAD_RELAXED(most)) RM_STORE_RELAXED(most, held);
+}
+
 /* Producer: the slot to fill next, when there is room. RM_OK, RM_FULL, RM_CLOSED or RM_CORRUPTED. */
 static inline int rm_claim(rm_ring *r, rm_slot **slot) {
     if (RM_LOAD_ACQUIRE(&r->shared->consumer_closed)) return RM_CLOSED; /* SYNC closed */
@@ -299,6 +304,7 @@ static inline int rm_claim(rm_ring *r, rm_slot **slot) {
         uint64_t head = RM_LOAD_ACQUIRE(&r->shared->head); /* SYNC head-release */
         if (head - r->peer_seen > r->position - r->peer_seen) return RM_CORRUPTED;
         r->peer_seen = head;
+        rm_note_most(&r->shared->most_held_by_producer, r->position - head);
         if (r->position - head >= r->capacity) return RM_FULL;
     }
     *slot = &r->slots[r->position & r->mask];
@@ -307,14 +313,7 @@ static inline int rm_claim(rm_ring *r, rm_slot **slot) {
 
 /* Producer: publishes the claimed slot and wakes the consumer, if there is one and it sleeps. */
 static inline void rm_publish(rm_ring *r, rm_segment *consumer) {
-    uint64_t held = ++r->position - r->peer_seen;
-    if (held > RM_LOAD_RELAXED(&r->shared->high_water)) {
-        /* peer_seen may be old, and the figure with it too high: look again before it becomes a record. */
-        uint64_t head = RM_LOAD_ACQUIRE(&r->shared->head); /* SYNC head-release */
-        if (head - r->peer_seen < held) r->peer_seen = head;
-        held = r->position - r->peer_seen;
-        if (held > RM_LOAD_RELAXED(&r->shared->high_water)) RM_STORE_RELAXED(&r->shared->high_water, held);
-    }
+    r->position++;
     RM_STORE_ORDERED(&r->shared->tail, r->position); /* SYNC tail-publish, sleep-data */
     if (consumer) rm_bell_ring(consumer);
     /* The next slot is in the consumer's cache: have it brought here while the caller makes the next message. */
@@ -330,6 +329,7 @@ static inline int rm_peek(rm_ring *r, rm_slot *copy) {
         uint64_t tail = RM_LOAD_ACQUIRE(&r->shared->tail); /* SYNC tail-publish */
         if (tail - r->position > r->capacity) return RM_CORRUPTED;
         r->peer_seen = tail;
+        rm_note_most(&r->shared->most_held_by_consumer, tail - r->position);
         if (tail == r->position) return closed ? RM_CLOSED : RM_EMPTY;
     }
     slot = &r->slots[r->position & r->mask];

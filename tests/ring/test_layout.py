@@ -43,7 +43,7 @@ LAYOUT = {
     "offsetof(rm_ring_header, tail)": 128,
     "offsetof(rm_ring_header, producer_closed)": 136,
     "offsetof(rm_ring_header, head)": 256,
-    "offsetof(rm_ring_header, consumer_closed)": 264,
+    "offsetof(rm_ring_header, consumer_closed)": 388,
     "offsetof(rm_ring_header, producer_waiting)": 384,
     "offsetof(rm_segment_header, magic)": 0,
     "offsetof(rm_segment_header, version)": 4,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from remotemedia import _ring
-from remotemedia.core.data import DataType, RuntimeData, decode_metadata, encode_metadata
+from remotemedia.core.data import DataType, RuntimeData, decode_metadata, encode_metadata, make_with
 from remotemedia.core.dtypes import decode_dtype, encode_dtype
 from remotemedia.errors import PayloadError
 
@@ -38,3 +38,4 @@ FORM = _ring.MessageForm(
     timestamp=_timestamp,
     refuse=_refuse,
 )
+make_with(FORM.make)

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing
 from inspect import isawaitable
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from remotemedia import _ring
@@ -143,7 +144,12 @@ class NodeLoop:
             self._report_failure(error, -1, "on_interrupt()")
 
     def _ready(self) -> bool:
-        return bool(self._interrupts) or any(subscriber.ready() for subscriber in self._open)
+        if self._interrupts:
+            return True
+        for subscriber in self._open:  # noqa: SIM110 - a generator would cost more than what it looks at
+            if subscriber.ready():
+                return True
+        return False
 
     def _next_input(self) -> Subscriber | None:
         """The next input that has a message, in turn, so that a busy one cannot starve the others."""
@@ -223,19 +229,20 @@ class NodeLoop:
     # --- output ---
 
     async def _emit_result(self, result: Any, epoch: int) -> None:
-        if isawaitable(result):
+        # The common case first: inspect and the abstract classes take longer than sending a message.
+        if type(result) is CoroutineType or isawaitable(result):
             result = await result
-        if isinstance(result, AsyncIterator):
-            async with AsyncExitStack() as stack:
-                if isinstance(result, AsyncGenerator):
-                    await stack.enter_async_context(aclosing(result))
-                async for output in result:
-                    if self._interrupts:
-                        break  # the user's code swallowed the cancellation and goes on
-                    await self._emit(output, epoch)
-                    await self._rest()
-        else:
+        if isinstance(result, RuntimeData) or not isinstance(result, AsyncIterator):
             await self._emit(result, epoch)
+            return
+        async with AsyncExitStack() as stack:
+            if isinstance(result, AsyncGenerator):
+                await stack.enter_async_context(aclosing(result))
+            async for output in result:
+                if self._interrupts:
+                    break  # the user's code swallowed the cancellation and goes on
+                await self._emit(output, epoch)
+                await self._rest()
 
     async def _emit(self, output: Any, epoch: int) -> None:
         assert self._channels is not None
@@ -244,7 +251,8 @@ class NodeLoop:
         if isinstance(output, RuntimeData):
             self._channels.segment.count_published()
             for channel in self._channels.outputs:
-                await self._publish(channel, output, epoch, "")
+                if not self._offer(channel, output, epoch, ""):
+                    await self._publish(channel, output, epoch, "")
         elif isinstance(output, dict):
             for port, data in output.items():
                 if data is None:
@@ -275,27 +283,35 @@ class NodeLoop:
                 )
             return
         self._channels.segment.count_published()
+        # On an edge the receiving end knows its own port; only the session must be told which one this came from.
         for channel in channels:
-            await self._publish(channel, data, epoch, port)
+            sent_port = "" if channel.port else port
+            if not self._offer(channel, data, epoch, sent_port):
+                await self._publish(channel, data, epoch, sent_port)
+
+    def _offer(self, channel: OutputChannel, data: RuntimeData, epoch: int, port: str) -> bool:
+        """Whether that was all: sent at once, dropped, or nobody listens."""
+        assert self._channels is not None
+        try:
+            if channel.publisher.offer(data, epoch=epoch, port=port):
+                return True
+        except ChannelClosedError:
+            return True  # nobody downstream listens any more: the session is stopping
+        if self._backpressure:
+            return False
+        channel.publisher.drop()
+        self._channels.segment.count_dropped()
+        return True
 
     async def _publish(self, channel: OutputChannel, data: RuntimeData, epoch: int, port: str) -> None:
-        assert self._channels is not None
-        # On an edge the receiving end knows its own port; only the session must be told which one this came from.
-        sent_port = "" if channel.port else port
+        """Waits for room."""
+        since_ns = _ring.now_ns()
         try:
-            if channel.publisher.offer(data, epoch=epoch, port=sent_port):
-                return
-            if not self._backpressure:
-                channel.publisher.drop()
-                self._channels.segment.count_dropped()
-                return
-            since_ns = _ring.now_ns()
-            try:
-                await channel.publisher.publish_async(data, epoch=epoch, port=sent_port)
-            finally:
-                self._blocked_ns += _ring.now_ns() - since_ns
+            await channel.publisher.publish_async(data, epoch=epoch, port=port)
         except ChannelClosedError:
-            return  # nobody downstream listens any more: the session is stopping
+            return
+        finally:
+            self._blocked_ns += _ring.now_ns() - since_ns
 
     def _report_failure(self, error: BaseException, sequence: int, port: str) -> None:
         self._report(

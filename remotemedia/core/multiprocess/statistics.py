@@ -20,7 +20,7 @@ class ChannelStats:
         bytes_copied: how many of those were copied rather than handed over.
         current_occupancy: messages published and not yet received.
         capacity: messages it holds.
-        high_water_mark: the most it held at once.
+        high_water_mark: the most it was seen to hold at once, by either side or by whoever asks.
         blocked_count, blocked_secs: how often and how long its publisher waited for room.
         drops: messages given up because it was full (``enable_backpressure=False``).
     """
