@@ -1,12 +1,14 @@
-"""One descriptor per subscriber, for select, poll and epoll."""
+"""One descriptor per subscriber, for select, poll, epoll and trio."""
 
 from __future__ import annotations
 
+import math
 import select
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import trio
 
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocessing import Publisher, Subscriber
@@ -31,7 +33,17 @@ def by_epoll(fd: int, timeout: float | None = None) -> bool:
         return bool(epoll.poll(timeout))
 
 
-WAYS = pytest.mark.parametrize("readable", [by_select, by_poll, by_epoll])
+def by_trio(fd: int, timeout: float | None = None) -> bool:
+    async def wait() -> bool:
+        with trio.move_on_after(math.inf if timeout is None else timeout):
+            await trio.lowlevel.wait_readable(fd)
+            return True
+        return False
+
+    return trio.run(wait)
+
+
+WAYS = pytest.mark.parametrize("readable", [by_select, by_poll, by_epoll, by_trio])
 
 
 @WAYS

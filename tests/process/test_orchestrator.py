@@ -129,7 +129,7 @@ async def main():
     await session.start()
     for pid in session.pids.values():
         os.kill(pid, signal.SIGSTOP)
-    await session_support.until(lambda: all(session_support.stat(pid)[0] == "T" for pid in session.pids.values()))
+    await session_support.until(lambda: all(map(session_support.stopped, session.pids.values())))
     say(*session.pids.values(), *known)
     await asyncio.sleep(3600)
 asyncio.run(main())

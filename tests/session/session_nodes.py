@@ -41,6 +41,15 @@ class Echo(Base):
     pass
 
 
+@register_node("t-loop")
+class TellLoop(Base):
+    """What it is given, and which event loop it was given it on."""
+
+    async def process(self, data: RuntimeData) -> RuntimeData:
+        data.metadata = {"loop": type(asyncio.get_running_loop()).__module__}
+        return data
+
+
 @register_node("t-tag")
 class Tag(Base):
     """Appends where a text came through; passes arrays on as they are."""

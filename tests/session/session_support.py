@@ -88,6 +88,12 @@ def stat(pid: int | str) -> list[str] | None:
         return None
 
 
+def stopped(pid: int) -> bool:
+    """Whether SIGSTOP has arrived in every thread: before that the kernel does not take the process for stopped."""
+    threads = [stat(f"{pid}/task/{path.name}") for path in Path(f"/proc/{pid}/task").iterdir()]
+    return all(thread is not None and thread[0] == "T" for thread in threads)
+
+
 def exists(pid: int) -> bool:
     """Whether there is such a process at all, be it a zombie."""
     return Path(f"/proc/{pid}").exists()
