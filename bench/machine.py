@@ -32,7 +32,7 @@ def describe() -> dict[str, Any]:
     return {
         "cpu": _cpu_model(),
         "cpus": os.cpu_count(),
-        "kernel": platform.release(),
+        "kernel": ".".join(platform.release().split(".")[:2]),
         "python": platform.python_version(),
         "packages": {name: version for name in _PACKAGES if (version := _version(name))},
         "commit": _commit(),

@@ -121,11 +121,12 @@ typedef struct {
     _Alignas(128) _Atomic uint64_t head;
 
     /* Looked at with every message, written hardly ever: this line stays in both caches. */
-    _Alignas(128) _Atomic uint32_t producer_waiting, consumer_closed;
-    _Atomic uint32_t producer_pid, consumer_pid;
+    _Alignas(128) _Atomic uint32_t producer_waiting; /* alone: an alignment is that of every name beside it */
+    _Atomic uint32_t consumer_closed, producer_pid, consumer_pid;
 
     /* Counters, each side's in a line of its own. */
-    _Alignas(128) _Atomic uint64_t bytes, bytes_copied, drops, blocked_count, blocked_ns;
+    _Alignas(128) _Atomic uint64_t bytes;
+    _Atomic uint64_t bytes_copied, drops, blocked_count, blocked_ns;
     _Atomic uint64_t most_held_by_producer; /* as each side saw it whenever it looked */
     _Alignas(128) _Atomic uint64_t most_held_by_consumer;
 } rm_ring_header;

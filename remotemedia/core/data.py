@@ -35,9 +35,7 @@ class DataType(Enum):
 _ndarray = np.ndarray
 # Looking a member up in its enum takes as long as filling half a RuntimeData.
 _AUDIO_TYPE, _VIDEO_TYPE, _TEXT_TYPE, _TENSOR_TYPE = DataType.AUDIO, DataType.VIDEO, DataType.TEXT, DataType.TENSOR
-_SAMPLE_FORMATS = {
-    np.dtype(name): short for name, short in (("f4", "f32"), ("f8", "f64"), ("i2", "i16"), ("i4", "i32"))
-}
+_SAMPLE_FORMATS = {"f4": "f32", "f8": "f64", "i2": "i16", "i4": "i32"}
 
 
 @dataclass
@@ -110,7 +108,7 @@ class RuntimeData:
         port: str = "",
     ) -> RuntimeData:
         """Audio from an array of samples: shape (n,) for mono or (n, channels), dtype float32 or int16; no copy."""
-        sample_format = _SAMPLE_FORMATS.get(samples.dtype) or samples.dtype.name
+        sample_format = _SAMPLE_FORMATS.get(samples.dtype.str[1:]) or samples.dtype.name
         metadata = AudioMetadata(sample_rate, channels, sample_format)
         return _make(cls, _AUDIO_TYPE, samples, session_id, timestamp, metadata, port)
 

@@ -245,6 +245,7 @@ def test_a_full_channel_without_backpressure(px: Any) -> None:
         ) as session:
             await session.send("n0", px.text("stick"))
             assert await session.receive("n0") is not None
+            await px.until(lambda: px.sticks(session.pids["n0"]))
             await session.send("n0", px.text("a"))
             await session.send("n0", px.text("b"))
             for _ in range(3):

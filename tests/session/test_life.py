@@ -235,6 +235,7 @@ def test_stop_ends_an_interrupt_that_waits_in_another_task(px: Any) -> None:
         await session.start()
         await session.send("n0", px.text("stick"))
         assert await session.receive("n0") is not None
+        await px.until(lambda: px.sticks(session.pids["n0"]))
         interrupt = asyncio.create_task(session.interrupt())
         await asyncio.sleep(0)
         await session.stop()
