@@ -362,11 +362,13 @@ cdef class Segment:
 
     def arm(self) -> None:
         """Owner: asks for a write to the eventfd at the next ring. Look again after this, then wait."""
-        rm_bell_arm(&self.s)
+        if self.generation == _generation:
+            rm_bell_arm(&self.s)
 
     def disarm(self) -> None:
         """Owner: takes ``arm`` back; the eventfd may have been written already."""
-        rm_bell_disarm(&self.s)
+        if self.generation == _generation:
+            rm_bell_disarm(&self.s)
 
     def drain(self) -> None:
         """Owner: makes the eventfd unreadable again. Does not block."""
@@ -453,8 +455,11 @@ cdef class Segment:
 
     cpdef int collect(self) except -1:
         """Owner: takes back the blocks that were returned; how many. ChannelCorruptedError for a broken list."""
-        cdef uint32_t link = rm_blocks_take_returned(&self.s), index
+        cdef uint32_t link, index
         cdef int count = 0
+        if self.generation != _generation:
+            return 0
+        link = rm_blocks_take_returned(&self.s)
         self.uncollected = 0
         while link:
             index = link - 1
@@ -600,7 +605,8 @@ cdef class Segment:
         """Owner: asks to be rung when a block comes back, or no longer. Counted: as many False as True."""
         # Counted, because one waiter's giving up must not silence the bell for the others.
         self.memory_waiters += 1 if wanted else -1
-        rm_want_memory(&self.s, self.memory_waiters)
+        if self.generation == _generation:  # a forked child leaves its copies of the parent's waits, not the parent's
+            rm_want_memory(&self.s, self.memory_waiters)
 
     @property
     def freed(self) -> int:
@@ -1127,7 +1133,8 @@ cdef class Producer(_Ring):
     def want_room(self, bint wanted) -> None:
         """Asks to be rung when the consumer takes a message, or no longer. Counted: as many False as True."""
         self.room_waiters += 1 if wanted else -1
-        rm_want_room(&self.r, self.room_waiters)
+        if self.own.generation == _generation:
+            rm_want_room(&self.r, self.room_waiters)
 
     def has_room(self) -> bool:
         """Whether ``wait_room`` would return at once. After ``want_room``, the last look before an asyncio wait."""

@@ -87,3 +87,33 @@ def test_a_forked_childs_own_ring_works(pair: Callable[..., Any]) -> None:
         assert p.take_payload() == b"in the child"
 
     in_forked_child(child)
+
+
+def test_a_forked_child_that_gives_up_waiting_silences_nobody(pair: Callable[..., Any]) -> None:
+    """It ends the coroutines it inherited, and each says that it waits no more: the parent still does."""
+    p = pair(1)
+    p.put(b"x")
+    view = p.take_payload()
+    p.producer.want_room(True)
+    p.own.want_memory(True)
+    p.own.arm()
+
+    def child() -> None:
+        p.producer.want_room(False)
+        p.own.want_memory(False)
+        p.own.disarm()
+
+    in_forked_child(child)
+    assert p.peek_ring("I", p.PRODUCER_WAITING) == 1
+    assert p.peek_segment("I", p.MEMORY_WANTED) == 1
+    assert p.peek_segment("I", p.BELL_ARMED) == 1
+    del view
+
+
+def test_a_forked_child_collects_nothing(pair: Callable[..., Any]) -> None:
+    """What came back is on one list: taken off by the child, it would be lost to the parent."""
+    p = pair(1)
+    p.put(b"x")
+    assert p.take_payload() == b"x"
+    in_forked_child(lambda: p.own.rest(True))
+    assert p.own.used_bytes == 0
