@@ -727,6 +727,7 @@ cdef class _Ring:
     cdef MessageForm form
     cdef bint mapped
     cdef bint busy
+    cdef bint left  # this side has closed
     cdef str broken
     cdef Segment own
     cdef readonly Segment peer
@@ -1013,10 +1014,12 @@ cdef class Producer(_Ring):
                     if copied:
                         self._copy(payload, kind, source, bytes_, block)
             except BaseException:
-                self._abort(shared, block)
-                if text_block != RM_NO_BLOCK:
-                    self.own.drop(text_block)
+                self._abort(shared, block, text_block)
                 raise
+            # By a signal handler or another thread, while this message was made: the consumer may have seen the end.
+            if self.left:
+                self._abort(shared, block, text_block)
+                return RM_CLOSED
             slot.sequence = self.r.position
             slot.timestamp = timestamp
             slot.published_ns = rm_now_ns()
@@ -1084,11 +1087,13 @@ cdef class Producer(_Ring):
                 memcpy(target, source, bytes_)
         return 0
 
-    cdef void _abort(self, Block shared, uint32_t block) noexcept:
+    cdef void _abort(self, Block shared, uint32_t block, uint32_t text_block) noexcept:
         if shared is not None:
             shared.segment.drop(block)
         elif block != RM_NO_BLOCK:
             self.own.drop(block)
+        if text_block != RM_NO_BLOCK:
+            self.own.drop(text_block)
 
     cdef int _reclaim(self) except -1:
         """The consumer has closed and touches the ring no more: take back what it left unread."""
@@ -1163,6 +1168,7 @@ cdef class Producer(_Ring):
         """Ends the stream: the consumer sees everything published so far, then the end. May be repeated."""
         if self.own.generation != _generation:
             return
+        self.left = True
         store_u32_ordered(&self.r.shared.producer_closed, 1)  # SYNC closed, sleep-data
         if self.peer is not None:
             self.peer.ring()
@@ -1250,11 +1256,13 @@ cdef class Consumer(_Ring):
 
     cdef bint _over(self) noexcept:
         """Whether no message will come any more: the wait for one would return at once, for ever."""
-        return rm_has_message(&self.r) and load_u64(&self.r.shared.tail) == self.r.position
+        return self.left or (rm_has_message(&self.r) and load_u64(&self.r.shared.tail) == self.r.position)
 
     cdef object _next(self):
         cdef rm_slot slot
         cdef int rc
+        if self.left:  # what came between the last look and the closing is the producer's again
+            return None
         self.taking = True
         try:
             while True:
@@ -1420,6 +1428,7 @@ cdef class Consumer(_Ring):
         # Of a corrupted ring nothing is believed, not even which blocks its messages hold.
         while self.broken is None and rm_peek(&self.r, &slot) == RM_OK:
             self._skip(&slot)
+        self.left = True
         # Last: from here on the producer takes back what it published meanwhile.
         store_u32_ordered(&self.r.shared.consumer_closed, 1)  # SYNC closed, sleep-room
         if self.peer is not None:

@@ -138,6 +138,38 @@ def test_what_the_consumer_left_is_taken_back_once(pair: Pairs) -> None:
     assert [loan.references for loan in loans] == [1] * 4
 
 
+def test_what_the_consumer_left_it_does_not_take(pair: Pairs) -> None:
+    """Another thread closed it in the middle of a wait: the wait ends, but the last message is the producer's again."""
+    p = pair(4)
+    p.consumer.close()
+    p.poke_ring("I", p.CONSUMER_CLOSED, 0)
+    assert p.put(b"just before the closing") == _ring.OK
+    p.poke_ring("I", p.CONSUMER_CLOSED, 1)
+    assert p.take() is None
+    assert p.consumer.receive(0, 0) is None
+    assert p.put(b"x") == _ring.CLOSED
+    assert p.own.used_bytes == 0
+
+
+def test_message_under_way_while_its_producer_closes_is_not_sent(pair: Pairs) -> None:
+    """A signal handler closes: whoever receives has seen the end by then."""
+    p = pair(4, pool_bytes=65536)
+
+    class Closing:
+        def __float__(self) -> float:
+            p.producer.close()
+            assert p.take() is None
+            assert p.consumer.ended
+            return 1.0
+
+    loan = p.own.loan(100)
+    for payload in (memoryview(loan), b"x"):
+        assert p.put(payload, timestamp=Closing(), session="s" * 200) == _ring.CLOSED
+    assert p.consumer.ended
+    assert p.own.used_bytes == 128
+    assert loan.references == 1
+
+
 def test_consumer_position_out_of_range_is_corruption(pair: Pairs) -> None:
     p = pair(2, position=5)
     p.put(b"")
