@@ -15,6 +15,19 @@ __all__ = ["decode_dtype", "encode_dtype"]
 # Everything whose values are bytes of a fixed size. Objects and variable-width strings are pointers.
 _KINDS = "biufcmMSUV"
 
+# How numpy and ast refuse. Not every Exception: a signal handler may raise here, and that says nothing of the bytes.
+_NOT_A_DTYPE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    Warning,
+)
+
 
 def encode_dtype(dtype: np.dtype[Any]) -> bytes:
     """``dtype`` as bytes; PayloadError when an equal dtype could not be made from them."""
@@ -36,9 +49,12 @@ def encode_dtype(dtype: np.dtype[Any]) -> bytes:
             except ValueError as error:
                 raise PayloadError(f"arrays of dtype {dtype} cannot travel: {error}") from None
     raw = text.encode()
-    if decode_dtype(raw) != dtype:
-        raise PayloadError(f"dtype {dtype!r} cannot be described to another process; view the array as another dtype")
-    return raw
+    try:
+        if decode_dtype(raw) == dtype:
+            return raw
+    except ChannelCorruptedError:  # nested too deep to be read again: the channel itself is sound
+        pass
+    raise PayloadError(f"dtype {dtype!r} cannot be described to another process; view the array as another dtype")
 
 
 def decode_dtype(raw: bytes) -> np.dtype[Any]:
@@ -47,7 +63,7 @@ def decode_dtype(raw: bytes) -> np.dtype[Any]:
         text = raw.decode()
         description: Any = ast.literal_eval(text) if text.startswith("[") else text
         dtype: np.dtype[Any] = np.lib.format.descr_to_dtype(description)
-    except Exception as error:  # numpy and ast refuse in many ways: IndexError, SyntaxError, warnings as errors, ...
+    except _NOT_A_DTYPE as error:
         raise ChannelCorruptedError(f"{raw[:80]!r} is not a dtype: {error}") from None
     # A scribbled "|O" would turn bytes of shared memory into pointers.
     # "(2,3)<f4" is no array's dtype: numpy would turn it into more dimensions than the header has.

@@ -12,7 +12,7 @@ import pytest
 from remotemedia import _ring
 from remotemedia.core.data import DataType, RuntimeData, decode_metadata, encode_metadata
 from remotemedia.core.dtypes import decode_dtype, encode_dtype
-from remotemedia.errors import ChannelCorruptedError
+from remotemedia.errors import ChannelCorruptedError, PayloadError
 
 Pairs = Callable[..., Any]
 
@@ -115,3 +115,37 @@ def test_handler_that_raises_while_a_message_is_read_loses_nothing(pair: Pairs) 
         interrupted = False
         assert p.take_payload().tolist() == [0, 1, 2, 3, 4]
     assert p.own.used_bytes == 0
+
+
+def test_what_a_handler_raises_inside_a_dtype_is_no_corruption(pair: Pairs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A time limit by signal, say: the channel is as sound as before."""
+
+    class OutOfTime(Exception):
+        pass
+
+    def interrupted(description: object) -> None:
+        raise OutOfTime
+
+    p = pair()
+    array = np.arange(5, dtype=">i2")
+    with monkeypatch.context() as patch:
+        patch.setattr(np.lib.format, "descr_to_dtype", interrupted)
+        with pytest.raises(OutOfTime):
+            p.put(array)
+    p.put(array)
+    with monkeypatch.context() as patch:
+        patch.setattr(np.lib.format, "descr_to_dtype", interrupted)
+        with pytest.raises(OutOfTime):
+            p.take()
+    assert p.take_payload().tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_dtype_that_cannot_be_read_again_is_refused_and_the_channel_goes_on(pair: Pairs) -> None:
+    p = pair()
+    nested = np.dtype("f4")
+    for _ in range(300):
+        nested = np.dtype([("a", nested)])
+    with pytest.raises(PayloadError, match="cannot be described"):
+        p.put(np.zeros(1, nested))
+    p.put(np.arange(3))
+    assert p.take_payload().tolist() == [0, 1, 2]
