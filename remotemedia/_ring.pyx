@@ -1293,6 +1293,7 @@ cdef class Consumer(_Ring):
         cdef char *text = slot.text
         cdef uint64_t length
         cdef object payload, message, metadata = None
+        cdef bytes raw
         cdef bint text_apart = slot.text_block != RM_NO_BLOCK
 
         length = <uint64_t>slot.session_bytes + slot.port_bytes + slot.dtype_bytes + slot.metadata_bytes
@@ -1325,12 +1326,14 @@ cdef class Consumer(_Ring):
             block = _block(segment, slot.block, data, slot.bytes, False)
         try:
             if not _equals(self.session_bytes, text, slot.session_bytes):
-                self.session_bytes = PyBytes_FromStringAndSize(text, slot.session_bytes)
-                self.session = _decode(self.session_bytes)
+                raw = PyBytes_FromStringAndSize(text, slot.session_bytes)
+                self.session = _decode(raw)
+                self.session_bytes = raw
             text += slot.session_bytes
             if slot.port_bytes and not _equals(self.port_bytes, text, slot.port_bytes):
-                self.port_bytes = PyBytes_FromStringAndSize(text, slot.port_bytes)
-                self.named_port = _decode(self.port_bytes)
+                raw = PyBytes_FromStringAndSize(text, slot.port_bytes)
+                self.named_port = _decode(raw)
+                self.port_bytes = raw
             text += slot.port_bytes
             if slot.payload_kind == RM_ARRAY:
                 payload = self._array_payload(slot, text, block, data)
@@ -1344,18 +1347,18 @@ cdef class Consumer(_Ring):
             if slot.metadata_kind or slot.metadata_bytes:
                 metadata = form.decode_metadata(slot.metadata_kind, text[: slot.metadata_bytes])
             message = rm_new_instance(form.cls)
+            _set(message, form.type_at, <object>PyTuple_GET_ITEM(form.types, slot.type))
+            _set(message, form.payload_at, payload)
+            _set(message, form.session_at, self.session)
+            _set(message, form.timestamp_at, slot.timestamp)
+            _set(message, form.metadata_at, metadata)
+            _set(message, form.port_at, self.named_port if slot.port_bytes else self.port)
+            _set(message, form.sequence_at, slot.sequence)
         except BaseException:
             # The message stays where it is (a signal handler may have raised), and its reference with it.
             if block is not None:
                 block.segment = None
             raise
-        _set(message, form.type_at, <object>PyTuple_GET_ITEM(form.types, slot.type))
-        _set(message, form.payload_at, payload)
-        _set(message, form.session_at, self.session)
-        _set(message, form.timestamp_at, slot.timestamp)
-        _set(message, form.metadata_at, metadata)
-        _set(message, form.port_at, self.named_port if slot.port_bytes else self.port)
-        _set(message, form.sequence_at, slot.sequence)
         if text_apart:
             self.peer.drop(slot.text_block)
         self.epoch = slot.epoch

@@ -149,3 +149,37 @@ def test_a_dtype_that_cannot_be_read_again_is_refused_and_the_channel_goes_on(pa
         p.put(np.zeros(1, nested))
     p.put(np.arange(3))
     assert p.take_payload().tolist() == [0, 1, 2]
+
+
+def test_message_stays_whole_where_memory_runs_out(pair: Pairs) -> None:
+    """Whichever allocation fails while it is made or read, nothing is lost, given back twice, or of another session."""
+    failing = pytest.importorskip("_testcapi")
+    p = pair()
+    held = []  # so that no float or int is made from a free list
+    for at in range(40):
+        message = RuntimeData(DataType.TENSOR, np.arange(6).reshape(2, 3).T, f"session {at} " * 12, 2.5, port=f"{at}")
+        try:
+            failing.set_nomemory(at, at + 1)
+            try:
+                status = p.producer.put(message)
+            finally:
+                failing.remove_mem_hooks()
+        except MemoryError:
+            assert p.own.used_bytes == 0
+            status = p.producer.put(message)
+        assert status == _ring.OK
+        used = p.own.used_bytes
+        held.append([float(i) for i in range(200)])
+        try:
+            failing.set_nomemory(at, at + 1)
+            try:
+                got = p.take()
+            finally:
+                failing.remove_mem_hooks()
+        except MemoryError:
+            assert p.own.used_bytes == used
+            got = p.take()
+        assert got == message
+        assert got.port == f"{at}"
+        del got
+        assert p.own.used_bytes == 0
