@@ -197,7 +197,6 @@ cdef extern from *:
 
 cdef extern from "Python.h":
     bint PyObject_TypeCheck(object, PyTypeObject *)
-    bint PyType_IsSubtype(PyTypeObject *, PyTypeObject *)
     ctypedef struct PyTypeObject:
         pass
     bint PyFloat_CheckExact(object)

@@ -59,6 +59,12 @@ def test_a_subclass_travels_as_what_it_is_a_subclass_of(pair: Pairs) -> None:
     assert got == RuntimeData(DataType.TEXT, "x", "s", 1.0)
 
 
+def test_a_subclass_makes_its_own_fields() -> None:
+    made = Longer.tensor(np.arange(3), session_id="s")
+    assert type(made) is Longer
+    assert (made.extra, made.session_id, made.payload.tolist()) == (7, "s", [0, 1, 2])
+
+
 def test_a_received_message_is_an_ordinary_object(pair: Pairs) -> None:
     p = pair()
     p.put(np.arange(3), session="s", metadata={"a": [1]})
