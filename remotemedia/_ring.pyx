@@ -509,6 +509,8 @@ cdef class Segment:
             return
         self.resting = resting
         self.want_memory(resting)
+        if resting:
+            self.collect()  # SYNC sleep-memory: what came back since the first look rang nothing
 
     cdef uint32_t allocate(self, uint64_t bytes) except? 0xffffffff:
         """A block with one reference, or RM_NO_BLOCK while there is no room; PayloadError when there never will be."""

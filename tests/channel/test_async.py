@@ -256,3 +256,21 @@ def test_publisher_that_comes_later_wakes(channel_name: Callable[[], str]) -> No
                 assert got.payload == "1"
 
     asyncio.run(run())
+
+
+def test_a_waiter_that_gives_up_leaves_the_others_told_of_memory(channel: Channels) -> None:
+    """Two wait while much is out; it comes back when only one is left, who then gives it to the kernel."""
+    publisher, subscriber = channel(pool_bytes=64 << 20)
+
+    async def run() -> None:
+        publisher.publish(RuntimeData.tensor(np.ones(8 << 20, np.uint8)))
+        held = [subscriber.receive()]
+        stays, leaves = (asyncio.create_task(publisher._doorbell.wait(lambda: False)) for _ in range(2))
+        await waiting(publisher, 2)
+        leaves.cancel()
+        await asyncio.gather(leaves, return_exceptions=True)
+        held.clear()
+        await stays
+
+    asyncio.run(run())
+    assert publisher._segment.idle_bytes == 0

@@ -35,13 +35,14 @@ class Doorbell:
             return
         waiter = loop.create_future()
         self._waiters.add(waiter)
-        if self._segment.owner:
-            self._segment.rest(True)
         try:
+            if self._segment.owner:
+                self._segment.rest(True)
             await waiter
         finally:
             self._waiters.discard(waiter)
-            self._segment.rest(False)
+            if not self._waiters:
+                self._segment.rest(False)
 
     def wake(self) -> None:
         """Wakes every waiter of this process, without the shared memory."""
