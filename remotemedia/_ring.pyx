@@ -5,7 +5,7 @@ This is the layer below ``channel.py``: it turns message objects into slots and 
 is given, and knows nothing of nodes or media. ``_ring_abi.h`` has the layout, ``_ring_ops.h`` the protocol, ``_pool.h``
 the allocator, ``_ring.pxd`` what is used of them here. numpy's C API is loaded with the first array, not at import.
 
-Thread safety: every call holds the GIL except inside a kernel wait or a large copy; a producer or consumer that is used
+Thread safety: every call holds the GIL except inside a wait or a large copy; a producer or consumer that is used
 by a second thread meanwhile raises ChannelError instead of mixing up messages.
 """
 

@@ -60,6 +60,14 @@ def test_full_pool_is_backpressure_not_garbage(channel: Channels) -> None:
     assert [int(data.payload[0]) for data in held] == [1, 2]  # type: ignore[union-attr, arg-type]
 
 
+def test_a_pool_full_of_loans_is_not_blamed_on_the_subscriber(channel: Channels) -> None:
+    publisher, _ = channel(10, pool_bytes=2 * 4096)
+    loans = [publisher.loan(4096, np.uint8) for _ in range(2)]
+    with pytest.raises(ChannelFullError, match=r"in use\): nothing of it was published, all is on loan here$"):
+        publisher.publish(block(3), timeout=0)
+    assert len(loans) == 2
+
+
 def test_full_ring_names_who_does_not_take(channel: Channels, channel_name: Callable[[], str]) -> None:
     publisher, _ = channel(1)
     publisher.publish(block(1))

@@ -41,7 +41,7 @@ class Publisher(Side):
         channel_name: any non-empty str. The subscriber may exist already or come later.
         capacity: messages the channel holds before ``publish`` waits.
         pool_bytes: shared memory for payloads; virtual, pages are used when touched.
-        spin_us: how long a blocking wait spins before it sleeps in the kernel.
+        spin_us: how long a wait may spin before it sleeps, also an asyncio wait; it spins less where that does not pay.
 
     Raises ChannelInUseError when the name has a publisher already, TypeError or ValueError for wrong arguments.
     A publisher belongs to one thread at a time. Close it, or use it in a ``with`` block.
@@ -261,11 +261,11 @@ class Publisher(Side):
         return (
             f"the payload pool of channel {self.channel_name!r} had no room {how_long} "
             f"({self._segment.used_bytes:,} of {self._segment.pool_bytes:,} bytes in use): "
-            f"{held['blocks']} payloads are not given back by {who}"
         ) + (
-            f", the oldest, of {held['oldest_bytes']:,} bytes, for {_secs_since(held['oldest_ns']):.1f} s"
+            f"{held['blocks']} payloads are not given back by {who}, the oldest, of {held['oldest_bytes']:,} bytes, "
+            f"for {_secs_since(held['oldest_ns']):.1f} s"
             if held["blocks"]
-            else ""
+            else "nothing of it was published, all is on loan here"
         )
 
     def _end_of_interpreter(self) -> None:
@@ -285,7 +285,7 @@ class Subscriber(Side):
 
     Args:
         channel_name: the name the publisher uses; it may exist already or come later.
-        spin_us: how long a blocking wait spins before it sleeps in the kernel.
+        spin_us: how long a wait may spin before it sleeps, also an asyncio wait; it spins less where that does not pay.
 
     Raises ChannelInUseError when the name has a subscriber already. A subscriber belongs to one thread at a time.
     Payloads it delivered stay valid after ``close()``, until the last view of each is gone.
