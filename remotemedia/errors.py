@@ -9,7 +9,9 @@
     ├── NodeInitializationError    a node's class or initialize() failed
     ├── NodeProcessError           process() raised; reported, not fatal
     ├── ResourceLimitError         a configured limit was reached
+    ├── ConfigurationError         runtime.toml or another setting is wrong (also ValueError)
     ├── PipelineError              the graph is wrong          (also ValueError)
+    │   └── ManifestError          a manifest is wrong
     ├── SessionStateError          the call does not fit the session's state
     └── ChannelError
         ├── ChannelFullError       no room and no waiting allowed
@@ -24,6 +26,8 @@ The names of seed ``000`` ("Exception Types") keep their signatures.
 from __future__ import annotations
 
 import signal as _signal
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 __all__ = [
     "ChannelClosedError",
@@ -31,12 +35,15 @@ __all__ = [
     "ChannelError",
     "ChannelFullError",
     "ChannelInUseError",
+    "ConfigurationError",
     "InitializationTimeout",
+    "ManifestError",
     "MultiprocessError",
     "NodeInitializationError",
     "NodeProcessError",
     "PayloadError",
     "PipelineError",
+    "Problem",
     "ProcessCrashError",
     "ProcessSpawnError",
     "ResourceLimitError",
@@ -132,6 +139,51 @@ class ResourceLimitError(MultiprocessError):
 
 class PipelineError(MultiprocessError, ValueError):
     """The pipeline's graph is wrong; the message names the node or connection and the valid choices."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong in a file, and where.
+
+    Attributes:
+        message: what is wrong, and what would be right.
+        place: the key or value, such as ``nodes[2].params.chunk_size``; empty for the whole.
+        file: the file, or empty for what is in none.
+        line: from 1; None when it is not known.
+    """
+
+    message: str
+    place: str = ""
+    file: str = ""
+    line: int | None = None
+
+    def __str__(self) -> str:
+        file = self.file if self.line is None else f"{self.file or 'line'}:{self.line}"
+        return ": ".join(filter(None, (file, self.place, self.message)))
+
+
+class ConfigurationError(MultiprocessError, ValueError):
+    """Settings are wrong; the message has every problem, one a line.
+
+    Attributes:
+        problems: the same, one by one.
+    """
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class ManifestError(PipelineError):
+    """A manifest is wrong; the message has every problem, one a line.
+
+    Attributes:
+        problems: the same, one by one.
+    """
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
 
 
 class SessionStateError(MultiprocessError):

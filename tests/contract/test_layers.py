@@ -62,12 +62,15 @@ MAY[DOOR] = _LOW | NODE_ROOM | REGISTRY_ROOM | HIGH | impl("channel")
 
 # Rooms that see the rest only as a user would.
 _USER = {"remotemedia", ERRORS, DOOR, DATA}
+_FILES = {"remotemedia.settings", "remotemedia.manifest", "remotemedia.monitoring"}
 PREFIXES: list[tuple[str, set[str], bool]] = [
     # prefix, may import, may import what is below the same prefix
     ("remotemedia.nodes", {ERRORS, DOOR, DATA}, True),
-    ("remotemedia.manifest", {ERRORS, DOOR}, True),
-    ("remotemedia.cli", {"remotemedia", ERRORS, DOOR, DATA, "remotemedia.manifest"}, True),
-    ("remotemedia.service", {"remotemedia", ERRORS, DOOR, DATA, "remotemedia.manifest"}, True),
+    ("remotemedia.settings", {ERRORS, DOOR}, True),
+    ("remotemedia.manifest", {ERRORS, DOOR, "remotemedia.settings"}, True),
+    ("remotemedia.monitoring", {ERRORS, DOOR}, True),
+    ("remotemedia.cli", {*_USER, *_FILES}, True),
+    ("remotemedia.service", {*_USER, *_FILES}, True),
     ("remotemedia.client", _USER, True),
     ("remotemedia.testing", {*_USER, f"{IMPL}.channel"}, True),
     ("bench", {*_USER, RING}, True),
