@@ -67,6 +67,7 @@ class ProcessCrashError(MultiprocessError):
         exit_code: its exit code; 128 + signal number when a signal ended it, as a shell shows it.
         signal: the number of the signal that ended it, or None.
         stderr_tail: the last lines the process wrote to stderr, oldest first.
+        session_id: the session it belonged to.
     """
 
     def __init__(
@@ -75,11 +76,13 @@ class ProcessCrashError(MultiprocessError):
         exit_code: int,
         signal: int | None = None,
         stderr_tail: tuple[str, ...] = (),
+        session_id: str = "",
     ) -> None:
         self.node_id = node_id
         self.exit_code = exit_code
         self.signal = signal
         self.stderr_tail = stderr_tail
+        self.session_id = session_id
         text = f"Process {node_id} crashed with code {exit_code}"
         if signal is not None:
             text += f" (killed by {_signal_name(signal)})"

@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from remotemedia.core.multiprocess.channel import Publisher, Subscriber
     from remotemedia.core.multiprocess.config import MultiprocessConfig
-    from remotemedia.core.multiprocess.executor import MultiprocessExecutor
+    from remotemedia.core.multiprocess.events import (
+        EventsLost,
+        EventStream,
+        ExitReason,
+        NodeFailed,
+        ProcessEvent,
+        ProcessExited,
+        ProcessProgress,
+        ProcessReady,
+        ProcessStarted,
+    )
+    from remotemedia.core.multiprocess.executor import MultiprocessExecutor, NodeHandle, default_executor
     from remotemedia.core.multiprocess.node import MultiprocessNode, NodeStatus
     from remotemedia.core.multiprocess.pipeline import Connection, NodeConfig, Pipeline
     from remotemedia.core.multiprocess.progress import InitProgress
@@ -42,7 +53,18 @@ if TYPE_CHECKING:
 _HOMES = {
     "remotemedia.core.multiprocess.channel": ("Publisher", "Subscriber"),
     "remotemedia.core.multiprocess.config": ("MultiprocessConfig",),
-    "remotemedia.core.multiprocess.executor": ("MultiprocessExecutor",),
+    "remotemedia.core.multiprocess.events": (
+        "EventStream",
+        "EventsLost",
+        "ExitReason",
+        "NodeFailed",
+        "ProcessEvent",
+        "ProcessExited",
+        "ProcessProgress",
+        "ProcessReady",
+        "ProcessStarted",
+    ),
+    "remotemedia.core.multiprocess.executor": ("MultiprocessExecutor", "NodeHandle", "default_executor"),
     "remotemedia.core.multiprocess.node": ("MultiprocessNode", "NodeStatus"),
     "remotemedia.core.multiprocess.pipeline": ("Connection", "NodeConfig", "Pipeline"),
     "remotemedia.core.multiprocess.progress": ("InitProgress",),
@@ -81,6 +103,9 @@ __all__ = [
     "ChannelStats",
     "ConfigurationError",
     "Connection",
+    "EventStream",
+    "EventsLost",
+    "ExitReason",
     "InitProgress",
     "InitializationTimeout",
     "ManifestError",
@@ -89,6 +114,8 @@ __all__ = [
     "MultiprocessExecutor",
     "MultiprocessNode",
     "NodeConfig",
+    "NodeFailed",
+    "NodeHandle",
     "NodeInitializationError",
     "NodeProcessError",
     "NodeStats",
@@ -98,13 +125,19 @@ __all__ = [
     "PipelineError",
     "Problem",
     "ProcessCrashError",
+    "ProcessEvent",
+    "ProcessExited",
+    "ProcessProgress",
+    "ProcessReady",
     "ProcessSpawnError",
+    "ProcessStarted",
     "Publisher",
     "ResourceLimitError",
     "Session",
     "SessionStateError",
     "SessionStatus",
     "Subscriber",
+    "default_executor",
     "register_node",
     "registered_nodes",
 ]

@@ -33,7 +33,7 @@ REGISTRY_ROOM = impl("registry", "_classref", "_byvalue", "_imports")
 CHANNEL_ROOM = impl("channel", "_form", "_side", "_loan", "_rendezvous", "_doorbell", "_handover")
 NODE_ROOM = impl("node", "_node_loop")
 CHILD_ROOM = impl("_spawn", "_child", "_control")
-HIGH = impl("pipeline", "session", "executor", "_wiring", "_supervisor")
+HIGH = impl("pipeline", "session", "executor", "events", "_wiring", "_supervisor", "_introduction")
 
 MAY: dict[str, set[str]] = {
     "remotemedia": set(),

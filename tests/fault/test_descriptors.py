@@ -39,7 +39,7 @@ async def attempt(limit):
         await session.cleanup()
 
 async def main():
-    first = await session_support.session("t-echo").__aenter__()
+    first = await Session("first", session_support.chain("t-echo")).__aenter__()
     assert await attempt(1024) == "ok"
     before = held()
     outcomes = []

@@ -347,8 +347,10 @@ def test_a_node_that_keeps_views_is_never_overwritten(px: Any) -> None:
     px.run(main())
 
 
-def test_without_backpressure_drops_are_counted_and_the_rest_keeps_its_order(px: Any) -> None:
-    async def main() -> None:
+def test_without_backpressure_drops_are_counted_and_the_rest_keeps_its_order(
+    px: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> int:
         async with px.session(
             ("t-repeat", {"times": 200}), ("t-work", {"secs": 0.001}), channel_capacity=4, enable_backpressure=False
         ) as session:
@@ -365,8 +367,13 @@ def test_without_backpressure_drops_are_counted_and_the_rest_keeps_its_order(px:
             worker = session.node_stats()[1]
             assert worker.messages + dropped == 202
             assert len(found) + worker.drops == worker.messages
+        await session.cleanup()
+        return dropped
 
-    px.run(main())
+    dropped = px.run(main())
+    said = [record.message for record in caplog.records if "dropped" in record.message]
+    assert len(said) == 1
+    assert f"{dropped} in 'n0_to_n1'" in said[0]
 
 
 # --- random graphs ---------------------------------------------------------------------------------------------

@@ -12,8 +12,18 @@ from typing import Any
 
 from remotemedia.core.multiprocess._child import Child, Exit
 from remotemedia.core.multiprocess._control import Message
+from remotemedia.core.multiprocess._introduction import Introductions
 from remotemedia.core.multiprocess._spawn import find_python, spawn_runner
 from remotemedia.core.multiprocess.config import MultiprocessConfig
+from remotemedia.core.multiprocess.events import (
+    ExitReason,
+    NodeFailed,
+    ProcessEvent,
+    ProcessExited,
+    ProcessProgress,
+    ProcessReady,
+    ProcessStarted,
+)
 from remotemedia.core.multiprocess.progress import InitProgress
 from remotemedia.errors import (
     InitializationTimeout,
@@ -37,7 +47,6 @@ TERM_GRACE_SECS = 1.0
 """Between SIGTERM and SIGKILL."""
 
 _logger = logging.getLogger("remotemedia.session")
-Introduction = Callable[[str], tuple[dict[str, Any], list[int]]]
 
 _LOADING_STATES = ("starting", "loading", "connecting")
 
@@ -46,25 +55,30 @@ class Supervisor:
     """Starts, watches and ends the node processes of a session.
 
     ``on_failure`` is called once, at the moment a node crashes or breaks the rules; ``failed`` resolves with the same
-    error when the whole pipeline has been taken down. ``on_error`` gets each failed message.
+    error when the whole pipeline has been taken down. ``on_error`` gets each failed message, ``on_event`` everything
+    that happens to a process.
     """
 
     def __init__(
         self,
         session_id: str,
         config: MultiprocessConfig,
+        introductions: Introductions,
         on_failure: Callable[[MultiprocessError], None],
         on_error: Callable[[NodeProcessError], None],
+        on_event: Callable[[ProcessEvent], None],
     ) -> None:
         self._session_id = session_id
         self._config = config
+        self._introductions = introductions
         self._on_failure = on_failure
         self._on_error = on_error
+        self._on_event = on_event
         self._loop = asyncio.get_running_loop()
         self._owner_pid = os.getpid()
         self._progress: dict[str, InitProgress] = {}
-        self._on_progress: Callable[[InitProgress], None] = lambda progress: None
-        self._introduction: Introduction | None = None
+        self.on_progress: Callable[[InitProgress], None] = _tell_nobody
+        self._unconnected: set[str] = set()
         self._all_ready: asyncio.Future[None] = self._loop.create_future()
         self._all_ready.add_done_callback(_retrieve)
         self._acks: dict[int, tuple[set[str], asyncio.Future[None]]] = {}
@@ -82,52 +96,62 @@ class Supervisor:
 
     # --- start ---
 
-    def spawn(self, nodes: list[tuple[str, str]]) -> None:
-        """Starts a process for each (node type, node id). ProcessSpawnError: none is left running."""
+    def spawn(self, node_type: str, node_id: str) -> int:
+        """Starts the process of one node; its pid. ProcessSpawnError: it is not running."""
         python = find_python(self._config.python_executable)
-        try:
-            for node_type, node_id in nodes:
-                child = Child(node_id, spawn_runner(python, node_type, node_id, self._session_id), self._loop)
-                self.children[node_id] = child
-                child.exited.add_done_callback(lambda exited, child=child: self._exited(child, exited.result()))  # type: ignore[misc]
-                child.control.attach(
-                    self._loop,
-                    lambda message, fds, node_id=node_id: self._on_message(node_id, message, fds),  # type: ignore[misc]
-                    lambda: None,  # a node's end is told by its pidfd
-                )
-        except BaseException:
-            self.abandon()
-            raise
+        child = Child(node_id, spawn_runner(python, node_type, node_id, self._session_id), self._loop)
+        self.children[node_id] = child
+        child.exited.add_done_callback(lambda exited: self._exited(child, exited.result()))
+        child.control.attach(
+            self._loop,
+            lambda message, fds: self._on_message(node_id, message, fds),
+            lambda: None,  # a node's end is told by its pidfd
+        )
+        self._on_event(ProcessStarted(**self._whose(node_id)))
+        self._note(InitProgress(node_id, "starting", 0.0))
+        return child.pid
 
     def _introduce(self, node_id: str) -> None:
         """Tells one process what it is, now that it is there: the kernel limits how many descriptors are underway."""
         try:
-            if self._introduction is None:
-                return
-            hello, fds = self._introduction(node_id)
-            self._send_hello(node_id, hello, fds)
+            hello, fds = self._introductions.hello(node_id)
+            try:
+                pidfd = os.pidfd_open(os.getpid())
+            except OSError:
+                for fd in fds:
+                    os.close(fd)
+                raise
         except OSError as error:
-            self._fail(ProcessSpawnError(f"node {node_id!r} cannot be given its shared memory: {error}"))
+            self._fail_without_memory(node_id, error)
+        else:
+            self.children[node_id].control.send(hello, [pidfd, *fds])
 
-    def _send_hello(self, node_id: str, hello: dict[str, Any], fds: list[int]) -> None:
+    def connect(self) -> None:
+        """There are channels now: gives them to the nodes that asked before there were any."""
+        while self._unconnected:
+            self._connect(self._unconnected.pop())
+
+    def _connect(self, node_id: str) -> None:
         try:
-            pidfd = os.pidfd_open(os.getpid())
-        except OSError:
-            for fd in fds:
-                os.close(fd)
-            raise
-        self.children[node_id].control.send({"type": "hello", **hello}, [pidfd, *fds])
+            channels = self._introductions.channels(node_id)
+        except OSError as error:
+            self._fail_without_memory(node_id, error)
+            return
+        if channels is None:
+            self._unconnected.add(node_id)
+        else:
+            self.children[node_id].control.send(*channels)
 
-    async def wait_ready(self, introduction: Introduction, on_progress: Callable[[InitProgress], None]) -> None:
-        """Until every node is ready. ``introduction`` is asked for each node's hello once its process is there.
+    def _fail_without_memory(self, node_id: str, error: OSError) -> None:
+        self._fail(ProcessSpawnError(f"node {node_id!r} cannot be given its shared memory: {error}"))
+
+    async def wait_ready(self) -> None:
+        """Until every node is ready, at most ``init_timeout_secs`` from now.
 
         Raises NodeInitializationError, ProcessCrashError or InitializationTimeout once everything is taken down, or
         what ``on_progress`` raises.
         """
-        self._introduction, self._on_progress = introduction, on_progress
         try:
-            for node_id in self.children:
-                self._note(InitProgress(node_id, "starting", 0.0))
             started = self._loop.time()
             deadline = started + self._config.init_timeout_secs
             while not self._all_ready.done():
@@ -143,8 +167,8 @@ class Supervisor:
                 raise self._failure
             await self._all_ready
         finally:
-            self._introduction = None
-            self._on_progress = lambda progress: None  # it may know the session, and the event loop knows this object
+            self._introductions.forget()
+            self.on_progress = _tell_nobody  # it may know the session, and the event loop knows this object
 
     def _beat(self, elapsed_secs: float) -> None:
         for progress in list(self._progress.values()):
@@ -165,11 +189,18 @@ class Supervisor:
 
     def _note(self, progress: InitProgress) -> None:
         self._progress[progress.node_id] = progress
+        if progress.status == "ready":
+            self._on_event(ProcessReady(**self._whose(progress.node_id)))
+        elif progress.status != "failed":
+            self._on_event(ProcessProgress(**self._whose(progress.node_id), progress=progress))
         self._tell(progress)
+
+    def _whose(self, node_id: str) -> dict[str, Any]:
+        return {"session_id": self._session_id, "node_id": node_id, "pid": self.children[node_id].pid}
 
     def _tell(self, progress: InitProgress) -> None:
         try:
-            self._on_progress(progress)
+            self.on_progress(progress)
         except Exception as error:
             # It is the user's own: initialize() raises it.
             if not self._all_ready.done():
@@ -204,6 +235,8 @@ class Supervisor:
         kind = message["type"]
         if kind == "here":
             self._introduce(node_id)
+        elif kind == "unconnected":
+            self._connect(node_id)
         elif kind == "progress":
             if message["status"] not in _LOADING_STATES:
                 raise ValueError(f"status {message['status']!r}")
@@ -217,18 +250,21 @@ class Supervisor:
             if all(p.status == "ready" for p in self._progress.values()) and not self._all_ready.done():
                 self._all_ready.set_result(None)
         elif kind == "failed":
-            self._note(InitProgress(node_id, "failed", 1.0, str(message["reason"])))
-            self._fail(NodeInitializationError(node_id, str(message["reason"]), str(message["traceback"])))
+            reason = str(message["reason"])
+            self._note(InitProgress(node_id, "failed", 1.0, reason))
+            failure = NodeInitializationError(node_id, reason, str(message["traceback"]))
+            self._on_event(NodeFailed(**self._whose(node_id), error=failure))
+            self._fail(failure)
         elif kind == "error":
-            self._on_error(
-                NodeProcessError(
-                    node_id,
-                    str(message["reason"]),
-                    int(message["sequence"]),
-                    str(message["port"]),
-                    str(message["traceback"]),
-                )
+            error = NodeProcessError(
+                node_id,
+                str(message["reason"]),
+                int(message["sequence"]),
+                str(message["port"]),
+                str(message["traceback"]),
             )
+            self._on_event(NodeFailed(**self._whose(node_id), error=error))
+            self._on_error(error)
         elif kind == "interrupted":
             waiting = self._acks.get(int(message["epoch"]))
             if waiting is not None:
@@ -241,8 +277,9 @@ class Supervisor:
     # --- the end ---
 
     def _exited(self, child: Child, exit: Exit) -> None:
+        self._on_event(_event_of(exit, crashed=not self._ending, **self._whose(child.node_id)))
         if not self._ending:
-            self._fail(ProcessCrashError(child.node_id, exit.code, exit.signal, child.stderr_tail))
+            self._fail(ProcessCrashError(child.node_id, exit.code, exit.signal, child.stderr_tail, self._session_id))
         elif exit.code != 0 and self._failure is None and not self._abandoned:
             _logger.warning("node %r ended with %s while the session stopped", child.node_id, exit)
 
@@ -327,6 +364,16 @@ class Supervisor:
         for child in self.children.values():
             with contextlib.suppress(OSError):
                 child.abandon()
+
+
+def _tell_nobody(progress: InitProgress) -> None:
+    pass
+
+
+def _event_of(exit: Exit, **more: Any) -> ProcessExited:
+    own = ExitReason.ERROR if exit.code else ExitReason.NORMAL
+    reason = own if exit.signal is None else ExitReason.KILLED
+    return ProcessExited(reason=reason, exit_code=exit.code, signal=exit.signal, **more)
 
 
 def _retrieve(future: asyncio.Future[None]) -> None:

@@ -33,9 +33,10 @@ class _Life:
 
         self._node = node
         self._control = control
-        self._hello = hello
-        self._fds = fds
         self._loop = NodeLoop(node, control.send)
+        self._channels: asyncio.Future[tuple[Message, list[int]]] = asyncio.get_running_loop().create_future()
+        if hello["handover"] is not None:
+            self._channels.set_result((hello["handover"], fds))
         self._started = asyncio.Event()
         self._stopped = asyncio.Event()
         self._work: asyncio.Task[None] | None = None
@@ -65,8 +66,10 @@ class _Life:
         await self._node.initialize()
         self._initialized = True
         self._progress("connecting", 0.95)
-        handover = Handover.from_json(self._hello["handover"])
-        fds, self._fds = self._fds, []
+        if not self._channels.done():
+            self._control.send({"type": "unconnected"})
+        raw, fds = await self._channels
+        handover = Handover.from_json(raw)
         self._loop.connect(attach(handover, fds), backpressure=handover.backpressure, spin_us=handover.spin_us)
         self._node._status = NodeStatus.READY
         self._control.send({"type": "ready"})
@@ -77,6 +80,8 @@ class _Life:
         kind = message["type"]
         if kind == "start":
             self._started.set()
+        elif kind == "connect":
+            self._channels.set_result((message["handover"], fds))
         elif kind == "interrupt":
             self._loop.interrupt(int(message["epoch"]))
         elif kind == "stop":
@@ -146,7 +151,11 @@ def main(argv: list[str] | None = None) -> int:
         control.send(_failure(kind, error))
         return EXIT_FAILED_TO_INITIALIZE
     with asyncio.Runner(loop_factory=_loop_factory(hello["use_uvloop"])) as runner:
-        return runner.run(_Life(node, control, hello, fds).live())
+        return runner.run(_live(node, control, hello, fds))
+
+
+async def _live(node: Any, control: ControlSocket, hello: Message, fds: list[int]) -> int:
+    return await _Life(node, control, hello, fds).live()
 
 
 def _loop_factory(use_uvloop: bool) -> Callable[[], asyncio.AbstractEventLoop] | None:

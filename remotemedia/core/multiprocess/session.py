@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import traceback
 import weakref
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from enum import Enum
 from functools import partial
 from types import TracebackType
@@ -15,15 +17,16 @@ from typing import Any, Self, TypeVar
 import numpy.typing as npt
 
 from remotemedia.core.data import RuntimeData
-from remotemedia.core.multiprocess._classref import describe_class, stop_if_loading
+from remotemedia.core.multiprocess._classref import stop_if_loading
 from remotemedia.core.multiprocess._form import FORM
+from remotemedia.core.multiprocess._introduction import Introductions
 from remotemedia.core.multiprocess._supervisor import Supervisor
 from remotemedia.core.multiprocess._wiring import SESSION_PORT, Wiring
 from remotemedia.core.multiprocess.channel import Subscriber, any_ready_soon
 from remotemedia.core.multiprocess.config import MultiprocessConfig
-from remotemedia.core.multiprocess.pipeline import Pipeline
+from remotemedia.core.multiprocess.executor import MultiprocessExecutor, default_executor
+from remotemedia.core.multiprocess.pipeline import NodeConfig, Pipeline
 from remotemedia.core.multiprocess.progress import InitProgress
-from remotemedia.core.multiprocess.registry import lookup_node
 from remotemedia.core.multiprocess.statistics import ChannelStats, NodeStats
 from remotemedia.errors import (
     ChannelClosedError,
@@ -65,23 +68,33 @@ class Session:
     Args:
         session_id: any non-empty str; messages that name no session get it.
         pipeline: the graph; checked here (PipelineError) and again by ``initialize``.
-        config: the settings; the defaults of MultiprocessConfig otherwise.
+        config: the settings; those of the executor otherwise.
+        executor: who is told what happens to its processes, and keeps session ids apart; ``default_executor()``
+            otherwise.
     """
 
-    def __init__(self, session_id: str, pipeline: Pipeline, config: MultiprocessConfig | None = None) -> None:
+    def __init__(
+        self,
+        session_id: str,
+        pipeline: Pipeline,
+        config: MultiprocessConfig | None = None,
+        executor: MultiprocessExecutor | None = None,
+    ) -> None:
         if not isinstance(session_id, str) or not session_id or "\0" in session_id:
             raise ValueError(f"session_id must be a non-empty str, not {session_id!r}")
         if not isinstance(pipeline, Pipeline):
             raise TypeError(f"pipeline must be a Pipeline, not {type(pipeline).__name__}")
         self.session_id = session_id
         self.pipeline = pipeline
-        self.config = config if config is not None else MultiprocessConfig()
+        self.executor = executor if executor is not None else default_executor()
+        self.config = config if config is not None else self.executor.config
         self.status = SessionStatus.CREATED
+        self._introductions = Introductions(self.config)
         self._wiring: Wiring | None = None
         self._supervisor: Supervisor | None = None
         self._crash_callbacks: list[Callable[[ProcessCrashError], None]] = []
         self._error_callbacks: list[Callable[[NodeProcessError], None]] = []
-        self._stopping: asyncio.Task[None] | None = None
+        self._drops_reported = False
         self._finalizer: weakref.finalize[..., Session] | None = None
 
     # --- life ---
@@ -96,16 +109,81 @@ class Session:
         stop_if_loading()
         self._require("initialize()", SessionStatus.CREATED)
         self.pipeline.validate()
-        self._check_limits()
-        classes = {}
+        self._check_limits(len(self.pipeline.nodes))
         for node in self.pipeline.nodes:
+            self._introductions.add(node)
+        supervisor = self._open()
+        async with self._becoming_ready(progress_callback):
             try:
-                classes[node.node_id] = describe_class(lookup_node(node.node_type))
-            except PipelineError as error:
-                raise PipelineError(f"node {node.node_id!r}: {error}") from None
-        self.status = SessionStatus.INITIALIZING
+                for node in self.pipeline.nodes:
+                    supervisor.spawn(node.node_type, node.node_id)
+            except BaseException:
+                supervisor.abandon()
+                raise
+            await self._connect(supervisor)
+
+    async def launch(self, node: NodeConfig) -> int:
+        """Adds ``node`` to the pipeline and starts its process, before ``complete``; its pid.
+
+        The process loads its node and waits for its channels. For ``MultiprocessExecutor.execute_node``. Raises
+        PipelineError, ResourceLimitError or ProcessSpawnError for this node alone, the session's failure otherwise.
+        """
+        stop_if_loading()
+        self._require("execute_node()", SessionStatus.CREATED, SessionStatus.INITIALIZING)
+        await self._raise_failure()
+        self._check_limits(len(self.pipeline.nodes) + 1)
+        self.pipeline.add_node(node.node_type, node.node_id, node.config)
         try:
-            await self._bring_up(classes, progress_callback or (lambda progress: None))
+            self._introductions.add(self.pipeline.nodes[-1])
+            return (self._supervisor or self._open()).spawn(node.node_type, node.node_id)
+        except MultiprocessError:
+            self.pipeline.nodes.pop()
+            raise
+
+    def connect(self, from_node: str, from_port: str, to_node: str, to_port: str) -> None:
+        """Adds a connection between nodes that were launched, before ``complete``. PipelineError for a wrong name."""
+        self._require("connect_nodes()", SessionStatus.INITIALIZING)
+        for node_id in (from_node, to_node):
+            if node_id not in self.pipeline.node_ids:
+                choices = ", ".join(self.pipeline.node_ids)
+                raise PipelineError(f"there is no node {node_id!r} to connect; the nodes are: {choices}")
+        self.pipeline.connect(from_node, from_port, to_node, to_port)
+
+    async def complete(self, progress_callback: Callable[[InitProgress], None] | None = None) -> None:
+        """Gives the nodes that were launched their channels; returns when every one is ready. Raises like
+        ``initialize``."""
+        self._require("start_session()", SessionStatus.INITIALIZING)
+        await self._raise_failure()
+        self.pipeline.validate()
+        assert self._supervisor is not None
+        async with self._becoming_ready(progress_callback):
+            await self._connect(self._supervisor)
+
+    def _open(self) -> Supervisor:
+        """From here on the session has an id of its executor's, and what ends its processes."""
+        self.executor.admit(self)
+        supervisor = Supervisor(
+            self.session_id,
+            self.config,
+            self._introductions,
+            _weak(self._failed),
+            _weak(self._message_failed),
+            self.executor.bus.emit,
+        )
+        self.status = SessionStatus.INITIALIZING
+        self._supervisor = supervisor
+        # A session that is dropped, or an interpreter that ends, takes its processes along.
+        self._finalizer = weakref.finalize(self, _abandon, os.getpid(), supervisor, None)
+        return supervisor
+
+    @asynccontextmanager
+    async def _becoming_ready(self, progress_callback: Callable[[InitProgress], None] | None) -> AsyncIterator[None]:
+        """Ready when the block has ended; everything is gone again when it raises."""
+        assert self._supervisor is not None
+        if progress_callback is not None:
+            self._supervisor.on_progress = progress_callback
+        try:
+            yield
             self._require("initialize()", SessionStatus.INITIALIZING)  # another task may have stopped it
         except BaseException:
             if self.status is SessionStatus.INITIALIZING:  # not stopped by another task meanwhile
@@ -114,14 +192,7 @@ class Session:
             raise
         self.status = SessionStatus.READY
 
-    async def _bring_up(
-        self, classes: dict[str, dict[str, object]], on_progress: Callable[[InitProgress], None]
-    ) -> None:
-        supervisor = Supervisor(self.session_id, self.config, _weak(self._failed), _weak(self._message_failed))
-        self._supervisor = supervisor
-        # A session that is dropped, or an interpreter that ends, takes its processes along.
-        self._finalizer = weakref.finalize(self, _abandon, os.getpid(), supervisor, None)
-        supervisor.spawn([(node.node_type, node.node_id) for node in self.pipeline.nodes])
+    async def _connect(self, supervisor: Supervisor) -> None:
         try:
             self._wiring = wiring = Wiring(self.session_id, self.pipeline, self.config)
         except OSError as error:
@@ -129,21 +200,9 @@ class Session:
         assert self._finalizer is not None
         self._finalizer.detach()
         self._finalizer = weakref.finalize(self, _abandon, os.getpid(), supervisor, wiring)
-        configs = {node.node_id: node.config for node in self.pipeline.nodes}
-        extra_paths = list(self.config.extra_paths)
-
-        def introduce(node_id: str) -> tuple[dict[str, Any], list[int]]:
-            handover, fds = wiring.handover(node_id)
-            hello = {
-                "class": classes[node_id],
-                "config": configs[node_id],
-                "extra_paths": extra_paths,
-                "handover": handover.to_json(),
-                "use_uvloop": self.config.use_uvloop,
-            }
-            return hello, fds
-
-        await supervisor.wait_ready(introduce, on_progress)
+        self._introductions.wire(wiring)
+        supervisor.connect()
+        await supervisor.wait_ready()
         wiring.release_originals()
 
     async def start(self) -> None:
@@ -196,6 +255,18 @@ class Session:
                     self._finalizer.detach()
                 if wiring is not None:
                     wiring.close()
+                    self._report_drops(wiring)
+                self.executor.release(self)
+
+    def _report_drops(self, wiring: Wiring) -> None:
+        dropped = {stats.name: stats.drops for stats in wiring.channel_stats() if stats.drops}
+        if dropped and not self._drops_reported:
+            self._drops_reported = True
+            _logger.warning(
+                "session %r: messages dropped because a channel was full (enable_backpressure is off): %s",
+                self.session_id,
+                ", ".join(f"{count} in {name!r}" for name, count in dropped.items()),
+            )
 
     async def __aenter__(self) -> Self:
         await self.initialize()
@@ -388,27 +459,25 @@ class Session:
         if isinstance(error, ProcessCrashError):
             # As text: whoever keeps the log record need not keep the session alive through the error's traceback.
             _logger.error("session %r: %s", self.session_id, str(error))
-            for callback in self._crash_callbacks:
-                try:
-                    callback(error)
-                except Exception:
-                    _logger.exception("on_process_crash callback of session %r failed", self.session_id)
+            self._call("on_process_crash", [*self._crash_callbacks, *self.executor.crash_callbacks], error)
 
     def _message_failed(self, error: NodeProcessError) -> None:
         if not self._error_callbacks:
             _logger.error("session %r: %s\n%s", self.session_id, error, error.remote_traceback)
-        for callback in self._error_callbacks:
+        self._call("on_error", self._error_callbacks, error)
+
+    def _call(self, name: str, callbacks: list[Callable[[ErrorT], None]], error: ErrorT) -> None:
+        for callback in callbacks:
             try:
                 callback(error)
             except Exception:
-                _logger.exception("on_error callback of session %r failed", self.session_id)
+                trace = traceback.format_exc()  # as text, see above
+                _logger.error("%s callback of session %r failed:\n%s", name, self.session_id, trace)
 
-    def _check_limits(self) -> None:
+    def _check_limits(self, processes: int) -> None:
         limit = self.config.max_processes_per_session
-        if limit is not None and len(self.pipeline.nodes) > limit:
-            raise ResourceLimitError(
-                f"the pipeline has {len(self.pipeline.nodes)} nodes; max_processes_per_session is {limit}"
-            )
+        if limit is not None and processes > limit:
+            raise ResourceLimitError(f"the pipeline has {processes} nodes; max_processes_per_session is {limit}")
 
     def _require(self, call: str, *allowed: SessionStatus) -> None:
         if self.status not in allowed:

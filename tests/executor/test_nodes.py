@@ -1,0 +1,115 @@
+"""A session made node by node: ``execute_node``, ``connect_nodes``, ``start_session``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from remotemedia.core.multiprocessing import (
+    MultiprocessConfig,
+    MultiprocessError,
+    MultiprocessExecutor,
+    NodeInitializationError,
+    PipelineError,
+    ProcessCrashError,
+    ProcessProgress,
+    ResourceLimitError,
+    SessionStateError,
+)
+
+pytestmark = pytest.mark.usefixtures("leak_check")
+
+
+def test_nodes_load_while_others_are_added_and_work_once_connected(px: Any) -> None:
+    async def main() -> None:
+        async with MultiprocessExecutor() as executor:
+            events = executor.events()
+            first = await executor.execute_node("t-tag", "a", session_id="s")
+            async for event in events:  # it has loaded, before there is anything else
+                if isinstance(event, ProcessProgress) and event.progress.status == "connecting":
+                    break
+            await executor.execute_node("t-tag", "b", {"says_end": True}, session_id="s")
+            last = await executor.execute_node("t-tag", "c", session_id="s")
+            await executor.connect_nodes("a", "out", "b", "in", session_id="s")
+            await executor.connect_nodes("b", "out", "c", "in", session_id="s")
+            session = await executor.start_session("s")
+            assert session is first.session is last.session is executor.sessions["s"]
+            assert session.pids["a"] == first.process_id
+            await px.send_all(session, "a", ["x"])
+            assert await px.received(session, "c") == ["x>a.input>b.in>c.in", "end>b>c.in"]
+            await executor.terminate_session("s")
+            assert executor.sessions == {}
+
+    px.run(main())
+
+
+def test_wrong_nodes_are_refused_one_by_one(px: Any) -> None:
+    async def main() -> None:
+        async with MultiprocessExecutor(MultiprocessConfig(max_processes_per_session=2)) as executor:
+            with pytest.raises(PipelineError, match="t-ecco"):
+                await executor.execute_node("t-ecco", "a")
+            assert executor.sessions == {}
+            await executor.execute_node("t-tag", "a", {"says_end": True})
+            with pytest.raises(PipelineError, match="'a' is used twice"):
+                await executor.execute_node("t-echo", "a")
+            with pytest.raises(PipelineError, match="t-ecco"):
+                await executor.execute_node("t-ecco", "b")
+            await executor.execute_node("t-tag", "b")
+            with pytest.raises(ResourceLimitError, match="max_processes_per_session is 2"):
+                await executor.execute_node("t-tag", "c")
+            with pytest.raises(PipelineError, match="no node 'c' to connect; the nodes are: a, b"):
+                await executor.connect_nodes("a", "out", "c", "in")
+            with pytest.raises(MultiprocessError, match="no session 'other'; the sessions are: default"):
+                await executor.connect_nodes("a", "out", "b", "in", session_id="other")
+            await executor.connect_nodes("a", "out", "b", "in")
+            session = await executor.start_session()
+            with pytest.raises(SessionStateError, match="connect_nodes"):
+                await executor.connect_nodes("a", "out", "b", "in2")
+            with pytest.raises(SessionStateError, match="execute_node"):
+                await executor.execute_node("t-tag", "c")
+            await px.send_all(session, "a", ["x"])
+            assert await px.received(session, "b") == ["x>a.input>b.in", "end>a>b.in"]
+
+    px.run(main())
+
+
+def test_a_graph_that_is_wrong_can_be_ended(px: Any) -> None:
+    async def main() -> None:
+        async with MultiprocessExecutor() as executor:
+            for node_id in "ab":
+                await executor.execute_node("t-echo", node_id)
+            await executor.connect_nodes("a", "out", "b", "in")
+            await executor.connect_nodes("b", "out", "a", "in")
+            with pytest.raises(PipelineError, match="cycle"):
+                await executor.start_session()
+            assert len(executor.sessions["default"].pids) == 2
+            await executor.terminate_session("default")
+
+    px.run(main())
+
+
+@pytest.mark.parametrize(
+    ("config", "error"),
+    [({"how": "raise"}, NodeInitializationError), ({"how": "die", "with": "SIGKILL"}, ProcessCrashError)],
+)
+def test_a_node_that_fails_before_the_session_starts(px: Any, config: dict[str, Any], error: type[Exception]) -> None:
+    async def main() -> None:
+        async with MultiprocessExecutor() as executor:
+            await executor.execute_node("t-echo", "fine")
+            handle = await executor.execute_node("t-init", "bad", config)
+            await px.until(lambda: not handle.session.pids)
+            for call in (executor.execute_node("t-echo", "more"), executor.start_session()):
+                with pytest.raises(error, match="bad"):
+                    await call
+
+    px.run(main())
+
+
+def test_a_session_that_is_never_started_leaves_nothing(px: Any) -> None:
+    async def main() -> None:
+        async with MultiprocessExecutor() as executor:
+            await executor.execute_node("t-echo", "a")
+            await executor.execute_node("t-init", "b", {"how": "wait"})
+
+    px.run(main())
