@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from remotemedia.errors import ChannelCorruptedError, PayloadError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 __all__ = ["AudioMetadata", "DataType", "Metadata", "Payload", "RuntimeData", "VideoMetadata"]
 

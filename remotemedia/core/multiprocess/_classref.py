@@ -7,7 +7,6 @@ A class of a prompt or a notebook is in no file, and travels by value (``_byvalu
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import logging
 import sys
@@ -15,7 +14,6 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from remotemedia.core.multiprocess._byvalue import pack, unpack
 from remotemedia.core.multiprocess._imports import (
     MAIN_NAMES,
     adopt_search_path,
@@ -74,13 +72,20 @@ def describe_class(cls: type[MultiprocessNode]) -> dict[str, Any]:
     name = getattr(namespace.get("__spec__"), "name", "__main__")
     ref["argv"] = [str(argument) for argument in sys.argv]
     if _is_typed(cls, namespace):
-        return ref | {"kind": "value"} | pack(cls, namespace)
+        return ref | _by_value(cls, namespace)
     if name not in MAIN_NAMES:
         return ref | {"kind": "module-main", "module": name}
     file = _script_file(cls, namespace)
     if file is not None:
         return ref | {"kind": "script", "file": file}
-    return ref | {"kind": "value"} | pack(cls, namespace)
+    return ref | _by_value(cls, namespace)
+
+
+def _by_value(cls: type[MultiprocessNode], namespace: dict[str, Any]) -> dict[str, Any]:
+    # Imported where it is needed: few classes travel by value, and a node's start-up time is a budget.
+    from remotemedia.core.multiprocess._byvalue import pack
+
+    return {"kind": "value"} | pack(cls, namespace)
 
 
 def load_class(ref: object, node_type: str) -> type[MultiprocessNode]:
@@ -129,6 +134,8 @@ def _load(ref: object, kind: str, qualname: str, node_type: str) -> object:
     if kind == "value":
         python, magic, data = _text(ref, "python"), _text(ref, "magic"), _text(ref, "data")
         _adopt_arguments(ref)
+        from remotemedia.core.multiprocess._byvalue import unpack
+
         return unpack(python, magic, data)
     raise ValueError(f"class reference of unknown kind {kind!r}; it may be module, script, module-main or value")
 
@@ -234,6 +241,8 @@ def _not_found(module: ModuleType, qualname: str, node_type: str, file: str | No
         )
     text = f"{place} has no class {qualname} (node type {node_type!r})"
     classes = [name for name, value in vars(module).items() if isinstance(value, type)]
+    import difflib
+
     if near := difflib.get_close_matches(qualname, classes):
         text += "; similar names there: " + ", ".join(near)
     if file is not None and file != place:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from remotemedia import _ring
 from remotemedia.core.multiprocess._form import FORM
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 __all__ = ["loan_array"]
 

@@ -6,11 +6,13 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from remotemedia import _ring
 from remotemedia.core.multiprocess._doorbell import Doorbell
-from remotemedia.core.multiprocess._rendezvous import Meeting
+
+if TYPE_CHECKING:
+    from remotemedia.core.multiprocess._rendezvous import Meeting
 
 __all__ = ["Side", "check_count", "check_name", "deadline_ns_after", "new_eventfd", "new_segment"]
 

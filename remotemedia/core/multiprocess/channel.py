@@ -11,18 +11,20 @@ import os
 import threading
 from collections.abc import AsyncIterator, Collection, Iterator
 from functools import partial
-from typing import Any, Self
-
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Self
 
 from remotemedia import _ring
 from remotemedia._ring import OK
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocess._doorbell import Doorbell
 from remotemedia.core.multiprocess._form import FORM
-from remotemedia.core.multiprocess._rendezvous import Meeting
 from remotemedia.core.multiprocess._side import Side, check_count, check_name, deadline_ns_after, new_segment
 from remotemedia.errors import ChannelClosedError, ChannelFullError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from remotemedia.core.multiprocess._rendezvous import Meeting
 
 __all__ = ["Publisher", "Subscriber", "any_ready_soon"]
 
@@ -69,7 +71,7 @@ class Publisher(Side):
             producer = _ring.Producer(os.dup(ring_fd), FORM, segment)
             self._setup(channel_name, producer, segment, Doorbell(segment), spin_us)
             self._owns_segment = True
-            self._meeting = Meeting(
+            self._meeting = _meeting(
                 channel_name, "publisher", [ring_fd, segment_fd, segment.fileno()], self._met, self._lost
             )
         except BaseException:
@@ -298,7 +300,7 @@ class Subscriber(Side):
         try:
             self._setup(channel_name, None, segment, Doorbell(segment), spin_us)
             self._owns_segment = True
-            self._meeting = Meeting(channel_name, "subscriber", [segment_fd, segment.fileno()], self._met, self._lost)
+            self._meeting = _meeting(channel_name, "subscriber", [segment_fd, segment.fileno()], self._met, self._lost)
         except BaseException:
             self._closed = True
             segment.close()
@@ -500,3 +502,10 @@ def any_ready_soon(subscribers: Collection[Subscriber]) -> bool:
 def _secs_since(then_ns: int) -> float:
     # The peer could write to the slot it comes from: nonsense must not become an error about something else.
     return max(0, _ring.now_ns() - then_ns) / 1e9
+
+
+def _meeting(*arguments: Any) -> Meeting:
+    # Here: a node's channels have no names, and its start-up time is a budget.
+    from remotemedia.core.multiprocess._rendezvous import Meeting
+
+    return Meeting(*arguments)

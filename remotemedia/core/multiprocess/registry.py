@@ -6,16 +6,16 @@ The registry is a table of the process it lives in. A node's own process loads i
 
 from __future__ import annotations
 
-import difflib
 import sys
-import warnings
 from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from remotemedia.core.multiprocess.node import MultiprocessNode
 from remotemedia.errors import PipelineError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint, EntryPoints
 
 __all__ = ["lookup_node", "register_node", "registered_nodes"]
 
@@ -59,7 +59,7 @@ def lookup_node(node_type: str) -> type[MultiprocessNode]:
     if node_type not in _nodes:
         import_module(_BUILTINS)
     if node_type not in _nodes:
-        for point in entry_points(group=_ENTRY_POINT_GROUP, name=node_type):
+        for point in _entry_points().select(name=node_type):
             try:
                 _load_entry_point(point)
             except Exception as error:
@@ -76,11 +76,13 @@ def registered_nodes() -> dict[str, type[MultiprocessNode]]:
     A package whose nodes do not load is left out, with a RuntimeWarning.
     """
     import_module(_BUILTINS)
-    for point in entry_points(group=_ENTRY_POINT_GROUP):
+    for point in _entry_points():
         if point.name not in _nodes:
             try:
                 _load_entry_point(point)
             except Exception as error:
+                import warnings
+
                 warnings.warn(_failure(point, error), RuntimeWarning, stacklevel=2)
     return dict(sorted(_nodes.items()))
 
@@ -120,6 +122,13 @@ def _place(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}" + (f" ({file})" if file else "")
 
 
+def _entry_points() -> EntryPoints:
+    # Here: it takes as long to import as half of numpy, and a node's process does without.
+    from importlib.metadata import entry_points
+
+    return entry_points(group=_ENTRY_POINT_GROUP)
+
+
 def _load_entry_point(point: EntryPoint) -> None:
     loaded = point.load()
     if point.name not in _nodes:
@@ -133,7 +142,9 @@ def _failure(point: EntryPoint, error: Exception) -> str:
 
 
 def _unknown(node_type: str) -> str:
-    known = sorted({*_nodes, *entry_points(group=_ENTRY_POINT_GROUP).names})
+    import difflib
+
+    known = sorted({*_nodes, *_entry_points().names})
     near = difflib.get_close_matches(str(node_type), known, n=3)
     if near:
         hint = "did you mean " + " or ".join(map(repr, near)) + "?"
