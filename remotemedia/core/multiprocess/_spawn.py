@@ -9,13 +9,15 @@ import signal
 import site
 import socket
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from remotemedia.core.multiprocess._control import CONTROL_FD
+from remotemedia.core.multiprocess.config import MultiprocessConfig
 from remotemedia.errors import ProcessSpawnError
 
-__all__ = ["Spawned", "find_python", "spawn_runner"]
+__all__ = ["Spawned", "find_python", "spawn_runner", "why_python_is_unfit"]
 
 _RUNNER = "remotemedia.core.multiprocess.runner"
 # Handlers do not survive an exec, but ignored signals do: a node starts with the defaults.
@@ -33,14 +35,37 @@ class Spawned:
     stderr_fd: int
 
 
-def find_python(executable: str) -> str:
-    """The path of the interpreter ``executable`` names; ProcessSpawnError when there is none."""
+def find_python(config: MultiprocessConfig) -> str:
+    """The path of the interpreter: of ``venv_path`` if that is set, else what ``python_executable`` names.
+
+    Raises:
+        ProcessSpawnError: it is not there.
+    """
+    executable, venv_path = config.python_executable, config.venv_path
+    if venv_path is not None:
+        python = Path(venv_path).absolute() / "bin" / "python"
+        if shutil.which(python) is None:
+            raise ProcessSpawnError(
+                f"venv_path {venv_path!r} is no virtual environment: there is no interpreter {python} "
+                f"(python3 -m venv {venv_path} makes one)"
+            )
+        return str(python)
     found = shutil.which(executable)
     if found is None:
         raise ProcessSpawnError(
             f"Python executable not found: {executable!r} (python_executable must be a path or a command in PATH)"
         )
     return found
+
+
+def why_python_is_unfit(python: str, stderr_tail: Sequence[str]) -> str | None:
+    """Why an interpreter ended before its node was there, from what it wrote; None when it does not say."""
+    if "Unknown option: -P" in stderr_tail:
+        return f"{python} is too old: remotemedia needs Python 3.11 or newer"
+    said = stderr_tail[-1] if stderr_tail else ""
+    if "ImportError: " not in said and "ModuleNotFoundError: " not in said:
+        return None
+    return f"{python} has no remotemedia that it can load: {python} -m pip install remotemedia (it said: {said})"
 
 
 def spawn_runner(python: str, node_type: str, node_id: str, session_id: str) -> Spawned:

@@ -13,7 +13,7 @@ from typing import Any
 from remotemedia.core.multiprocess._child import Child, Exit
 from remotemedia.core.multiprocess._control import Message
 from remotemedia.core.multiprocess._introduction import Introductions
-from remotemedia.core.multiprocess._spawn import find_python, spawn_runner
+from remotemedia.core.multiprocess._spawn import find_python, spawn_runner, why_python_is_unfit
 from remotemedia.core.multiprocess.config import MultiprocessConfig
 from remotemedia.core.multiprocess.events import (
     ExitReason,
@@ -85,6 +85,7 @@ class Supervisor:
         self._ending = False
         self._abandoned = False
         self._failure: MultiprocessError | None = None
+        self._python = ""
         self._teardown: asyncio.Task[None] | None = None
         self.children: dict[str, Child] = {}
         self.failed: asyncio.Future[MultiprocessError] = self._loop.create_future()
@@ -98,8 +99,8 @@ class Supervisor:
 
     def spawn(self, node_type: str, node_id: str) -> int:
         """Starts the process of one node; its pid. ProcessSpawnError: it is not running."""
-        python = find_python(self._config.python_executable)
-        child = Child(node_id, spawn_runner(python, node_type, node_id, self._session_id), self._loop)
+        self._python = find_python(self._config)
+        child = Child(node_id, spawn_runner(self._python, node_type, node_id, self._session_id), self._loop)
         self.children[node_id] = child
         child.exited.add_done_callback(lambda exited: self._exited(child, exited.result()))
         child.control.attach(
@@ -279,9 +280,16 @@ class Supervisor:
     def _exited(self, child: Child, exit: Exit) -> None:
         self._on_event(_event_of(exit, crashed=not self._ending, **self._whose(child.node_id)))
         if not self._ending:
-            self._fail(ProcessCrashError(child.node_id, exit.code, exit.signal, child.stderr_tail, self._session_id))
+            self._fail(self._why_it_ended(child, exit))
         elif exit.code != 0 and self._failure is None and not self._abandoned:
             _logger.warning("node %r ended with %s while the session stopped", child.node_id, exit)
+
+    def _why_it_ended(self, child: Child, exit: Exit) -> MultiprocessError:
+        if self._progress[child.node_id].status == "starting":  # no code of the user's has run
+            unfit = why_python_is_unfit(self._python, child.stderr_tail)
+            if unfit is not None:
+                return ProcessSpawnError(f"cannot start the process of node {child.node_id!r}: {unfit}")
+        return ProcessCrashError(child.node_id, exit.code, exit.signal, child.stderr_tail, self._session_id)
 
     def _fail(self, error: MultiprocessError) -> None:
         if self._ending:

@@ -3,11 +3,65 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from os import PathLike
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 __all__ = ["MultiprocessConfig"]
 
 _SMALLEST_SEGMENT_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The values that a setting takes, wherever it is written.
+
+    Attributes:
+        says: the values in words, such as "a whole number from 1 to 10".
+        has_type: whether a value is of the right type.
+        allows: whether a value of that type is possible.
+        optional: whether None is a value too.
+    """
+
+    says: str
+    has_type: Callable[[object], bool]
+    allows: Callable[[Any], bool] = lambda value: True
+    optional: bool = False
+
+    def refusal(self, value: object) -> type[TypeError] | type[ValueError] | None:
+        """The exception that fits a wrong value; None for a right one."""
+        if value is None and self.optional:
+            return None
+        if not self.has_type(value):
+            return TypeError
+        return None if self.allows(value) else ValueError
+
+
+def _whole_number(low: int, high: int, *, optional: bool = False) -> Rule:
+    return Rule(
+        f"a whole number from {low} to {high}",
+        lambda value: isinstance(value, int) and not isinstance(value, bool),
+        lambda value: low <= value <= high,
+        optional,
+    )
+
+
+_SECS = Rule(
+    "a positive number of seconds",
+    lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+    lambda value: 0 < value < float("inf"),
+)
+_FLAG = Rule("True or False", lambda value: isinstance(value, bool))
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != "" and "\0" not in value
+
+
+def _is_list_of_paths(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(_is_text(path) or isinstance(path, PathLike) for path in value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +75,8 @@ class MultiprocessConfig:
         cleanup_grace_period_secs: how long a stopping node may drain and clean up before it is killed.
         enable_backpressure: True: a full channel makes its publisher wait. False: the message is dropped and counted.
         shm_segment_size: payload memory of each process in bytes; virtual, pages are used when touched.
-        python_executable: the interpreter of the node processes.
+        python_executable: the interpreter of the node processes, where there is no ``venv_path``.
+        venv_path: the folder of a virtual environment; its ``bin/python`` is the interpreter of the node processes.
         extra_paths: folders put in front of ``sys.path`` in the node processes.
         spin_us: how long a wait for a message, for room or for memory may spin before it sleeps in the kernel, in
             microseconds. Each waiter learns whether spinning pays, and spins less where it does not; 0 = never.
@@ -36,45 +91,31 @@ class MultiprocessConfig:
     enable_backpressure: bool = True
     shm_segment_size: int = 256 * 1024 * 1024
     python_executable: str = field(default_factory=lambda: sys.executable)
+    venv_path: str | None = None
     extra_paths: tuple[str, ...] = ()
     spin_us: int = 20
     use_uvloop: bool = True
 
+    RULES: ClassVar[Mapping[str, Rule]] = MappingProxyType(
+        {
+            "max_processes_per_session": _whole_number(1, 1_000_000, optional=True),
+            "channel_capacity": _whole_number(1, 1 << 20),
+            "init_timeout_secs": _SECS,
+            "cleanup_grace_period_secs": _SECS,
+            "enable_backpressure": _FLAG,
+            "shm_segment_size": _whole_number(_SMALLEST_SEGMENT_BYTES, 1 << 46),
+            "python_executable": Rule("a path or a command name", _is_text),
+            "venv_path": Rule("the path of a folder", _is_text, optional=True),
+            "extra_paths": Rule("a list of folders", _is_list_of_paths),
+            "spin_us": _whole_number(0, 1_000_000),
+            "use_uvloop": _FLAG,
+        }
+    )
+    """What each field may be; what reads settings from files has the same rules."""
+
     def __post_init__(self) -> None:
-        if self.max_processes_per_session is not None:
-            _check_int("max_processes_per_session", self.max_processes_per_session, 1, 1_000_000)
-        _check_int("channel_capacity", self.channel_capacity, 1, 1 << 20)
-        _check_secs("init_timeout_secs", self.init_timeout_secs)
-        _check_secs("cleanup_grace_period_secs", self.cleanup_grace_period_secs)
-        _check_bool("enable_backpressure", self.enable_backpressure)
-        _check_bool("use_uvloop", self.use_uvloop)
-        _check_int("shm_segment_size", self.shm_segment_size, _SMALLEST_SEGMENT_BYTES, 1 << 46)
-        if not isinstance(self.python_executable, str) or not self.python_executable:
-            raise TypeError(f"python_executable must be a path or a command name, not {self.python_executable!r}")
-        _check_not_str("extra_paths", self.extra_paths)
+        for name, rule in self.RULES.items():
+            value = getattr(self, name)
+            if refusal := rule.refusal(value):
+                raise refusal(f"{name} must be {rule.says}{' or None' if rule.optional else ''}, not {value!r}")
         object.__setattr__(self, "extra_paths", tuple(str(path) for path in self.extra_paths))
-        _check_int("spin_us", self.spin_us, 0, 1_000_000)
-
-
-def _check_int(name: str, value: object, low: int, high: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number, not {value!r}")
-    if not low <= value <= high:
-        raise ValueError(f"{name} must be from {low} to {high}, not {value}")
-
-
-def _check_bool(name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, not {value!r}")
-
-
-def _check_not_str(name: str, value: object) -> None:
-    if isinstance(value, str):
-        raise TypeError(f"{name} must be a sequence of folders, not the str {value!r}")
-
-
-def _check_secs(name: str, value: object) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{name} must be a positive number of seconds, not {value}")

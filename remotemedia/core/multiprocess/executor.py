@@ -72,7 +72,7 @@ class MultiprocessExecutor:
     async def initialize(self) -> None:
         """Checks what every session needs; ProcessSpawnError without a Python. May be repeated, and left out."""
         self._require_open("initialize()")
-        find_python(self.config.python_executable)
+        find_python(self.config)
 
     # --- whole pipelines ---
 

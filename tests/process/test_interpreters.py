@@ -1,0 +1,175 @@
+"""Node processes in another virtual environment, and what is said of one that they cannot run in."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+
+import remotemedia
+from remotemedia.core.multiprocessing import MultiprocessConfig, Pipeline, ProcessSpawnError, Session
+
+PACKAGE = Path(remotemedia.__file__).parent
+REPOSITORY = str(PACKAGE.parent)
+
+NODE = """
+import sys
+from remotemedia.core.data import RuntimeData
+from remotemedia.core.multiprocessing import MultiprocessNode, register_node
+
+@register_node("needy")
+class Needy(MultiprocessNode):
+    async def initialize(self):
+        import only_there
+        self.word = only_there.WORD
+
+    async def process(self, data):
+        return RuntimeData.text(f"{self.word} {sys.prefix}")
+
+    async def cleanup(self):
+        pass
+"""
+
+# Runs one node in the environment it is given; says what came out, or the error.
+PROGRAM = """
+import asyncio, json, logging, sys
+logging.disable()  # what the nodes write to stderr is logged
+sys.path.insert(0, sys.argv[1])
+import needy
+from remotemedia.core.data import RuntimeData
+from remotemedia.core.multiprocessing import MultiprocessConfig, MultiprocessError, Pipeline, Session
+
+async def main():
+    pipeline = Pipeline().add_node("needy", "n")
+    try:
+        async with Session("s", pipeline, MultiprocessConfig(**json.loads(sys.argv[2]))) as session:
+            await session.send("n", RuntimeData.text("?"))
+            print((await session.receive("n")).payload)
+    except MultiprocessError as error:
+        print(f"{type(error).__name__}: {error}")
+
+asyncio.run(main())
+"""
+
+
+def packages(environment: Path) -> Path:
+    return Path(sysconfig.get_path("purelib", "venv", {"base": str(environment)}))
+
+
+def make_environment(folder: Path) -> Path:
+    """An environment with numpy, and with a module that is only there."""
+    venv.create(folder, symlinks=True)
+    (packages(folder) / "only_there.py").write_text("WORD = 'found'\n")
+    for source in Path(numpy.__file__).parents[1].glob("numpy*"):
+        (packages(folder) / source.name).symlink_to(source)
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., str]:
+    """What the program prints under an interpreter."""
+    (tmp_path / "needy.py").write_text(NODE)
+
+    def run(python: str, *, checkout: bool = True, **config: Any) -> str:
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        if checkout:
+            environment["PYTHONPATH"] = REPOSITORY
+        arguments = [python, "-P", "-c", PROGRAM, str(tmp_path), json.dumps(config)]
+        done = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout.strip()
+
+    return run
+
+
+def test_a_node_whose_dependency_is_in_a_virtual_environment(tmp_path: Path, run: Callable[..., str]) -> None:
+    there = make_environment(tmp_path / "there")
+    assert run(sys.executable, venv_path=str(there)) == f"found {there}"
+    # The folder decides, whatever else is said, and may be named from where the program runs.
+    assert run(sys.executable, venv_path="there", python_executable="none") == f"found {there}"
+    assert run(sys.executable, python_executable=str(there / "bin" / "python")) == f"found {there}"
+    assert "ModuleNotFoundError: No module named 'only_there'" in run(sys.executable)
+
+
+def test_an_installed_remotemedia_is_not_in_another_environment(tmp_path: Path, run: Callable[..., str]) -> None:
+    installed = make_environment(tmp_path / "installed")
+    shutil.copytree(PACKAGE, packages(installed) / "remotemedia")
+    there = make_environment(tmp_path / "there")
+    python = str(installed / "bin" / "python")
+    assert run(python, checkout=False) == f"found {installed}"
+    said = run(python, checkout=False, venv_path=str(there))
+    assert said.startswith(
+        f"ProcessSpawnError: cannot start the process of node 'n': {there}/bin/python has no remotemedia that it can "
+        f"load: {there}/bin/python -m pip install remotemedia (it said: "
+    )
+    assert said.endswith("(ModuleNotFoundError: No module named 'remotemedia'))")
+    assert "\n" not in said
+
+
+def test_a_checkout_that_is_built_for_another_python(tmp_path: Path, run: Callable[..., str]) -> None:
+    checkout = tmp_path / "checkout"
+    shutil.copytree(PACKAGE, checkout / "remotemedia", ignore=shutil.ignore_patterns("_ring.*.so"))
+    there = make_environment(tmp_path / "there")
+    (packages(there) / "first.pth").write_text(f"import sys; sys.path.insert(0, {str(checkout)!r})\n")
+    said = run(sys.executable, venv_path=str(there))
+    assert said.startswith(f"ProcessSpawnError: cannot start the process of node 'n': {there}/bin/python has no remo")
+    assert "ImportError: cannot import name '_ring' from 'remotemedia'" in said
+
+
+def test_a_python_that_is_too_old(run: Callable[..., str]) -> None:
+    found = filter(None, map(shutil.which, ("python3.10", "python3.9", "python3.8")))
+    # What is in the path may only be a launcher of what is not installed.
+    old = next((path for path in found if subprocess.run([path, "-V"], capture_output=True).returncode == 0), None)
+    if old is None:
+        pytest.skip("there is no older Python here")
+    said = run(sys.executable, python_executable=old)
+    assert said == (
+        f"ProcessSpawnError: cannot start the process of node 'n': {old} is too old: "
+        "remotemedia needs Python 3.11 or newer"
+    )
+
+
+@pytest.mark.usefixtures("leak_check")
+def test_a_folder_that_is_no_virtual_environment(px: Any, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+
+    async def main() -> None:
+        session = Session("s", Pipeline().add_node("t-echo", "n"), MultiprocessConfig(venv_path=str(tmp_path)))
+        with pytest.raises(ProcessSpawnError) as raised:
+            await session.initialize()
+        assert str(raised.value) == (
+            f"venv_path {str(tmp_path)!r} is no virtual environment: there is no interpreter {tmp_path}/bin/python "
+            f"(python3 -m venv {tmp_path} makes one)"
+        )
+        assert session.pids == {}
+
+    px.run(main())
+
+
+SECRET = "correct-horse-battery-staple"
+
+
+@pytest.mark.usefixtures("leak_check")
+def test_what_ps_shows_has_no_config_and_no_settings(px: Any) -> None:
+    async def main() -> None:
+        pipeline = Pipeline().add_node("t-echo", "n", {"password": SECRET})
+        settings = MultiprocessConfig(extra_paths=(f"/{SECRET}",), channel_capacity=97531)
+        async with Session("s", pipeline, settings) as session:
+            (pid,) = session.pids.values()
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+            environment = Path(f"/proc/{pid}/environ").read_bytes()
+        assert b"--node-id\0n\0" in command
+        for shown in (command, environment):
+            assert SECRET.encode() not in shown and b"97531" not in shown
+
+    px.run(main())
