@@ -10,6 +10,7 @@ import click
 
 from remotemedia import __version__
 from remotemedia.cli._errors import EXIT_INTERRUPTED, EXIT_MISTAKE, complain
+from remotemedia.cli.config import config
 from remotemedia.cli.demo import demo
 
 __all__ = ["run"]
@@ -28,6 +29,7 @@ def _remotemedia(context: click.Context) -> int:
     return 0
 
 
+_remotemedia.add_command(config)
 _remotemedia.add_command(demo)
 
 

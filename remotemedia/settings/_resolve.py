@@ -1,0 +1,124 @@
+"""One configuration from four sources: command line, manifest, ``runtime.toml``, defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from remotemedia.core.multiprocessing import MultiprocessConfig
+from remotemedia.errors import ConfigurationError, Problem
+from remotemedia.settings._keys import FIELDS, find_setting_problems
+from remotemedia.settings._toml import RuntimeFile, read_runtime_file
+
+__all__ = ["RUNTIME_FILE", "Settings", "resolve_settings"]
+
+RUNTIME_FILE = "runtime.toml"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The effective settings.
+
+    Attributes:
+        config: the settings.
+        origins: where each field of ``config`` comes from: "command line", "manifest", "runtime.toml line 4" (or
+            another file's name), or "default".
+        file: the ``runtime.toml`` that was read; None when there was none.
+    """
+
+    config: MultiprocessConfig
+    origins: dict[str, str]
+    file: Path | None
+
+
+@dataclass(frozen=True)
+class _Source:
+    values: Mapping[str, Any]
+    folder: Path
+    origin: Callable[[str], str]
+
+
+def resolve_settings(
+    *,
+    manifest_settings: Mapping[str, object] | None = None,
+    manifest_path: Path | None = None,
+    config_path: Path | None = None,
+    overrides: Mapping[str, object] | None = None,
+) -> Settings:
+    """The settings in force; whoever comes first has its say: overrides, manifest, ``runtime.toml``, defaults.
+
+    Reads ``config_path``, or the first ``runtime.toml`` there is beside the manifest or in the current folder. A
+    relative path in a file is relative to that file's folder.
+
+    Args:
+        manifest_settings: the manifest's ``metadata.multiprocess``.
+        manifest_path: the manifest's file, if it is in one.
+        config_path: the file to read; it must be there.
+        overrides: options of the command line, by the names of MultiprocessConfig.
+
+    Raises:
+        ConfigurationError: a file or a value is wrong; the message has every problem.
+    """
+    runtime = _find_runtime_file(manifest_path, config_path)
+    manifest_folder = manifest_path.parent if manifest_path is not None else Path()
+    manifest_file = str(manifest_path or "")
+    manifest = {} if manifest_settings is None else manifest_settings
+    options = {} if overrides is None else overrides
+    problems = [
+        *find_setting_problems(options, ""),
+        *(dataclasses.replace(found, file=manifest_file) for found in find_setting_problems(manifest)),
+        *(runtime.problems if runtime is not None else ()),
+    ]
+    if problems:
+        raise ConfigurationError(problems)
+    sources = [_Source(options, Path(), lambda name: "command line")]
+    sources.append(_Source(manifest, manifest_folder, lambda name: "manifest"))
+    if runtime is not None:
+        lines, path = runtime.lines, runtime.path
+        sources.append(_Source(runtime.values, path.parent, lambda name: f"{path} line {lines[name]}"))
+    values, origins = _merge(sources)
+    return Settings(MultiprocessConfig(**values), origins, runtime.path if runtime is not None else None)
+
+
+def _find_runtime_file(manifest_path: Path | None, config_path: Path | None) -> RuntimeFile | None:
+    if config_path is not None:
+        try:
+            return read_runtime_file(config_path)
+        except FileNotFoundError:
+            raise ConfigurationError([Problem("there is no such file", file=str(config_path))]) from None
+    for folder in ([manifest_path.parent] if manifest_path is not None else []) + [Path()]:
+        try:
+            return read_runtime_file(folder / RUNTIME_FILE)
+        except FileNotFoundError:
+            continue
+    return None
+
+
+def _merge(sources: Iterable[_Source]) -> tuple[dict[str, Any], dict[str, str]]:
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for source in sources:
+        interpreter_is_chosen = "python_executable" in values
+        for name, value in source.values.items():
+            # In one source venv_path wins over python_executable; a source that comes later has no say at all.
+            if name not in values and not (name == "venv_path" and interpreter_is_chosen):
+                values[name] = _absolute(name, value, source)
+                origins[name] = source.origin(name)
+    return values, {name: origins.get(name, "default") for name in FIELDS}
+
+
+def _absolute(name: str, value: Any, source: _Source) -> Any:
+    """A path as it is meant in its file; a command name stays what it is."""
+    if name == "extra_paths":
+        return tuple(_absolute_path(path, source) for path in value)
+    if (name == "venv_path" and value is not None) or (name == "python_executable" and "/" in value):
+        return _absolute_path(value, source)
+    return value
+
+
+def _absolute_path(path: str, source: _Source) -> str:
+    return os.path.abspath(source.folder / os.path.expanduser(path))  # noqa: PTH100, PTH111  ~nobody stays as it is
