@@ -338,6 +338,6 @@ async def _running(
 
 
 def _raise_if_voice(error: NodeInitializationError) -> None:
-    _, found, reason = error.reason.partition("config key 'voice': ")
+    _, found, reason = error.reason.partition("param 'voice': ")
     if found:
         raise Mistake(f"--voice: {reason}") from error

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from remotemedia.core.multiprocess.channel import Publisher, Subscriber
     from remotemedia.core.multiprocess.config import MultiprocessConfig
+    from remotemedia.core.multiprocess.declaration import Param
     from remotemedia.core.multiprocess.events import (
         EventsLost,
         EventStream,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from remotemedia.core.multiprocess.node import MultiprocessNode, NodeStatus
     from remotemedia.core.multiprocess.pipeline import Connection, NodeConfig, Pipeline
     from remotemedia.core.multiprocess.progress import InitProgress
-    from remotemedia.core.multiprocess.registry import register_node, registered_nodes
+    from remotemedia.core.multiprocess.registry import lookup_node, register_node, registered_nodes
     from remotemedia.core.multiprocess.session import Session, SessionStatus
     from remotemedia.core.multiprocess.statistics import ChannelStats, NodeStats
     from remotemedia.errors import (
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "remotemedia.core.multiprocess.channel": ("Publisher", "Subscriber"),
     "remotemedia.core.multiprocess.config": ("MultiprocessConfig",),
+    "remotemedia.core.multiprocess.declaration": ("Param",),
     "remotemedia.core.multiprocess.events": (
         "EventStream",
         "EventsLost",
@@ -68,7 +70,7 @@ _HOMES = {
     "remotemedia.core.multiprocess.node": ("MultiprocessNode", "NodeStatus"),
     "remotemedia.core.multiprocess.pipeline": ("Connection", "NodeConfig", "Pipeline"),
     "remotemedia.core.multiprocess.progress": ("InitProgress",),
-    "remotemedia.core.multiprocess.registry": ("register_node", "registered_nodes"),
+    "remotemedia.core.multiprocess.registry": ("lookup_node", "register_node", "registered_nodes"),
     "remotemedia.core.multiprocess.session": ("Session", "SessionStatus"),
     "remotemedia.core.multiprocess.statistics": ("ChannelStats", "NodeStats"),
     "remotemedia.errors": (
@@ -120,6 +122,7 @@ __all__ = [
     "NodeProcessError",
     "NodeStats",
     "NodeStatus",
+    "Param",
     "PayloadError",
     "Pipeline",
     "PipelineError",
@@ -138,6 +141,7 @@ __all__ = [
     "SessionStatus",
     "Subscriber",
     "default_executor",
+    "lookup_node",
     "register_node",
     "registered_nodes",
 ]

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from remotemedia.core.data import RuntimeData
-from remotemedia.core.multiprocessing import MultiprocessNode, register_node
+from remotemedia.core.data import DataType, RuntimeData
+from remotemedia.core.multiprocessing import MultiprocessNode, Param, register_node
 from remotemedia.nodes._common import SPEECH_RATE, Float32, import_library, speech_of
-from remotemedia.nodes._params import Params
 
 __all__ = ["PocketSphinxNode"]
 
@@ -30,16 +29,14 @@ class PocketSphinxNode(MultiprocessNode):
 
     The words depend on the samples of the utterance alone: not on how they were split into messages, nor on earlier
     utterances. Samples are copied out of the input.
-
-    Config:
-        language: "en-us", the only choice. Default "en-us".
     """
+
+    params = {"language": Param(str, "en-us", choices=("en-us",), help="of the speech")}
+    inputs = {"audio": DataType.AUDIO}
+    outputs = {"text": DataType.TEXT, "partial": DataType.TEXT}
 
     def __init__(self, node_id: str, config: dict[str, Any]) -> None:
         super().__init__(node_id, config)
-        params = Params("PocketSphinxNode", config)
-        params.choice("language", "en-us", ("en-us",))
-        params.done()
         self._decoder: Any = None
         self._first_cmn = ""
         self._waiting = bytearray()

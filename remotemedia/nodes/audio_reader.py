@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from remotemedia.core.data import RuntimeData
-from remotemedia.core.multiprocessing import MultiprocessNode, register_node
+from remotemedia.core.data import DataType, RuntimeData
+from remotemedia.core.multiprocessing import MultiprocessNode, Param, register_node
 from remotemedia.nodes._common import end_marker, import_library, new_array, text_of
-from remotemedia.nodes._params import Params
 
 __all__ = ["AudioFileReaderNode"]
 
@@ -23,21 +22,21 @@ class AudioFileReaderNode(MultiprocessNode):
 
     Ports: input ``path`` (TEXT: the path of a file); output ``audio`` (float32, full scale 1.0, at the file's rate;
     shape (n,) for a mono file, else (n, channels); built in shared memory).
-
-    Config:
-        block_ms: audio per message; the last of a file may be shorter. 1 to 10000. Default 100.
-        realtime: send each block at the time it would be heard, not as fast as the file is read. Default false.
-        end_marker: send a message of zero samples after each file, which ends an utterance in the nodes behind.
-            Default false.
     """
+
+    params = {
+        "block_ms": Param(int, 100, low=1, high=10_000, help="audio per message; the last of a file may be shorter"),
+        "realtime": Param(bool, False, help="send each block when it would be heard, not as fast as the file is read"),
+        "end_marker": Param(bool, False, help="end the utterance after each file, by a message of zero samples"),
+    }
+    inputs = {"path": DataType.TEXT}
+    outputs = {"audio": DataType.AUDIO}
 
     def __init__(self, node_id: str, config: dict[str, Any]) -> None:
         super().__init__(node_id, config)
-        params = Params("AudioFileReaderNode", config)
-        self._block_ms = params.integer("block_ms", 100, low=1, high=10_000)
-        self._realtime = params.flag("realtime", False)
-        self._end_marker = params.flag("end_marker", False)
-        params.done()
+        self._block_ms: int = self.config["block_ms"]
+        self._realtime: bool = self.config["realtime"]
+        self._end_marker: bool = self.config["end_marker"]
         self._soundfile: Any = None
 
     async def initialize(self) -> None:

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from remotemedia.core.data import RuntimeData
-from remotemedia.core.multiprocessing import MultiprocessNode, register_node
+from remotemedia.core.data import DataType, RuntimeData
+from remotemedia.core.multiprocessing import MultiprocessNode, Param, register_node
 from remotemedia.nodes._common import audio_of, import_library
-from remotemedia.nodes._params import Params
 
 __all__ = ["AudioFileWriterNode"]
 
@@ -27,26 +26,28 @@ class AudioFileWriterNode(MultiprocessNode):
     The file is created by the first audio, or at the end if there was none, and is complete once ``finish()`` or
     ``cleanup()`` has run. An interrupt leaves in it what was written. A FLAC file without audio gets one silent
     frame: libsndfile writes no header, and so no valid file, before the first frame.
-
-    Config:
-        path: of the file, ending in .wav or .flac; its folder must exist. Required.
-        subtype: sample format: "PCM_16" or "PCM_24", or for WAV "FLOAT". Default "PCM_16".
-        sample_rate: of a file without audio, in Hz, at least 1. Default 22050.
     """
+
+    params = {
+        "path": Param(str, help="of the file, ending in .wav or .flac; its folder must exist"),
+        "subtype": Param(str, "PCM_16", choices=("PCM_16", "PCM_24", "FLOAT"), help="sample format; FLOAT in WAV only"),
+        "sample_rate": Param(int, 22_050, low=1, help="of a file without audio, in Hz"),
+    }
+    inputs = {"audio": DataType.AUDIO}
+    outputs = {"path": DataType.TEXT}
 
     def __init__(self, node_id: str, config: dict[str, Any]) -> None:
         super().__init__(node_id, config)
-        params = Params("AudioFileWriterNode", config)
-        self._path = params.text("path")
+        self._path: str = self.config["path"]
+        self._subtype: str = self.config["subtype"]
+        self._sample_rate: int = self.config["sample_rate"]
         suffix = Path(self._path).suffix.lower()
         if suffix not in _SUFFIXES:
             raise ValueError(
-                f"AudioFileWriterNode: config key 'path' must end in one of {', '.join(_SUFFIXES)}; not {self._path!r}"
+                f"AudioFileWriterNode: param 'path' must end in one of {', '.join(_SUFFIXES)}; not {self._path!r}"
             )
-        subtypes = ("PCM_16", "PCM_24", "FLOAT") if suffix == ".wav" else ("PCM_16", "PCM_24")
-        self._subtype = params.choice("subtype", "PCM_16", subtypes)
-        self._sample_rate = params.integer("sample_rate", 22_050, low=1)
-        params.done()
+        if suffix == ".flac" and self._subtype == "FLOAT":
+            raise ValueError("AudioFileWriterNode: param 'subtype' must be one of 'PCM_16', 'PCM_24' for FLAC")
         self._soundfile: Any = None
         self._file: Any = None
         self._finished = False
@@ -82,7 +83,7 @@ class AudioFileWriterNode(MultiprocessNode):
     def _check_folder(self) -> None:
         folder = Path(self._path).absolute().parent
         if not folder.is_dir():
-            raise FileNotFoundError(f"AudioFileWriterNode: no folder {folder} for config key 'path' {self._path!r}")
+            raise FileNotFoundError(f"AudioFileWriterNode: no folder {folder} for param 'path' {self._path!r}")
 
     def _open(self, sample_rate: int, channels: int) -> None:
         try:

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from remotemedia.core.data import AudioMetadata, RuntimeData
-from remotemedia.core.multiprocessing import MultiprocessNode, register_node
+from remotemedia.core.data import AudioMetadata, DataType, RuntimeData
+from remotemedia.core.multiprocessing import MultiprocessNode, Param, register_node
 from remotemedia.nodes._common import audio_of
-from remotemedia.nodes._params import Params
 
 __all__ = ["AudioChunkerNode"]
 
@@ -26,16 +25,15 @@ class AudioChunkerNode(MultiprocessNode):
     Chunks that lie inside one input message are slices of it, without a copy; samples that wait for the next
     message are copied. A shorter chunk comes out at the end of the stream, before an end-of-utterance marker (a
     message of zero samples, which is passed on) and when the format changes.
-
-    Config:
-        chunk_size: samples per chunk, at least 1. Default 512.
     """
+
+    params = {"chunk_size": Param(int, 512, low=1, help="samples per chunk")}
+    inputs = {"audio": DataType.AUDIO}
+    outputs = {"audio": DataType.AUDIO}
 
     def __init__(self, node_id: str, config: dict[str, Any]) -> None:
         super().__init__(node_id, config)
-        params = Params("AudioChunkerNode", config)
-        self._chunk_size = params.integer("chunk_size", 512, low=1)
-        params.done()
+        self._chunk_size: int = self.config["chunk_size"]
         self._held: npt.NDArray[Any] = np.empty(0, np.float32)
         self._held_count = 0
         self._form: AudioMetadata | None = None

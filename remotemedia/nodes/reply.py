@@ -6,12 +6,10 @@ import operator
 import re
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
-from remotemedia.core.data import RuntimeData
+from remotemedia.core.data import DataType, RuntimeData
 from remotemedia.core.multiprocessing import MultiprocessNode, register_node
 from remotemedia.nodes._common import text_of
-from remotemedia.nodes._params import Params
 
 __all__ = ["ReplyNode"]
 
@@ -22,13 +20,11 @@ class ReplyNode(MultiprocessNode):
 
     Ports: input ``text`` (TEXT, with or without capitals and punctuation); output ``text`` (TEXT: one answer per
     text; nothing for a text without words).
-
-    Config: none.
     """
 
-    def __init__(self, node_id: str, config: dict[str, Any]) -> None:
-        super().__init__(node_id, config)
-        Params("ReplyNode", config).done()
+    params = {}
+    inputs = {"text": DataType.TEXT}
+    outputs = {"text": DataType.TEXT}
 
     async def initialize(self) -> None:
         """Nothing to load."""

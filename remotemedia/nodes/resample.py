@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from remotemedia.core.data import RuntimeData
-from remotemedia.core.multiprocessing import MultiprocessNode, register_node
+from remotemedia.core.data import DataType, RuntimeData
+from remotemedia.core.multiprocessing import MultiprocessNode, Param, register_node
 from remotemedia.nodes._common import Float32, audio_of, end_marker, import_library
-from remotemedia.nodes._params import Params
 
 __all__ = ["ResampleNode"]
 
@@ -27,18 +26,19 @@ class ResampleNode(MultiprocessNode):
     the very same payload, without a copy. The resampler holds back a few milliseconds, which come out at the end of
     the stream, before an end-of-utterance marker (a message of zero samples, which is passed on) and when the rate
     changes.
-
-    Config:
-        sample_rate: of the output, in Hz, at least 1. Default 16000.
-        quality: of the resampler: "QQ", "LQ", "MQ", "HQ" or "VHQ", from fast to good. Default "HQ".
     """
+
+    params = {
+        "sample_rate": Param(int, 16_000, low=1, help="of the output, in Hz"),
+        "quality": Param(str, "HQ", choices=("QQ", "LQ", "MQ", "HQ", "VHQ"), help="of the resampler, fast to good"),
+    }
+    inputs = {"audio": DataType.AUDIO}
+    outputs = {"audio": DataType.AUDIO}
 
     def __init__(self, node_id: str, config: dict[str, Any]) -> None:
         super().__init__(node_id, config)
-        params = Params("ResampleNode", config)
-        self._sample_rate = params.integer("sample_rate", 16_000, low=1)
-        self._quality = params.choice("quality", "HQ", ("QQ", "LQ", "MQ", "HQ", "VHQ"))
-        params.done()
+        self._sample_rate: int = self.config["sample_rate"]
+        self._quality: str = self.config["quality"]
         self._soxr: Any = None
         self._stream: Any = None
         self._stream_rate = 0

@@ -11,10 +11,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from remotemedia.core.data import RuntimeData
-from remotemedia.core.multiprocessing import MultiprocessNode, register_node
+from remotemedia.core.data import DataType, RuntimeData
+from remotemedia.core.multiprocessing import MultiprocessNode, Param, register_node
 from remotemedia.nodes._common import Float32, import_library, new_array, text_of
-from remotemedia.nodes._params import Params
 
 __all__ = ["EspeakTTSNode"]
 
@@ -38,25 +37,25 @@ class EspeakTTSNode(MultiprocessNode):
     ``block_ms`` per message; built in shared memory). Blank text gives nothing.
 
     In a new process the same texts give the same speech.
-
-    Config:
-        voice: a voice of eSpeak NG, such as "en-us", "de" or, with a variant, "en-us+klatt6". Default "en-us".
-        rate: words per minute, 80 to 450. Default 175.
-        pitch: 0 to 100. Default 50.
-        sample_rate: of the output, in Hz, 8000 to 192000. Default 22050, which is eSpeak's own; others are
-            resampled.
-        block_ms: audio per message, 60 (eSpeak's least) to 1000. Default 60.
     """
+
+    params = {
+        "voice": Param(str, "en-us", help='of eSpeak NG, such as "de" or, with a variant, "en-us+klatt6"'),
+        "rate": Param(int, 175, low=80, high=450, help="words per minute"),
+        "pitch": Param(int, 50, low=0, high=100, help="of the voice"),
+        "sample_rate": Param(int, 22_050, low=8_000, high=192_000, help="of the output, in Hz; 22050 is eSpeak's own"),
+        "block_ms": Param(int, 60, low=60, high=1000, help="audio per message"),
+    }
+    inputs = {"text": DataType.TEXT}
+    outputs = {"audio": DataType.AUDIO}
 
     def __init__(self, node_id: str, config: dict[str, Any]) -> None:
         super().__init__(node_id, config)
-        params = Params("EspeakTTSNode", config)
-        self._voice = params.text("voice", "en-us")
-        self._rate = params.integer("rate", 175, low=80, high=450)
-        self._pitch = params.integer("pitch", 50, low=0, high=100)
-        self._sample_rate = params.integer("sample_rate", 22_050, low=8_000, high=192_000)
-        self._block_ms = params.integer("block_ms", 60, low=60, high=1000)
-        params.done()
+        self._voice: str = self.config["voice"]
+        self._rate: int = self.config["rate"]
+        self._pitch: int = self.config["pitch"]
+        self._sample_rate: int = self.config["sample_rate"]
+        self._block_ms: int = self.config["block_ms"]
         self._espeak: _Espeak | None = None
         self._espeak_rate = 0
         self._soxr: Any = None
@@ -148,7 +147,7 @@ class _Espeak:
         """Choose voice, words per minute and pitch; ValueError for a voice that does not exist."""
         if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
             raise ValueError(
-                f"EspeakTTSNode: config key 'voice': eSpeak NG has no voice {voice!r}; "
+                f"EspeakTTSNode: param 'voice': eSpeak NG has no voice {voice!r}; "
                 f"it has {', '.join(SOME_VOICES)} and more"
             )
         self._library.espeak_SetParameter(_RATE, rate, 0)

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from remotemedia.core.data import RuntimeData
-from remotemedia.core.multiprocessing import MultiprocessNode, register_node
+from remotemedia.core.data import DataType, RuntimeData
+from remotemedia.core.multiprocessing import MultiprocessNode, Param, register_node
 from remotemedia.nodes._common import SPEECH_RATE, Float32, end_marker, import_library, speech_of
-from remotemedia.nodes._params import Params
 
 __all__ = ["SileroVADNode"]
 
@@ -37,22 +36,24 @@ class SileroVADNode(MultiprocessNode):
     pauses shorter than ``min_silence_ms`` are part of it. Such a marker in the input, or the end of the stream,
     ends an open utterance. What comes out depends on the samples alone, not on how they were split into messages.
     Frames are copied out of the input.
-
-    Config (times are rounded up to whole frames of 32 ms):
-        threshold: probability, 0 to 1, at which a frame counts as speech. Default 0.5.
-        min_speech_ms: speech shorter than this is dropped as noise. Default 64.
-        min_silence_ms: silence that ends an utterance. Default 500.
-        speech_pad_ms: silence passed on before and after. Default 200.
+    Times in the config are rounded up to whole frames of 32 ms.
     """
+
+    params = {
+        "threshold": Param(float, 0.5, low=0, high=1, help="probability at which a frame counts as speech"),
+        "min_speech_ms": Param(float, 64, low=0, help="speech shorter than this is dropped as noise"),
+        "min_silence_ms": Param(float, 500, low=0, help="silence that ends an utterance"),
+        "speech_pad_ms": Param(float, 200, low=0, help="silence passed on before and after"),
+    }
+    inputs = {"audio": DataType.AUDIO}
+    outputs = {"audio": DataType.AUDIO}
 
     def __init__(self, node_id: str, config: dict[str, Any]) -> None:
         super().__init__(node_id, config)
-        params = Params("SileroVADNode", config)
-        self._threshold = params.number("threshold", 0.5, low=0, high=1)
-        self._min_speech = max(1, _frames(params.number("min_speech_ms", 64, low=0)))
-        self._min_silence = max(1, _frames(params.number("min_silence_ms", 500, low=0)))
-        self._pad = _frames(params.number("speech_pad_ms", 200, low=0))
-        params.done()
+        self._threshold: float = self.config["threshold"]
+        self._min_speech = max(1, _frames(self.config["min_speech_ms"]))
+        self._min_silence = max(1, _frames(self.config["min_silence_ms"]))
+        self._pad = _frames(self.config["speech_pad_ms"])
         self._detector: Any = None
         self._frame: Float32 = np.empty(_FRAME, np.float32)
         self._filled = 0

@@ -22,6 +22,7 @@ ERRORS, RING, DATA, DTYPES = (
     "remotemedia.core.dtypes",
 )
 CONFIG, DOOR = f"{IMPL}.config", "remotemedia.core.multiprocessing"
+NAMING = "remotemedia._naming"
 
 
 def impl(*names: str) -> set[str]:
@@ -29,11 +30,11 @@ def impl(*names: str) -> set[str]:
 
 
 # A room: its modules (a trailing dot: everything below), and what of ours its modules may import.
-REGISTRY_ROOM = impl("registry", "_classref", "_byvalue", "_imports")
+REGISTRY_ROOM = impl("registry", "declaration", "_classref", "_byvalue", "_imports")
 CHANNEL_ROOM = impl("channel", "_form", "_side", "_loan", "_rendezvous", "_doorbell", "_handover")
 NODE_ROOM = impl("node", "_node_loop")
 CHILD_ROOM = impl("_spawn", "_child", "_control")
-HIGH = impl("pipeline", "session", "executor", "events", "_wiring", "_supervisor", "_introduction")
+HIGH = impl("pipeline", "_graph_checks", "session", "executor", "events", "_wiring", "_supervisor", "_introduction")
 
 MAY: dict[str, set[str]] = {
     "remotemedia": set(),
@@ -41,6 +42,7 @@ MAY: dict[str, set[str]] = {
     "remotemedia.core": set(),
     IMPL: set(),
     ERRORS: set(),
+    NAMING: set(),
     RING: {ERRORS},
     DATA: {ERRORS},
     DTYPES: {ERRORS},
@@ -48,7 +50,7 @@ MAY: dict[str, set[str]] = {
     f"{IMPL}.progress": {ERRORS},
     f"{IMPL}.statistics": {ERRORS, RING},
 }
-_LOW = {ERRORS, RING, DATA, DTYPES, CONFIG, *impl("progress", "statistics")}
+_LOW = {ERRORS, NAMING, RING, DATA, DTYPES, CONFIG, *impl("progress", "statistics")}
 for _module in CHANNEL_ROOM:
     MAY[_module] = _LOW | CHANNEL_ROOM
 for _module in NODE_ROOM | REGISTRY_ROOM:
@@ -66,8 +68,8 @@ _FILES = {"remotemedia.settings", "remotemedia.manifest", "remotemedia.monitorin
 PREFIXES: list[tuple[str, set[str], bool]] = [
     # prefix, may import, may import what is below the same prefix
     ("remotemedia.nodes", {ERRORS, DOOR, DATA}, True),
-    ("remotemedia.settings", {ERRORS, DOOR}, True),
-    ("remotemedia.manifest", {ERRORS, DOOR, "remotemedia.settings"}, True),
+    ("remotemedia.settings", {ERRORS, NAMING, DOOR}, True),
+    ("remotemedia.manifest", {ERRORS, NAMING, DOOR, "remotemedia.settings"}, True),
     ("remotemedia.monitoring", {ERRORS, DOOR}, True),
     ("remotemedia.cli", {*_USER, *_FILES}, True),
     ("remotemedia.service", {*_USER, *_FILES}, True),

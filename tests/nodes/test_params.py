@@ -17,8 +17,8 @@ from remotemedia.nodes import (
 @pytest.mark.parametrize(
     ("node_class", "config", "message"),
     [
-        (AudioChunkerNode, {"chunk": 1}, "AudioChunkerNode: unknown config key 'chunk'; valid keys: chunk_size"),
-        (ReplyNode, {"name": "x"}, "ReplyNode: unknown config key 'name'; it takes none"),
+        (AudioChunkerNode, {"chunk": 1}, "AudioChunkerNode: there is no param 'chunk'; did you mean 'chunk_size'?"),
+        (ReplyNode, {"name": "x"}, "ReplyNode: there is no param 'name'; it takes none"),
         (AudioChunkerNode, {"chunk_size": 0}, "'chunk_size' must be an integer of at least 1; not 0"),
         (AudioChunkerNode, {"chunk_size": True}, "must be an integer of at least 1; not True"),
         (AudioChunkerNode, {"chunk_size": None}, "must be an integer of at least 1; not None"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import re
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remotemedia.core.multiprocessing import Connection, NodeConfig, Pipeline, PipelineError
+from remotemedia.core.multiprocessing import Connection, NodeConfig, Pipeline, PipelineError, Session
 
 
 @pytest.fixture(autouse=True)
@@ -71,8 +72,8 @@ def test_wrong_calls_are_refused_at_once(build: Any, said: str) -> None:
             nodes("a", "b", "c").connect("a", "o", "b", "i").connect("b", "o", "c", "i").connect("c", "o", "b", "i2"),
             "the connections form a cycle: b -> c -> b",
         ),
-        (nodes("a").add_input("x"), "add_input('x'): there is no such node; the nodes are: a"),
-        (nodes("a").add_output("x"), "add_output('x'): there is no such node; the nodes are: a"),
+        (nodes("a").add_input("x"), "input node 'x': there is no such node; the nodes are: a"),
+        (nodes("a").add_output("x"), "output node 'x': there is no such node; the nodes are: a"),
         (Pipeline().add_node("t-ecko", "a"), "node 'a': Unknown node type 't-ecko'; did you mean 't-echo'"),
     ],
 )
@@ -81,6 +82,55 @@ def test_wrong_graphs_are_refused_with_the_place_and_the_choices(pipeline: Pipel
         pipeline.validate()
     with pytest.raises(ValueError, match=re.escape(said)):
         pipeline.validate()
+
+
+def speech(**config: Any) -> Pipeline:
+    return Pipeline().add_node("AudioChunkerNode", "chunk", config).add_node("ReplyNode", "reply")
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "place", "said"),
+    [
+        (speech(chunk_size=0), "nodes[0].params.chunk_size", "node 'chunk': param 'chunk_size' must be an integer of"),
+        (speech(chunk=5), "nodes[0].params.chunk", "there is no param 'chunk'; did you mean 'chunk_size'?"),
+        (speech().connect("chunk", "audio", "reply", "txt"), "connections[0].to_port", "did you mean 'text'?"),
+        (speech().connect("chunk", "out", "reply", "text"), "connections[0].from_port", "output ports are: 'audio'"),
+        (speech().connect("chunk", "audio", "reply", "text"), "connections[0]", "AUDIO cannot go to 'reply'"),
+    ],
+)
+def test_what_nodes_declare_is_checked(pipeline: Pipeline, place: str, said: str) -> None:
+    (problem,) = pipeline.find_problems()
+    assert problem.place == place
+    assert said in problem.message
+    with pytest.raises(PipelineError) as caught:
+        pipeline.validate()
+    assert str(caught.value) == problem.message
+
+
+def test_every_problem_is_found_and_the_first_is_raised() -> None:
+    pipeline = speech(chunk_size=0, x=1).add_node("t-ecko", "a").add_output("b")
+    pipeline.connect("chunk", "audio", "reply", "text").connect("reply", "text", "c", "i")
+    pipeline.connect("a", "o", "a", "i").connect("a", "o", "a", "j")
+    problems = pipeline.find_problems()
+    assert [problem.place for problem in problems] == [
+        "connections[1].to",
+        "outputs[0]",
+        "connections[3]",
+        "connections[2]",
+        "nodes[0].params.chunk_size",
+        "nodes[0].params.x",
+        "nodes[2].node_type",
+        "connections[0]",
+    ]
+    with pytest.raises(PipelineError, match=re.escape(problems[0].message)):
+        pipeline.validate()
+
+
+def test_a_session_checks_what_nodes_declare_before_it_starts_them() -> None:
+    session = Session("s", speech(chunk_size=0))
+    with pytest.raises(PipelineError, match="param 'chunk_size' must be"):
+        asyncio.run(session.initialize())
+    assert session.pids == {}
 
 
 def test_inputs_and_outputs() -> None:

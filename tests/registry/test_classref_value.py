@@ -17,7 +17,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from remotemedia.core.data import DataType
 from remotemedia.core.multiprocess._classref import describe_class
+from remotemedia.core.multiprocessing import Param
 from remotemedia.errors import PipelineError
 
 # What is typed in the tests of real prompts: a helper, a module under another name, a constant, super().
@@ -503,3 +505,40 @@ def test_special_floats_and_text_that_is_no_unicode(kit: Any) -> None:
     body = "    def answer(self): return [math.isnan(DATA[0]), ascii(DATA[1:])]"
     data = [math.nan, -0.0, math.inf, "\udc80", ..., 1 << 100]
     assert answer(kit, body, "import math", DATA=data) == [True, ascii(data[1:])]
+
+
+def test_what_a_class_declares_goes_with_it(kit: Any) -> None:
+    source = """
+from remotemedia.core.data import DataType
+from remotemedia.core.multiprocessing import Param
+
+class Node(MultiprocessNode):
+    params = {
+        "gain": Param(float, 1, low=0, high=9, help="x"),
+        "mode": Param(str, None, choices=("a", "b")),
+        "words": Param(list, ["a"]),
+        "path": Param(str, "p"),
+    }
+    inputs = {"sound": DataType.AUDIO, "any": None}
+    outputs = {"both": (DataType.TEXT, DataType.TENSOR)}
+    async def initialize(self): pass
+    async def process(self, data): return None
+    async def cleanup(self): pass
+"""
+    reference = kit.typed(source)
+    assert kit.load(reference, "node.config") == {"gain": 3.0, "mode": None, "words": ["a"], "path": "p"}
+    assert kit.load(reference, "[repr(param) for param in cls.params.values()]") == [
+        repr(param)
+        for param in (
+            Param(float, 1, low=0, high=9, help="x"),
+            Param(str, None, choices=("a", "b")),
+            Param(list, ["a"]),
+            Param(str, "p"),
+        )
+    ]
+    assert kit.load(reference, "[str(cls.inputs), str(cls.outputs)]") == [
+        str({"sound": DataType.AUDIO, "any": None}),
+        str({"both": (DataType.TEXT, DataType.TENSOR)}),
+    ]
+    required = kit.typed(source.replace('Param(str, "p")', "Param(str)"))
+    assert kit.load(required, "cls.params['path'].required") is True

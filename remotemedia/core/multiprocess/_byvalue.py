@@ -31,6 +31,7 @@ from types import CellType, CodeType, FunctionType, MemberDescriptorType, Module
 from typing import Any
 
 from remotemedia.core.multiprocess._imports import MAIN_NAMES, import_by_name_or_file, module_file, resolve
+from remotemedia.core.multiprocess.declaration import Param
 from remotemedia.errors import PipelineError
 
 __all__ = ["pack", "unpack"]
@@ -43,6 +44,16 @@ _CONTAINERS: dict[str, type] = {"list": list, "set": set, "dict": dict}
 _SEQUENCES: dict[str, type] = {"tuple": tuple, "frozenset": frozenset}
 _METACLASSES: dict[str, type] = {"type": type, "ABCMeta": abc.ABCMeta}
 
+
+def _param(kind: str, default: Any, help: str, bounds: dict[str, Any]) -> Param:
+    return Param(getattr(builtins, kind), default, help=help, **bounds)
+
+
+def _param_arguments(value: Param) -> tuple[object, ...]:
+    bounds = {"low": value.low, "high": value.high, "choices": value.choices}
+    return value.kind.__name__, value.default, value.help, bounds
+
+
 # Values of these types are made again by one call with plain arguments.
 _CALLS: dict[type, tuple[Callable[..., object], Callable[[Any], tuple[object, ...]]]] = {
     bytearray: (bytearray, lambda value: (bytes(value),)),
@@ -51,6 +62,7 @@ _CALLS: dict[type, tuple[Callable[..., object], Callable[[Any], tuple[object, ..
     re.Pattern: (re.compile, lambda value: (value.pattern, value.flags)),
     logging.Logger: (logging.getLogger, lambda value: (value.name,)),
     type(pathlib.Path()): (pathlib.Path, lambda value: (str(value),)),
+    Param: (_param, _param_arguments),
 }
 _CALL_NAMES = {target.__name__: target for target, _ in _CALLS.values()}
 

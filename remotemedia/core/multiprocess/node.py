@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+from remotemedia.core.multiprocess.declaration import Param, Ports, completed
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -34,16 +36,27 @@ class NodeStatus(Enum):
 class MultiprocessNode(ABC):
     """Base class of nodes; each instance lives in a process of its own, with its own event loop and GIL.
 
+    A class may declare what it takes and gives; pipelines and manifests are then checked against it before anything
+    starts, and ``remotemedia nodes show`` prints it. None, as here, means: not declared, not checked.
+
     Attributes:
+        params: what may be in the config, as a dict of Param by key. ``config`` then has the defaults filled in, and a
+            config that does not fit is a ValueError that names the key.
+        inputs, outputs: the ports by name, with the DataType that passes, a tuple of several, or None for any.
         node_id: the id given in ``Pipeline.add_node``.
         config: the dict given in ``Pipeline.add_node`` (JSON values).
         input_channels, output_channels: the channels of this node by port name; a second channel on the same port
             is found under ``"port#2"`` and so on. The framework reads and writes them; a node seldom needs to.
     """
 
+    params: ClassVar[Mapping[str, Param] | None] = None
+    inputs: ClassVar[Ports | None] = None
+    outputs: ClassVar[Ports | None] = None
+
     def __init__(self, node_id: str, config: dict[str, Any]) -> None:
         self.node_id = node_id
-        self.config = config
+        declared = type(self).params
+        self.config = config if declared is None else completed(declared, config, type(self).__name__)
         self.input_channels: dict[str, Subscriber] = {}
         self.output_channels: dict[str, Publisher] = {}
         self._status = NodeStatus.IDLE

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from remotemedia.core.multiprocess.registry import lookup_node
-from remotemedia.errors import PipelineError
+from remotemedia.core.multiprocess._graph_checks import SESSION_NAME, made_twice, pipeline_problems, wrong_id
+from remotemedia.errors import PipelineError, Problem
 
 __all__ = ["SESSION_NAME", "Connection", "NodeConfig", "Pipeline"]
-
-SESSION_NAME = "session"
-"""What the names of channels call the session: ``session_to_asr``."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +53,8 @@ class Pipeline:
         for name, value in (("node_type", node_type), ("node_id", node_id)):
             if not isinstance(value, str) or not value or "\0" in value:
                 raise PipelineError(f"{name} must be a non-empty str, not {value!r}")
-        if node_id == SESSION_NAME:
-            raise PipelineError(f"node id {node_id!r} is what channels call the session itself; choose another")
-        if any(node.node_id == node_id for node in self.nodes):
-            raise PipelineError(f"node id {node_id!r} is used twice; ids must differ")
+        if wrong := wrong_id(node_id, self.node_ids):
+            raise PipelineError(wrong)
         config = {} if config is None else config
         if not isinstance(config, dict):
             raise PipelineError(f"config of node {node_id!r} must be a dict, not {type(config).__name__}")
@@ -80,7 +75,7 @@ class Pipeline:
             if not isinstance(name, str) or not name:
                 raise PipelineError(f"connection {connection}: node ids and ports must be non-empty str, not {name!r}")
         if connection in self.connections:
-            raise PipelineError(f"connection {connection} is made twice")
+            raise PipelineError(made_twice(connection))
         self.connections.append(connection)
         return self
 
@@ -142,55 +137,20 @@ class Pipeline:
             names[c] = name
         return names
 
-    def validate(self) -> None:
-        """Raises PipelineError for an empty pipeline, an unknown node or node type, or a cycle; names the place."""
-        if not self.nodes:
-            raise PipelineError("the pipeline has no nodes; add_node() adds one")
-        known = set(self.node_ids)
-        choices = f"the nodes are: {', '.join(self.node_ids)}"
-        for connection in self.connections:
-            for node_id in (connection.from_node, connection.to_node):
-                if node_id not in known:
-                    raise PipelineError(f"connection {connection}: there is no node {node_id!r}; {choices}")
-        for name, node_ids in (("add_input", self.extra_inputs), ("add_output", self.extra_outputs)):
-            for node_id in node_ids:
-                if node_id not in known:
-                    raise PipelineError(f"{name}({node_id!r}): there is no such node; {choices}")
-        self._check_cycles()
-        both = {f"{SESSION_NAME}_to_{n}" for n in self.input_nodes} & {
-            f"{n}_to_{SESSION_NAME}" for n in self.output_nodes
-        }
-        if both:
-            raise PipelineError(f"two channels would both be called {min(both)!r}; rename a node")
-        for node in self.nodes:
-            try:
-                lookup_node(node.node_type)
-            except PipelineError as error:
-                raise PipelineError(f"node {node.node_id!r}: {error}") from None
+    # --- checks ---
 
-    def _check_cycles(self) -> None:
-        after: dict[str, list[str]] = defaultdict(list)
-        for connection in self.connections:
-            after[connection.from_node].append(connection.to_node)
-        done: set[str] = set()
-        for start in self.node_ids:
-            # Depth first, with the path kept by hand: a graph may be deeper than Python's stack.
-            path: list[str] = []
-            stack: list[tuple[str, bool]] = [(start, False)]
-            while stack:
-                node_id, leaving = stack.pop()
-                if leaving:
-                    path.pop()
-                    done.add(node_id)
-                    continue
-                if node_id in path:
-                    circle = [*path[path.index(node_id) :], node_id]
-                    raise PipelineError(f"the connections form a cycle: {' -> '.join(circle)}; remove one of them")
-                if node_id in done:
-                    continue
-                path.append(node_id)
-                stack.append((node_id, True))
-                stack.extend((following, False) for following in after[node_id])
+    def validate(self) -> None:
+        """Raises PipelineError with the first of ``find_problems()``, if there is one."""
+        for problem in pipeline_problems(self):
+            raise PipelineError(problem.message)
+
+    def find_problems(self) -> list[Problem]:
+        """Everything that keeps the pipeline from running, each with its place (``nodes[2].params.chunk_size``).
+
+        Ids used twice or not known, connections made twice, cycles, unknown node types; and configs, ports and data
+        types that the node classes do not declare. Starts nothing; imports the packages that provide node types.
+        """
+        return list(pipeline_problems(self))
 
 
 def _check_json(value: Any, where: str) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, TypeVar
 
+from remotemedia._naming import offer
+from remotemedia.core.multiprocess.declaration import check_declarations
 from remotemedia.core.multiprocess.node import MultiprocessNode
 from remotemedia.errors import PipelineError
 
@@ -36,7 +38,8 @@ def register_node(node_type: str) -> Callable[[type[NodeT]], type[NodeT]]:
 
     Raises:
         TypeError: the name is not a non-empty string, or what is decorated is not a MultiprocessNode subclass that
-            defines all three of ``initialize()``, ``process()`` and ``cleanup()``.
+            defines all three of ``initialize()``, ``process()`` and ``cleanup()``; or what it declares as params,
+            inputs or outputs is no declaration.
         ValueError: another class has this name; the message names both places.
     """
     if not isinstance(node_type, str) or not node_type:
@@ -97,6 +100,7 @@ def _register(node_type: str, cls: type[MultiprocessNode]) -> None:
         raise TypeError(f"@register_node({node_type!r}) takes a subclass of MultiprocessNode, not {cls!r}")
     if missing := sorted(getattr(cls, "__abstractmethods__", ())):
         raise TypeError(f"@register_node({node_type!r}): {cls.__qualname__} does not define {', '.join(missing)}")
+    check_declarations(cls)
     known = _nodes.get(node_type)
     if known is not None and not _same_definition(known, cls):
         raise ValueError(f"Node type {node_type!r} is taken: {_place(known)} has it, {_place(cls)} wants it")
@@ -142,15 +146,8 @@ def _failure(point: EntryPoint, error: Exception) -> str:
 
 
 def _unknown(node_type: str) -> str:
-    import difflib
-
     known = sorted({*_nodes, *_entry_points().names})
-    near = difflib.get_close_matches(str(node_type), known, n=3)
-    if near:
-        hint = "did you mean " + " or ".join(map(repr, near)) + "?"
-    else:
-        hint = "known types: " + (", ".join(map(repr, known)) or "none")
     return (
-        f"Unknown node type {node_type!r}; {hint} "
+        f"Unknown node type {node_type!r}; {offer(node_type, known, 'known types')} "
         f'(register a class with @register_node("{node_type}") and import its module before the pipeline is built)'
     )
