@@ -60,6 +60,8 @@ for _module in CHILD_ROOM:
 MAY[f"{IMPL}.runner"] = _LOW | CHANNEL_ROOM | NODE_ROOM | REGISTRY_ROOM | impl("_control")
 for _module in HIGH:
     MAY[_module] = _LOW | CHANNEL_ROOM | NODE_ROOM | REGISTRY_ROOM | CHILD_ROOM | HIGH
+# Pipeline.from_manifest and to_manifest are there for the user; the package behind them is loaded when one is called.
+MAY[f"{IMPL}.pipeline"] = MAY[f"{IMPL}.pipeline"] | {"remotemedia.manifest"}
 MAY[DOOR] = _LOW | NODE_ROOM | REGISTRY_ROOM | HIGH | impl("channel")
 
 # Rooms that see the rest only as a user would.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 from remotemedia.core.multiprocess._graph_checks import SESSION_NAME, made_twice, pipeline_problems, wrong_id
@@ -15,11 +17,12 @@ __all__ = ["SESSION_NAME", "Connection", "NodeConfig", "Pipeline"]
 
 @dataclass(frozen=True)
 class NodeConfig:
-    """One node of a pipeline: its registered type, its id, and the JSON values given to it."""
+    """One node of a pipeline: its registered type, its id, the JSON values given to it, and its own memory limit."""
 
     node_type: str
     node_id: str
     config: dict[str, Any] = field(default_factory=dict)
+    memory_limit_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,24 @@ class Pipeline:
         types that the node classes do not declare. Starts nothing; imports the packages that provide node types.
         """
         return list(pipeline_problems(self))
+
+    # --- manifests ---
+
+    @staticmethod
+    def from_manifest(source: Path | str | Mapping[str, Any]) -> Pipeline:
+        """The pipeline of a manifest: a path, a text in JSON or YAML, or a mapping as ``json.load`` gives.
+
+        Raises ManifestError with every problem and its place. Node types must be registered before.
+        """
+        from remotemedia.manifest import load_manifest
+
+        return load_manifest(source).pipeline
+
+    def to_manifest(self, name: str | None = None) -> dict[str, Any]:
+        """The manifest, as JSON values, that ``from_manifest`` makes an equal pipeline of; copies the configs."""
+        from remotemedia.manifest import manifest_of
+
+        return manifest_of(self, name)
 
 
 def _check_json(value: Any, where: str) -> None:

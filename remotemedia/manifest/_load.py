@@ -1,0 +1,164 @@
+"""From a source to a pipeline, or to the list of everything that is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from remotemedia._naming import place
+from remotemedia.core.multiprocessing import Connection, NodeConfig, Pipeline, lookup_node
+from remotemedia.errors import ManifestError, PipelineError, Problem
+from remotemedia.manifest._document import Document
+from remotemedia.manifest._shape import shape_problems
+
+__all__ = ["Manifest", "find_problems", "load_manifest"]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest that has been checked.
+
+    Attributes:
+        name: its ``metadata.name``, or None.
+        metadata: all of its metadata.
+        settings: ``metadata.multiprocess`` as it stands there; each value fits MultiprocessConfig.
+        path: the file it came from, or None.
+        pipeline: the graph, ready for a session.
+    """
+
+    name: str | None
+    metadata: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    path: Path | None
+    pipeline: Pipeline
+
+
+def load_manifest(source: Path | str | Mapping[str, Any]) -> Manifest:
+    """Reads and checks a manifest: a path, a text in JSON or YAML, or a mapping, which is copied.
+
+    A str with a line break, or one that begins with ``{``, is a text; any other is a path. A file that ends in
+    ``.json``, and a text that begins with ``{``, is JSON; any other is YAML.
+
+    Raises:
+        ManifestError: with every problem, its place and, where there is a text, its line.
+        TypeError: the source is none of these.
+    """
+    document = Document(source)
+    build = _Build(document)
+    if build.problems:
+        raise ManifestError(build.problems)
+    metadata = build.root.get("metadata", {})
+    return Manifest(metadata.get("name"), metadata, metadata.get("multiprocess", {}), document.path, build.pipeline)
+
+
+def find_problems(source: Path | str | Mapping[str, Any]) -> list[Problem]:
+    """What ``load_manifest`` would raise, in the order of the lines; empty for a manifest that is right."""
+    return _Build(Document(source)).problems
+
+
+class _Build:
+    """The pipeline, made of what is usable, so that one mistake does not hide another."""
+
+    def __init__(self, document: Document) -> None:
+        self.pipeline = Pipeline()
+        self.root: dict[str, Any] = {}
+        self._found = list(document.problems)
+        # Where in the manifest each item of the pipeline is: what is no node or connection has none in the pipeline.
+        self._places: dict[str, list[int]] = {"nodes": [], "connections": [], "inputs": [], "outputs": []}
+        if document.value is not None:
+            self._check(document.value)
+        self.problems = document.located(self._found)
+        self.problems.sort(key=lambda problem: problem.line or 0)
+
+    def _check(self, value: object) -> None:
+        self._add(shape_problems(value))
+        if not isinstance(value, dict):
+            return
+        self.root = value
+        self._add_nodes()
+        self._add_connections()
+        for key, node_ids in (("inputs", self.pipeline.extra_inputs), ("outputs", self.pipeline.extra_outputs)):
+            for _, item in self._items(key, lambda item: _is_name(item)):
+                node_ids.append(item)
+        if self.pipeline.nodes:
+            self._add(self._in_manifest(problem) for problem in self.pipeline.find_problems())
+
+    def _add(self, problems: Any) -> None:
+        """Problems of one more kind of check; of what an earlier kind refused, nothing more is said."""
+        refused = {problem.place for problem in self._found if problem.place}
+        self._found += [p for p in problems if not any(_within(p.place, at) for at in refused) and p not in self._found]
+
+    def _items(self, key: str, usable: Any) -> list[tuple[int, Any]]:
+        items = self.root.get(key)
+        found = [(n, item) for n, item in enumerate(items) if usable(item)] if isinstance(items, list) else []
+        self._places[key] = [n for n, _ in found]
+        return found
+
+    def _add_nodes(self) -> None:
+        for _, item in self._items("nodes", lambda item: _has_names(item, "id", "node_type")):
+            params = item.get("params")
+            config = params if isinstance(params, dict) else {}
+            limit = item.get("memory_limit_bytes")
+            self.pipeline.nodes.append(NodeConfig(item["node_type"], item["id"], config, limit))
+
+    def _add_connections(self) -> None:
+        node_ids = set(self.pipeline.node_ids)
+        classes = {node.node_id: _class(node) for node in self.pipeline.nodes}
+        for index, item in self._items("connections", lambda item: _has_names(item, "from", "to")):
+            ends = []
+            for end, usual, ports_of in (("from", "output", "outputs"), ("to", "input", "inputs")):
+                node_id, port = _split(item[end], node_ids)
+                own = item.get(f"{end}_port")
+                if port and own:
+                    message = f"{item[end]!r} names the port {port!r}, and {end}_port {own!r}: one of them is enough"
+                    self._found.append(Problem(message, place("connections", index, end)))
+                ports = getattr(classes.get(node_id), ports_of, None)
+                ends += [node_id, port or (own if _is_name(own) else _default_port(ports, usual))]
+            self.pipeline.connections.append(Connection(*ends))
+
+    def _in_manifest(self, problem: Problem) -> Problem:
+        """The problem of the pipeline at its place in the manifest."""
+        match = re.match(r"(\w+)\[(\d+)\](.*)", problem.place, re.DOTALL)
+        if match is None:
+            return problem
+        key, rest = match[1], match[3]
+        index = self._places[key][int(match[2])]
+        if rest in (".from_port", ".to_port") and rest[1:] not in self.root[key][index]:
+            rest = rest.removesuffix("_port")
+        return Problem(problem.message, f"{key}[{index}]{rest}")
+
+
+def _class(node: NodeConfig) -> Any:
+    try:
+        return lookup_node(node.node_type)
+    except PipelineError:
+        return None  # the pipeline's own checks say so
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _has_names(item: object, *keys: str) -> bool:
+    return isinstance(item, dict) and all(_is_name(item.get(key)) for key in keys)
+
+
+def _split(end: str, node_ids: set[str]) -> tuple[str, str]:
+    """Node and port of ``"node.port"``, port "" if it has none. Ids may have dots: the longest that is one wins."""
+    node_id, port = end, ""
+    while node_id and node_id not in node_ids:
+        node_id = node_id.rpartition(".")[0]
+        port = end[len(node_id) + 1 :]
+    return (node_id, port) if node_id and (port or node_id == end) else (end, "")
+
+
+def _default_port(ports: Mapping[str, Any] | None, usual: str) -> str:
+    """The port of a connection that names none: the only one declared, else the one that is usual."""
+    return next(iter(ports)) if ports is not None and len(ports) == 1 else usual
+
+
+def _within(at: str, other: str) -> bool:
+    return at == other or at.startswith((other + ".", other + "["))

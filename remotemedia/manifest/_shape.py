@@ -1,0 +1,115 @@
+"""The shape of a manifest, by its JSON Schema, in the words of our other errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+from jsonschema.validators import extend
+
+from remotemedia._naming import offer, place
+from remotemedia.core.multiprocessing import MultiprocessConfig
+from remotemedia.errors import Problem
+
+__all__ = ["SETTINGS", "manifest_schema", "shape_problems"]
+
+SETTINGS = ("metadata", "multiprocess")
+
+_TYPES = {
+    "array": "a list",
+    "integer": "a whole number",
+    "null": "null",
+    "number": "a number",
+    "object": "a mapping",
+    "string": "a string",
+}
+
+
+def manifest_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of manifests of version v1; a new copy."""
+    text = resources.files("remotemedia.manifest").joinpath("manifest-v1.schema.json").read_text("utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema
+
+
+def shape_problems(value: object) -> Iterator[Problem]:
+    """What is missing, not known or of the wrong type, each with its place; settings by their own rules."""
+    for error in _validator().iter_errors(value):
+        steps = tuple(error.absolute_path)
+        if steps[:2] != SETTINGS or (steps == SETTINGS and error.validator == "type"):
+            yield from _reworded(error, steps)
+    settings = value.get("metadata") if isinstance(value, dict) else None
+    settings = settings.get("multiprocess") if isinstance(settings, dict) else None
+    if isinstance(settings, dict):
+        yield from _settings_problems(settings)
+
+
+def _settings_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
+    known = [field.name for field in dataclasses.fields(MultiprocessConfig)]
+    for key, value in settings.items():
+        at = place(*SETTINGS, key)
+        if key not in known:
+            yield Problem(f"there is no setting {key!r}; {offer(key, known, 'the settings are')}", at)
+            continue
+        try:
+            MultiprocessConfig(**{key: value})
+        except (TypeError, ValueError) as error:
+            yield Problem(str(error), at)
+
+
+def _reworded(error: ValidationError, steps: tuple[str | int, ...]) -> Iterator[Problem]:
+    value: Any = error.instance
+    rule: Any = error.validator_value
+    schema: Any = error.schema
+    at, shown = place(*steps), _shown(value)
+    match error.validator:
+        case "additionalProperties":
+            known = schema["properties"]
+            for key in value:
+                if key not in known:
+                    message = f"there is no key {key!r} here; {offer(key, known, 'the keys are')}"
+                    yield Problem(message, place(*steps, key))
+        case "required":
+            # One error for each missing key; which one, only its message says.
+            for key in rule:
+                if error.message.startswith(repr(key)):
+                    yield Problem(f"{key!r} is missing", place(*steps, key))
+        case "type":
+            types = [rule] if isinstance(rule, str) else rule
+            yield Problem(f"must be {' or '.join(_TYPES[name] for name in types)}, not {shown}", at)
+        case "const":
+            yield Problem(f"must be {_shown(rule)}, not {shown}", at)
+        case "enum":
+            yield Problem(f"must be {' or '.join(map(_shown, rule))}, not {shown}", at)
+        case "minItems" | "minLength":
+            yield Problem("must not be empty", at)
+        case "uniqueItems":
+            yield Problem("must not have the same twice", at)
+        case "pattern":
+            yield Problem(f"must not have a NUL character in it: {shown}", at)
+        case "minimum" | "maximum":
+            bound = "least" if error.validator == "minimum" else "most"
+            yield Problem(f"must be at {bound} {rule}, not {shown}", at)
+        case _:
+            yield Problem(error.message, at)
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=repr)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+@cache
+def _validator() -> Any:
+    # For jsonschema 5.0 is an integer. It would not arrive as one.
+    checker = Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    )
+    validator: Any = extend(Draft202012Validator, type_checker=checker)  # type: ignore[no-untyped-call]
+    return validator(manifest_schema())
