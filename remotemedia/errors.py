@@ -68,6 +68,7 @@ class ProcessCrashError(MultiprocessError):
         signal: the number of the signal that ended it, or None.
         stderr_tail: the last lines the process wrote to stderr, oldest first.
         session_id: the session it belonged to.
+        reason: what is known of why, such as a memory limit; else empty.
     """
 
     def __init__(
@@ -77,15 +78,19 @@ class ProcessCrashError(MultiprocessError):
         signal: int | None = None,
         stderr_tail: tuple[str, ...] = (),
         session_id: str = "",
+        reason: str = "",
     ) -> None:
         self.node_id = node_id
         self.exit_code = exit_code
         self.signal = signal
         self.stderr_tail = stderr_tail
         self.session_id = session_id
+        self.reason = reason
         text = f"Process {node_id} crashed with code {exit_code}"
         if signal is not None:
             text += f" (killed by {_signal_name(signal)})"
+        if reason:
+            text += f": {reason}"
         if stderr_tail:
             text += "\nits last lines on stderr:\n" + "\n".join(f"  {line}" for line in stderr_tail)
         super().__init__(text)

@@ -17,12 +17,15 @@ from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocessing import MultiprocessNode, register_node
 
 FOREVER_SECS = 3600
+MB = 1_000_000
 
 
 class Base(MultiprocessNode):
-    """Understands in its config: ``grandchild`` (a process it starts), ``cleanup_file`` (written by cleanup())."""
+    """Understands in its config: ``grandchild`` (a process it starts), ``cleanup_file`` (written by cleanup()), ``eat``
+    (how many MB it touches and keeps)."""
 
     async def initialize(self) -> None:
+        self.eaten = b"x" * (self.config.get("eat", 0) * MB)
         if self.config.get("grandchild"):
             child = subprocess.Popen(["sleep", str(FOREVER_SECS)])
             self.report_progress(0.5, f"grandchild {child.pid}")
@@ -117,6 +120,16 @@ class Do(Base):
         elif order == "complain-and-die":
             print("the last words", file=sys.stderr, flush=True)
             die(argument)
+        elif order == "eat":
+            self.eaten = b"x" * (int(argument) * MB)
+        elif order == "choke":
+            try:
+                self.eaten = b"x" * (int(argument) * MB)
+            except MemoryError:
+                raise RuntimeError("cannot make room") from None
+        elif order == "detach":
+            child = subprocess.Popen(["sleep", str(FOREVER_SECS)], start_new_session=True)
+            yield RuntimeData.text(str(child.pid))
         elif order == "wait":
             await asyncio.sleep(FOREVER_SECS)
         elif order == "block":

@@ -11,6 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from remotemedia.core.multiprocess._control import ControlSocket
+from remotemedia.core.multiprocess._memory_limit import HeldLimit, MemoryLimit
 from remotemedia.core.multiprocess._spawn import Spawned
 
 __all__ = ["Child", "Exit"]
@@ -50,6 +51,7 @@ class Child:
         self.pid = spawned.pid
         self.control = ControlSocket(spawned.control)
         self.exited: asyncio.Future[Exit] = loop.create_future()
+        self.memory: HeldLimit | None = None
         self._loop = loop
         self._pidfd = spawned.pidfd
         self._stdout = _Output(spawned.stdout_fd, loop, _logger.getChild(node_id), logging.INFO)
@@ -60,6 +62,12 @@ class Child:
     def stderr_tail(self) -> tuple[str, ...]:
         """The last lines it wrote to stderr."""
         return tuple(self._stderr.tail)
+
+    def limit_memory(self, limit: MemoryLimit | None) -> None:
+        """Limits its memory, as long as it has not been told what to run."""
+        if limit is not None:
+            self.memory = HeldLimit(limit, self.pid)
+            _logger.getChild(self.node_id).debug("%s", self.memory)
 
     def signal_group(self, number: int) -> None:
         """Sends a signal to the process and all it started, unless it has ended."""
@@ -106,6 +114,8 @@ class Child:
         self._stdout.close()
         self._stderr.close()
         self.control.close()
+        if self.memory is not None and self.memory.group is not None:
+            self.memory.group.remove()
         if not self._loop.is_closed():
             self.exited.set_result(Exit(128 + signal.SIGKILL, signal.SIGKILL))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from remotemedia import _ring
 from remotemedia.core.data import RuntimeData
+from remotemedia.core.multiprocess._failure import describe_failure
 from remotemedia.core.multiprocess._handover import Attached, OutputChannel
 from remotemedia.core.multiprocess._loan import loan_array
 from remotemedia.core.multiprocess.channel import Subscriber, any_ready_soon
@@ -317,8 +317,7 @@ class NodeLoop:
         self._report(
             {
                 "type": "error",
-                "reason": f"{type(error).__name__}: {error}",
-                "traceback": "".join(traceback.format_exception(error)),
+                **describe_failure(error),
                 "sequence": sequence,
                 "port": port,
             }

@@ -13,6 +13,7 @@ from typing import Any
 from remotemedia.core.multiprocess._child import Child, Exit
 from remotemedia.core.multiprocess._control import Message
 from remotemedia.core.multiprocess._introduction import Introductions
+from remotemedia.core.multiprocess._memory_limit import MemoryLimit
 from remotemedia.core.multiprocess._spawn import find_python, spawn_runner, why_python_is_unfit
 from remotemedia.core.multiprocess.config import MultiprocessConfig
 from remotemedia.core.multiprocess.events import (
@@ -97,11 +98,12 @@ class Supervisor:
 
     # --- start ---
 
-    def spawn(self, node_type: str, node_id: str) -> int:
+    def spawn(self, node_type: str, node_id: str, memory_limit_bytes: int | None = None) -> int:
         """Starts the process of one node; its pid. ProcessSpawnError: it is not running."""
         self._python = find_python(self._config)
         child = Child(node_id, spawn_runner(self._python, node_type, node_id, self._session_id), self._loop)
         self.children[node_id] = child
+        child.limit_memory(MemoryLimit.of(memory_limit_bytes, self._config.node_memory_limit_bytes))
         child.exited.add_done_callback(lambda exited: self._exited(child, exited.result()))
         child.control.attach(
             self._loop,
@@ -125,7 +127,9 @@ class Supervisor:
         except OSError as error:
             self._fail_without_memory(node_id, error)
         else:
-            self.children[node_id].control.send(hello, [pidfd, *fds])
+            child = self.children[node_id]
+            rlimit_bytes = None if child.memory is None else child.memory.rlimit_bytes
+            child.control.send({**hello, "rlimit_data_bytes": rlimit_bytes}, [pidfd, *fds])
 
     def connect(self) -> None:
         """There are channels now: gives them to the nodes that asked before there were any."""
@@ -251,7 +255,7 @@ class Supervisor:
             if all(p.status == "ready" for p in self._progress.values()) and not self._all_ready.done():
                 self._all_ready.set_result(None)
         elif kind == "failed":
-            reason = str(message["reason"])
+            reason = self._reason(node_id, message)
             self._note(InitProgress(node_id, "failed", 1.0, reason))
             failure = NodeInitializationError(node_id, reason, str(message["traceback"]))
             self._on_event(NodeFailed(**self._whose(node_id), error=failure))
@@ -259,7 +263,7 @@ class Supervisor:
         elif kind == "error":
             error = NodeProcessError(
                 node_id,
-                str(message["reason"]),
+                self._reason(node_id, message),
                 int(message["sequence"]),
                 str(message["port"]),
                 str(message["traceback"]),
@@ -275,6 +279,10 @@ class Supervisor:
         else:
             raise ValueError(f"type {kind!r}")
 
+    def _reason(self, node_id: str, message: Message) -> str:
+        reason, memory = str(message["reason"]), self.children[node_id].memory
+        return memory.explain_error(reason) if memory is not None and message["out_of_memory"] else reason
+
     # --- the end ---
 
     def _exited(self, child: Child, exit: Exit) -> None:
@@ -285,11 +293,13 @@ class Supervisor:
             _logger.warning("node %r ended with %s while the session stopped", child.node_id, exit)
 
     def _why_it_ended(self, child: Child, exit: Exit) -> MultiprocessError:
-        if self._progress[child.node_id].status == "starting":  # no code of the user's has run
+        loaded = self._progress[child.node_id].status != "starting"
+        if not loaded:  # no code of the user's has run
             unfit = why_python_is_unfit(self._python, child.stderr_tail)
             if unfit is not None:
                 return ProcessSpawnError(f"cannot start the process of node {child.node_id!r}: {unfit}")
-        return ProcessCrashError(child.node_id, exit.code, exit.signal, child.stderr_tail, self._session_id)
+        reason = "" if child.memory is None else child.memory.explain_crash(exit.code, exit.signal, loaded=loaded)
+        return ProcessCrashError(child.node_id, exit.code, exit.signal, child.stderr_tail, self._session_id, reason)
 
     def _fail(self, error: MultiprocessError) -> None:
         if self._ending:
@@ -343,6 +353,12 @@ class Supervisor:
             self._release_waiters(SessionStateError(f"session {self._session_id!r} was stopped meanwhile"))
 
     async def _end(self, grace_secs: float, *, abort: bool) -> None:
+        await self._end_processes(grace_secs, abort=abort)
+        for child in self.children.values():
+            if child.memory is not None and child.memory.group is not None:
+                await asyncio.to_thread(child.memory.group.remove)
+
+    async def _end_processes(self, grace_secs: float, *, abort: bool) -> None:
         self.broadcast({"type": "stop", "abort": abort})
         for number, secs in ((signal.SIGTERM, grace_secs), (signal.SIGKILL, TERM_GRACE_SECS)):
             running = [child.exited for child in self.children.values() if not child.exited.done()]

@@ -75,6 +75,8 @@ class MultiprocessConfig:
         cleanup_grace_period_secs: how long a stopping node may drain and clean up before it is killed.
         enable_backpressure: True: a full channel makes its publisher wait. False: the message is dropped and counted.
         shm_segment_size: payload memory of each process in bytes; virtual, pages are used when touched.
+        node_memory_limit_bytes: how much private memory each node's process may have; None = no limit. A node's own
+            ``memory_limit_bytes`` wins.
         python_executable: the interpreter of the node processes, where there is no ``venv_path``.
         venv_path: the folder of a virtual environment; its ``bin/python`` is the interpreter of the node processes.
         extra_paths: folders put in front of ``sys.path`` in the node processes.
@@ -90,6 +92,7 @@ class MultiprocessConfig:
     cleanup_grace_period_secs: float = 5.0
     enable_backpressure: bool = True
     shm_segment_size: int = 256 * 1024 * 1024
+    node_memory_limit_bytes: int | None = None
     python_executable: str = field(default_factory=lambda: sys.executable)
     venv_path: str | None = None
     extra_paths: tuple[str, ...] = ()
@@ -104,6 +107,7 @@ class MultiprocessConfig:
             "cleanup_grace_period_secs": _SECS,
             "enable_backpressure": _FLAG,
             "shm_segment_size": _whole_number(_SMALLEST_SEGMENT_BYTES, 1 << 46),
+            "node_memory_limit_bytes": _whole_number(1 << 20, 1 << 60, optional=True),
             "python_executable": Rule("a path or a command name", _is_text),
             "venv_path": Rule("the path of a folder", _is_text, optional=True),
             "extra_paths": Rule("a list of folders", _is_list_of_paths),

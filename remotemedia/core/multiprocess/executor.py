@@ -121,6 +121,7 @@ class MultiprocessExecutor:
         config: dict[str, Any] | None = None,
         *,
         session_id: str = DEFAULT_SESSION,
+        memory_limit_bytes: int | None = None,
     ) -> NodeHandle:
         """Starts one node's process at once; it loads while more nodes are executed and connected.
 
@@ -133,7 +134,9 @@ class MultiprocessExecutor:
         if session is None:
             session = self._make(session_id, Pipeline(), None)
         try:
-            pid = await session.launch(NodeConfig(node_type, node_id, {} if config is None else config))
+            pid = await session.launch(
+                NodeConfig(node_type, node_id, {} if config is None else config, memory_limit_bytes)
+            )
         except BaseException:
             if new:
                 self._made.pop(session_id, None)

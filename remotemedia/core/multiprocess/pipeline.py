@@ -51,8 +51,16 @@ class Pipeline:
         self.extra_inputs: list[str] = []
         self.extra_outputs: list[str] = []
 
-    def add_node(self, node_type: str, node_id: str, config: dict[str, Any] | None = None) -> Self:
-        """Adds a node of a registered type. PipelineError for a wrong id, an id already used, or a config not JSON."""
+    def add_node(
+        self,
+        node_type: str,
+        node_id: str,
+        config: dict[str, Any] | None = None,
+        *,
+        memory_limit_bytes: int | None = None,
+    ) -> Self:
+        """Adds a node of a registered type. PipelineError for a wrong id, an id already used, a config not JSON, or a
+        memory limit that is none; without one, ``node_memory_limit_bytes`` of the session's settings holds."""
         for name, value in (("node_type", node_type), ("node_id", node_id)):
             if not isinstance(value, str) or not value or "\0" in value:
                 raise PipelineError(f"{name} must be a non-empty str, not {value!r}")
@@ -68,7 +76,16 @@ class Pipeline:
             if isinstance(error, PipelineError):
                 raise
             raise PipelineError(f"config of node {node_id!r} cannot be JSON: {error}") from None
-        self.nodes.append(NodeConfig(node_type, node_id, config))
+        if memory_limit_bytes is not None and (
+            not isinstance(memory_limit_bytes, int)
+            or isinstance(memory_limit_bytes, bool)
+            or not 1 << 20 <= memory_limit_bytes <= 1 << 60
+        ):
+            raise PipelineError(
+                f"memory_limit_bytes of node {node_id!r} must be a whole number from {1 << 20} to {1 << 60}, or None; "
+                f"not {memory_limit_bytes!r}"
+            )
+        self.nodes.append(NodeConfig(node_type, node_id, config, memory_limit_bytes))
         return self
 
     def connect(self, from_node: str, from_port: str, to_node: str, to_port: str) -> Self:

@@ -14,12 +14,14 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from remotemedia import _ring
 from remotemedia.core.multiprocess._control import CONTROL_FD, ControlSocket, Message
 
 __all__ = ["main"]
+
+_LoopFactory: TypeAlias = Callable[[], asyncio.AbstractEventLoop] | None
 
 EXIT_FAILED_TO_INITIALIZE = 3
 EXIT_ABANDONED = 4
@@ -52,8 +54,8 @@ class _Life:
         except asyncio.CancelledError:
             if not self._stopped.is_set():
                 raise
-        except Exception:
-            return self._fail()
+        except Exception as error:
+            return self._fail(error)
         if self._initialized:
             await self._cleanup()
         return 0
@@ -91,13 +93,12 @@ class _Life:
                 self._loop.abort()
                 self._work.cancel()
 
-    def _fail(self) -> int:
+    def _fail(self, error: Exception) -> int:
         """The node could not be initialized, or its loop met what it cannot go on from."""
-        kind, error, _ = sys.exc_info()
         if self._initialized:
             traceback.print_exc()
             return EXIT_ABANDONED
-        self._control.send(_failure(kind, error))
+        self._control.send(_failure(error))
         return EXIT_FAILED_TO_INITIALIZE
 
     async def _cleanup(self) -> None:
@@ -141,16 +142,16 @@ def main(argv: list[str] | None = None) -> int:
     hello, fds = received
     if hello["type"] != "hello":
         return EXIT_ABANDONED  # told to stop before it was told what it is
-    _ring.start_deathwatch(fds[0], CONTROL_FD)
-    os.close(fds.pop(0))
-    control.send({"type": "progress", "status": "loading", "progress": 0.0, "message": None})
     try:
+        _ring.start_deathwatch(fds[0], CONTROL_FD)
+        os.close(fds.pop(0))
+        loop_factory = _prepare(hello)
+        control.send({"type": "progress", "status": "loading", "progress": 0.0, "message": None})
         node = _load(hello, arguments.node_type, arguments.node_id)
-    except BaseException:
-        kind, error, _ = sys.exc_info()
-        control.send(_failure(kind, error))
+    except BaseException as error:
+        control.send(_failure(error))
         return EXIT_FAILED_TO_INITIALIZE
-    with asyncio.Runner(loop_factory=_loop_factory(hello["use_uvloop"])) as runner:
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
         return runner.run(_live(node, control, hello, fds))
 
 
@@ -158,7 +159,7 @@ async def _live(node: Any, control: ControlSocket, hello: Message, fds: list[int
     return await _Life(node, control, hello, fds).live()
 
 
-def _loop_factory(use_uvloop: bool) -> Callable[[], asyncio.AbstractEventLoop] | None:
+def _loop_factory(use_uvloop: bool) -> _LoopFactory:
     if use_uvloop:
         try:
             import uvloop
@@ -169,16 +170,44 @@ def _loop_factory(use_uvloop: bool) -> Callable[[], asyncio.AbstractEventLoop] |
     return None
 
 
+def _prepare(hello: Message) -> _LoopFactory:
+    """Imports what every node needs, and then limits the memory: what exceeds the limit is the user's own."""
+    from remotemedia.core.multiprocess._imports import adopt_search_path
+
+    sys.path[:0] = hello["extra_paths"]
+    adopt_search_path(**hello["class"]["path"])
+    import remotemedia.core.multiprocess._node_loop  # noqa: F401
+
+    loop_factory = _loop_factory(hello["use_uvloop"])
+    if hello["rlimit_data_bytes"] is not None:
+        _limit_memory(hello["rlimit_data_bytes"])
+    return loop_factory
+
+
+def _limit_memory(limit_bytes: int) -> None:
+    import resource
+    from pathlib import Path
+
+    status = Path("/proc/self/status").read_text()
+    used_bytes = int(status.partition("VmData:")[2].split(None, 1)[0]) * 1024
+    if used_bytes >= limit_bytes:
+        raise MemoryError(f"Python and numpy alone need {used_bytes / 1e6:.0f} MB here")
+    _, hard_bytes = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard_bytes != resource.RLIM_INFINITY:
+        limit_bytes = min(limit_bytes, hard_bytes)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
+
+
 def _load(hello: Message, node_type: str, node_id: str) -> Any:
     from remotemedia.core.multiprocess._classref import load_class
 
-    sys.path[:0] = hello["extra_paths"]
     return load_class(hello["class"], node_type)(node_id, hello["config"])
 
 
-def _failure(kind: type[BaseException] | None, error: BaseException | None) -> Message:
-    name = kind.__name__ if kind is not None else "error"
-    return {"type": "failed", "reason": f"{name}: {error}", "traceback": traceback.format_exc()}
+def _failure(error: BaseException) -> Message:
+    from remotemedia.core.multiprocess._failure import describe_failure
+
+    return {"type": "failed", **describe_failure(error)}
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ class Session:
         async with self._becoming_ready(progress_callback):
             try:
                 for node in self.pipeline.nodes:
-                    supervisor.spawn(node.node_type, node.node_id)
+                    supervisor.spawn(node.node_type, node.node_id, node.memory_limit_bytes)
             except BaseException:
                 supervisor.abandon()
                 raise
@@ -132,10 +132,10 @@ class Session:
         self._require("execute_node()", SessionStatus.CREATED, SessionStatus.INITIALIZING)
         await self._raise_failure()
         self._check_limits(len(self.pipeline.nodes) + 1)
-        self.pipeline.add_node(node.node_type, node.node_id, node.config)
+        self.pipeline.add_node(node.node_type, node.node_id, node.config, memory_limit_bytes=node.memory_limit_bytes)
         try:
             self._introductions.add(self.pipeline.nodes[-1])
-            return (self._supervisor or self._open()).spawn(node.node_type, node.node_id)
+            return (self._supervisor or self._open()).spawn(node.node_type, node.node_id, node.memory_limit_bytes)
         except MultiprocessError:
             self.pipeline.nodes.pop()
             raise
