@@ -68,6 +68,7 @@ cdef extern from "_ring_ops.h" nogil:
         uint32_t freed
     ctypedef int (*rm_ready)(void *) noexcept nogil
     int rm_segment_create(uint64_t, uint32_t)
+    const char *RM_NOT_MAPPED
     const char *rm_segment_map(rm_segment *, int)
     void rm_bell_ring(rm_segment *)
     void rm_bell_arm(rm_segment *)

@@ -17,6 +17,7 @@ from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_GET_ITEM
+from libc.errno cimport errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
@@ -108,6 +109,14 @@ cdef int _wait(rm_segment *own, rm_ready ready, void *arg, rm_spinner *spinner, 
             rc = rm_wait(own, ready, arg, deadline_ns)
         if rc != RM_INTERRUPTED:
             return rc
+
+
+cdef int raise_unusable(str what, const char *wrong, int code, int memfd) except -1:
+    """Closes the memfd and raises OSError when the system refused to map it, ChannelCorruptedError otherwise."""
+    _os.close(memfd)
+    if wrong == RM_NOT_MAPPED:
+        raise OSError(code, f"a {what} cannot be mapped: {_os.strerror(code)}")
+    raise ChannelCorruptedError(f"not a usable {what}: {wrong.decode()}")
 
 
 def now_ns() -> int:
@@ -279,9 +288,9 @@ cdef class Segment:
         self.s.eventfd = eventfd
         self.owner = owner
         wrong = rm_segment_map(&self.s, memfd)
-        _os.close(memfd)
         if wrong != NULL:
-            raise ChannelCorruptedError(f"not a usable segment: {wrong.decode()}")
+            raise_unusable("segment", wrong, errno, memfd)
+        _os.close(memfd)
         self.mapped = True
         if owner and rm_pool_init(&self.pool, self.s.pool_bytes, self.s.block_count) < 0:
             raise MemoryError("no memory for the payload pool's bookkeeping")
@@ -747,9 +756,9 @@ cdef class _Ring:
 
     cdef int map(self, int memfd) except -1:
         cdef const char *wrong = rm_ring_map(&self.r, memfd)
-        _os.close(memfd)
         if wrong != NULL:
-            raise ChannelCorruptedError(f"not a usable ring: {wrong.decode()}")
+            raise_unusable("ring", wrong, errno, memfd)
+        _os.close(memfd)
         self.mapped = True
         return 0
 

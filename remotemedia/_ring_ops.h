@@ -67,6 +67,9 @@ static inline int rm_segment_create(uint64_t pool_bytes, uint32_t pool_id) {
     return fd;
 }
 
+/* No fault of what is mapped: memory or address space has run out, as errno says. */
+static const char RM_NOT_MAPPED[] = "it cannot be mapped";
+
 /* Maps a segment after checking what it says of itself; NULL, or what is wrong with it. */
 static inline const char *rm_segment_map(rm_segment *s, int fd) {
     int64_t size = rm_sealed_size(fd);
@@ -75,7 +78,7 @@ static inline const char *rm_segment_map(rm_segment *s, int fd) {
     if (size == -EPERM) return "its size is not sealed";
     if (size < (int64_t)RM_PAGE) return "it is shorter than its header";
     h = (rm_segment_header *)mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (h == MAP_FAILED) return "it cannot be mapped";
+    if (h == MAP_FAILED) return RM_NOT_MAPPED;
     table = h->table_offset, pool = h->pool_offset, bytes = h->pool_bytes, count = h->block_count;
     if (h->magic != RM_SEGMENT_MAGIC || h->version != RM_ABI_VERSION || table != RM_PAGE || count == 0 ||
         count > 65536 || pool % RM_PAGE || pool < table + count * sizeof(rm_block) || pool > (uint64_t)size ||
@@ -269,7 +272,7 @@ static inline const char *rm_ring_map(rm_ring *r, int fd) {
     if (size == -EPERM) return "its size is not sealed";
     if (size < (int64_t)RM_PAGE) return "it is shorter than its header";
     h = (rm_ring_header *)mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (h == MAP_FAILED) return "it cannot be mapped";
+    if (h == MAP_FAILED) return RM_NOT_MAPPED;
     slots = h->slots, capacity = h->capacity;
     if (h->magic != RM_RING_MAGIC || h->version != RM_ABI_VERSION || h->slots_offset != RM_PAGE || capacity == 0 ||
         capacity > slots || (slots & (slots - 1)) || slots * sizeof(rm_slot) > (uint64_t)size - RM_PAGE ||

@@ -195,7 +195,7 @@ class Session:
     async def _connect(self, supervisor: Supervisor) -> None:
         try:
             self._wiring = wiring = Wiring(self.session_id, self.pipeline, self.config)
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             raise ProcessSpawnError(f"session {self.session_id!r} cannot be started: {error}") from error
         assert self._finalizer is not None
         self._finalizer.detach()
