@@ -22,6 +22,7 @@ __all__ = ["Spawned", "find_python", "spawn_runner", "why_python_is_unfit"]
 _RUNNER = "remotemedia.core.multiprocess.runner"
 # Handlers do not survive an exec, but ignored signals do: a node starts with the defaults.
 _SIGNALS_TO_DEFAULT = [signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGHUP, signal.SIGCHLD, signal.SIGQUIT]
+_NO_MORE_PROCESSES = "the system has no more processes to give (ulimit -u, or the pids limit of a control group)"
 
 
 @dataclass
@@ -91,7 +92,8 @@ def spawn_runner(python: str, node_type: str, node_id: str, session_id: str) -> 
                 setsigdef=_SIGNALS_TO_DEFAULT,
             )
         except (OSError, ValueError) as error:
-            raise ProcessSpawnError(f"cannot start the process of node {node_id!r} with {python}: {error}") from error
+            why = _NO_MORE_PROCESSES if isinstance(error, BlockingIOError) else str(error)  # EAGAIN
+            raise ProcessSpawnError(f"cannot start the process of node {node_id!r} with {python}: {why}") from error
         try:
             pidfd = os.pidfd_open(pid)
         except OSError as error:
