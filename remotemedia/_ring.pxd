@@ -9,7 +9,8 @@ cdef extern from "_ring_abi.h" nogil:
     ctypedef uint32_t atomic_u32 "_Atomic uint32_t"
     ctypedef int atomic_int "_Atomic int"
     ctypedef struct rm_node_counters:
-        atomic_u64 received, published, failed, dropped, unrouted, busy_ns, latency_sum_ns, latency_max_ns
+        atomic_u64 received, published, failed, dropped, unrouted, busy_ns
+        atomic_u64 processing_since_ns, pool_used_bytes, latency_sum_ns, latency_max_ns
         atomic_u64 latency[RM_LATENCY_BUCKETS]
     ctypedef struct rm_segment_header:
         atomic_u32 epoch, bell_sleepers, bell_armed
@@ -31,8 +32,9 @@ cdef extern from "_ring_abi.h" nogil:
         char text[RM_INLINE_TEXT]
     ctypedef struct rm_ring_header:
         atomic_u64 tail, head, bytes, bytes_copied, drops, blocked_count, blocked_ns
+        atomic_u64 blocked_memory_ns, blocked_since_ns
         atomic_u64 most_held_by_producer, most_held_by_consumer
-        atomic_u32 producer_closed, consumer_closed, producer_pid, consumer_pid
+        atomic_u32 producer_closed, consumer_closed, producer_pid, consumer_pid, blocked_for_memory
     uint64_t load_u64 "RM_LOAD_RELAXED"(atomic_u64 *)
     uint32_t load_u32 "RM_LOAD_RELAXED"(atomic_u32 *)
     void store_u64 "RM_STORE_RELAXED"(atomic_u64 *, uint64_t)
@@ -42,6 +44,7 @@ cdef extern from "_ring_abi.h" nogil:
     uint32_t load_u32_acquire "RM_LOAD_ACQUIRE"(atomic_u32 *)
     void store_u32_ordered "RM_STORE_ORDERED"(atomic_u32 *, uint32_t)
     void rm_count(atomic_u64 *, uint64_t)
+    uint32_t rm_latency_bucket(uint64_t)
     uint64_t rm_now_ns()
     double rm_unix_secs()
 

@@ -33,6 +33,7 @@ EMPTY = RM_EMPTY
 TIMEOUT = RM_TIMEOUT
 INLINE_TEXT_BYTES = RM_INLINE_TEXT
 MAX_NDIM = RM_MAX_NDIM
+LATENCY_BUCKETS = RM_LATENCY_BUCKETS
 
 # Below this a copy is over before the GIL could be given away and taken back.
 cdef enum:
@@ -417,25 +418,30 @@ cdef class Segment:
 
     # --- counters ---
 
+    def begin_processing(self) -> int:
+        """Owner: tells whoever looks that the node is at work from now on; returns now. Ended by ``count_processed`` or
+        ``count_busy``."""
+        cdef uint64_t now = rm_now_ns()
+        store_u64(&self.s.shared.node.processing_since_ns, now)
+        return now
+
     def count_processed(self, uint64_t published_ns, uint64_t started_ns, bint failed) -> None:
         """Owner: one message done: its busy time from ``started_ns``, its latency from ``published_ns``, to now."""
         cdef rm_node_counters *n = &self.s.shared.node
         cdef uint64_t now = rm_now_ns(), latency = now - published_ns if now > published_ns else 0
-        cdef int bucket = 0
+        store_u64(&n.processing_since_ns, 0)
         rm_count(&n.received, 1)
         rm_count(&n.busy_ns, now - started_ns if now > started_ns else 0)
         rm_count(&n.latency_sum_ns, latency)
         if latency > load_u64(&n.latency_max_ns):
             store_u64(&n.latency_max_ns, latency)
-        while latency > 1 and bucket < RM_LATENCY_BUCKETS - 1:
-            latency >>= 1
-            bucket += 1
-        rm_count(&n.latency[bucket], 1)
+        rm_count(&n.latency[rm_latency_bucket(latency)], 1)
         if failed:
             rm_count(&n.failed, 1)
 
     def count_busy(self, uint64_t started_ns) -> None:
         """Owner: time spent outside ``process()`` calls (``finish()``)."""
+        store_u64(&self.s.shared.node.processing_since_ns, 0)
         rm_count(&self.s.shared.node.busy_ns, rm_now_ns() - started_ns)
 
     def count_published(self) -> None:
@@ -448,7 +454,7 @@ cdef class Segment:
         rm_count(&self.s.shared.node.unrouted, 1)
 
     def counters(self) -> dict:
-        """A snapshot of the node counters; ``latency`` is the list of buckets, 2**b ns each."""
+        """A snapshot of the node counters; ``latency`` is the list of buckets (``rm_latency_bucket``)."""
         cdef rm_node_counters *n = &self.s.shared.node
         return {
             "received": load_u64(&n.received),
@@ -457,6 +463,8 @@ cdef class Segment:
             "dropped": load_u64(&n.dropped),
             "unrouted": load_u64(&n.unrouted),
             "busy_ns": load_u64(&n.busy_ns),
+            "processing_since_ns": load_u64(&n.processing_since_ns),
+            "pool_used_bytes": load_u64(&n.pool_used_bytes),
             "latency_sum_ns": load_u64(&n.latency_sum_ns),
             "latency_max_ns": load_u64(&n.latency_max_ns),
             "latency": [load_u64(&n.latency[b]) for b in range(RM_LATENCY_BUCKETS)],
@@ -482,8 +490,12 @@ cdef class Segment:
                 raise ChannelCorruptedError(f"block {index} was returned but is not free to take")
             count += 1
         if count:
+            self.note_used()
             self.freed_memory()
         return count
+
+    cdef inline void note_used(self) noexcept:
+        store_u64(&self.s.shared.node.pool_used_bytes, self.pool.used_units * RM_UNIT)
 
     cdef void freed_memory(self) noexcept:
         """Owner: the pool has more room. Tells whoever waits for it, and the kernel if it is more than is kept."""
@@ -547,12 +559,14 @@ cdef class Segment:
         store_u64(&self.s.blocks[index].offset, e.start * RM_UNIT)
         store_u64(&self.s.blocks[index].bytes, e.units * RM_UNIT)
         store_u32(&self.s.blocks[index].references, 1)
+        self.note_used()
         return index
 
     cdef void put_back(self, uint32_t index) noexcept:
         """Owner: undoes ``allocate``. Nobody saw it, so nobody is told: least of all whoever waits for more."""
         store_u32(&self.s.blocks[index].references, 0)
         rm_pool_release(&self.pool, index)
+        self.note_used()
 
     cdef char *own_data(self, uint32_t index) noexcept:
         """Owner: where a block of its own lies, by its private books: peers can write to the block table."""
@@ -565,6 +579,7 @@ cdef class Segment:
         if rm_block_drop(&self.s, index):
             if self.owner:
                 rm_pool_release(&self.pool, index)
+                self.note_used()
                 self.freed_memory()
             else:
                 rm_block_return(&self.s, index)
@@ -806,6 +821,9 @@ cdef class _Ring:
             "drops": load_u64(&h.drops),
             "blocked_count": load_u64(&h.blocked_count),
             "blocked_ns": load_u64(&h.blocked_ns),
+            "blocked_memory_ns": load_u64(&h.blocked_memory_ns),
+            "blocked_since_ns": load_u64(&h.blocked_since_ns),
+            "blocked_for_memory": load_u32(&h.blocked_for_memory) != 0,
             "producer_closed": load_u32(&h.producer_closed) != 0,
             "consumer_closed": load_u32(&h.consumer_closed) != 0,
         }
@@ -833,7 +851,7 @@ cdef class Producer(_Ring):
     cdef Segment turns
     cdef object last_dtype
     cdef bytes last_dtype_bytes
-    cdef uint32_t room_waiters
+    cdef uint32_t room_waiters, blocked_waiters
     cdef bint reclaimed
 
     def __init__(self, int memfd, MessageForm form not None, Segment own not None, Segment peer=None, shared=(),
@@ -1172,10 +1190,25 @@ cdef class Producer(_Ring):
         """Counts one message that was dropped because the channel was full."""
         rm_count(&self.r.shared.drops, 1)
 
-    def count_blocked(self, uint64_t since_ns) -> None:
-        """Counts one wait for room that began at ``since_ns`` and is over now."""
+    def begin_blocked(self, bint for_memory) -> int:
+        """Tells whoever looks that a wait for a slot, or for payload memory, begins; returns now."""
+        cdef uint64_t now = rm_now_ns()
+        self.blocked_waiters += 1
+        if self.blocked_waiters == 1:
+            store_u32(&self.r.shared.blocked_for_memory, for_memory)
+            store_u64(&self.r.shared.blocked_since_ns, now)
+        return now
+
+    def count_blocked(self, uint64_t since_ns, bint for_memory) -> None:
+        """Counts one wait that ``begin_blocked`` began at ``since_ns`` and that is over now."""
+        cdef uint64_t took_ns = rm_now_ns() - since_ns
+        self.blocked_waiters -= 1
+        if not self.blocked_waiters:
+            store_u64(&self.r.shared.blocked_since_ns, 0)
         rm_count(&self.r.shared.blocked_count, 1)
-        rm_count(&self.r.shared.blocked_ns, rm_now_ns() - since_ns)
+        rm_count(&self.r.shared.blocked_ns, took_ns)
+        if for_memory:
+            rm_count(&self.r.shared.blocked_memory_ns, took_ns)
 
     def close(self) -> None:
         """Ends the stream: the consumer sees everything published so far, then the end. May be repeated."""

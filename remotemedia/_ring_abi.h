@@ -43,19 +43,21 @@
 
 #define RM_SEGMENT_MAGIC 0x47534d52u /* "RMSG" */
 #define RM_RING_MAGIC 0x4e524d52u    /* "RMRN" */
-#define RM_ABI_VERSION 2u
+#define RM_ABI_VERSION 3u
 
 #define RM_PAGE 4096u
 #define RM_MAX_NDIM 8
 #define RM_NO_BLOCK 0xffffffffu
 #define RM_INLINE_TEXT 112
-#define RM_LATENCY_BUCKETS 40 /* bucket b counts latencies in [2^b, 2^(b+1)) ns: up to 18 minutes */
+#define RM_LATENCY_BUCKETS 304 /* eight to each power of two of nanoseconds: up to 18 minutes, to an eighth */
 
 /* --- segment --------------------------------------------------------------------------------------------------- */
 
 typedef struct {
     _Atomic uint64_t received, published, failed, dropped, unrouted;
     _Atomic uint64_t busy_ns;
+    _Atomic uint64_t processing_since_ns; /* CLOCK_MONOTONIC; 0 = not in process() */
+    _Atomic uint64_t pool_used_bytes;
     _Atomic uint64_t latency_sum_ns, latency_max_ns;
     _Atomic uint64_t latency[RM_LATENCY_BUCKETS];
 } rm_node_counters;
@@ -127,6 +129,9 @@ typedef struct {
     /* Counters, each side's in a line of its own. */
     _Alignas(128) _Atomic uint64_t bytes;
     _Atomic uint64_t bytes_copied, drops, blocked_count, blocked_ns;
+    _Atomic uint64_t blocked_memory_ns; /* of blocked_ns: for payload memory, not for a slot */
+    _Atomic uint64_t blocked_since_ns;  /* CLOCK_MONOTONIC; 0 = not blocked now */
+    _Atomic uint32_t blocked_for_memory;
     _Atomic uint64_t most_held_by_producer; /* as each side saw it whenever it looked */
     _Alignas(128) _Atomic uint64_t most_held_by_consumer;
 } rm_ring_header;
@@ -152,6 +157,15 @@ _Static_assert(ATOMIC_LONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared 
 /* A counter with one writer: no lock prefix needed. */
 static inline void rm_count(_Atomic uint64_t *counter, uint64_t by) {
     RM_STORE_RELAXED(counter, RM_LOAD_RELAXED(counter) + by);
+}
+
+/* Where a latency is counted: below 8 ns each has a bucket; then the highest bit picks eight, the next three one. */
+static inline uint32_t rm_latency_bucket(uint64_t ns) {
+    uint32_t octave, bucket;
+    if (ns < 8) return (uint32_t)ns;
+    octave = 63 - (uint32_t)__builtin_clzll(ns);
+    bucket = (octave - 2) * 8 + (uint32_t)((ns >> (octave - 3)) & 7);
+    return bucket < RM_LATENCY_BUCKETS ? bucket : RM_LATENCY_BUCKETS - 1;
 }
 
 static inline void rm_pause(void) {

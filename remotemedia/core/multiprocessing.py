@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from remotemedia.core.multiprocess.registry import lookup_node, register_node, registered_nodes
     from remotemedia.core.multiprocess.session import Session, SessionStatus
     from remotemedia.core.multiprocess.statistics import ChannelStats, NodeStats
+    from remotemedia.core.multiprocess.status import Metrics, NodeMetrics, NodeReport, StatusReport
     from remotemedia.errors import (
         ChannelClosedError,
         ChannelCorruptedError,
@@ -73,6 +74,7 @@ _HOMES = {
     "remotemedia.core.multiprocess.registry": ("lookup_node", "register_node", "registered_nodes"),
     "remotemedia.core.multiprocess.session": ("Session", "SessionStatus"),
     "remotemedia.core.multiprocess.statistics": ("ChannelStats", "NodeStats"),
+    "remotemedia.core.multiprocess.status": ("Metrics", "NodeMetrics", "NodeReport", "StatusReport"),
     "remotemedia.errors": (
         "ChannelClosedError",
         "ChannelCorruptedError",
@@ -111,6 +113,7 @@ __all__ = [
     "InitProgress",
     "InitializationTimeout",
     "ManifestError",
+    "Metrics",
     "MultiprocessConfig",
     "MultiprocessError",
     "MultiprocessExecutor",
@@ -119,7 +122,9 @@ __all__ = [
     "NodeFailed",
     "NodeHandle",
     "NodeInitializationError",
+    "NodeMetrics",
     "NodeProcessError",
+    "NodeReport",
     "NodeStats",
     "NodeStatus",
     "Param",
@@ -139,6 +144,7 @@ __all__ = [
     "Session",
     "SessionStateError",
     "SessionStatus",
+    "StatusReport",
     "Subscriber",
     "default_executor",
     "lookup_node",

@@ -26,6 +26,9 @@ def test_counters(channel: Channels, in_thread: Any, thread_blocked: Any) -> Non
     publisher.drop()
     task = in_thread(lambda: publisher.publish(RuntimeData.text("")))
     thread_blocked(task.thread)
+    since_ns = publisher.statistics()["blocked_since_ns"]
+    assert 0 < since_ns <= time.monotonic_ns()
+    assert publisher.statistics()["blocked_ns"] == 0
     assert subscriber.receive() is not None
     task.result()
     now = publisher.statistics()
@@ -41,11 +44,44 @@ def test_counters(channel: Channels, in_thread: Any, thread_blocked: Any) -> Non
         "high_water": 3,
         "drops": 1,
         "blocked_count": 1,
+        "blocked_memory_ns": 0,
+        "blocked_since_ns": 0,
+        "blocked_for_memory": False,
         "producer_closed": False,
         "consumer_closed": False,
     }
     publisher.close()
     assert subscriber.statistics()["producer_closed"]  # type: ignore[index]
+
+
+def test_a_wait_for_memory_is_told_from_one_for_room(channel: Channels, in_thread: Any, thread_blocked: Any) -> None:
+    publisher, subscriber = channel(4, pool_bytes=4096)
+    publisher.publish(RuntimeData.tensor(np.zeros(4096, np.uint8)))
+    task = in_thread(lambda: publisher.publish(RuntimeData.text("x")))
+    thread_blocked(task.thread)
+    assert publisher.statistics()["blocked_since_ns"]
+    assert publisher.statistics()["blocked_for_memory"]
+    assert subscriber.receive() is not None
+    task.result()
+    now = publisher.statistics()
+    assert now["blocked_memory_ns"] == now["blocked_ns"] > 0
+
+
+def test_of_two_tasks_that_wait_the_last_ends_the_wait(channel: Channels) -> None:
+    publisher, subscriber = channel(1)
+    publisher.publish(RuntimeData.text("0"))
+
+    async def main() -> None:
+        waiting = [asyncio.create_task(publisher.publish_async(RuntimeData.text("x"))) for _ in range(2)]
+        await asyncio.sleep(0)
+        for left in (2, 1):
+            assert publisher.statistics()["blocked_since_ns"] > 0
+            subscriber.receive()
+            while sum(not task.done() for task in waiting) == left:
+                await asyncio.sleep(0)
+        assert publisher.statistics()["blocked_since_ns"] == 0
+
+    asyncio.run(main())
 
 
 def test_try_publish_that_fails_is_not_a_drop(channel: Channels) -> None:

@@ -59,6 +59,13 @@ LAYOUT = {
     "offsetof(rm_segment_header, returned)": 256,
     "offsetof(rm_segment_header, memory_wanted)": 384,
     "offsetof(rm_segment_header, epoch)": 388,
+    "offsetof(rm_segment_header, node)": 512,
+    "offsetof(rm_node_counters, processing_since_ns)": 48,
+    "offsetof(rm_node_counters, latency)": 80,
+    "offsetof(rm_ring_header, bytes)": 512,
+    "offsetof(rm_ring_header, blocked_since_ns)": 512 + 48,
+    "offsetof(rm_ring_header, most_held_by_consumer)": 640,
+    "RM_LATENCY_BUCKETS": 304,
     "RM_PAGE": 4096,
     "RM_INLINE_TEXT": 112,
     "RM_MAX_NDIM": 8,
@@ -87,6 +94,7 @@ def test_layout(tmp_path: Path) -> None:
 def test_module_constants_are_the_headers() -> None:
     assert LAYOUT["RM_INLINE_TEXT"] == _ring.INLINE_TEXT_BYTES
     assert LAYOUT["RM_MAX_NDIM"] == _ring.MAX_NDIM
+    assert LAYOUT["RM_LATENCY_BUCKETS"] == _ring.LATENCY_BUCKETS
     outcomes = [_ring.OK, _ring.FULL, _ring.NO_MEMORY, _ring.CLOSED, _ring.EMPTY, _ring.TIMEOUT]
     assert len(set(outcomes)) == len(outcomes)
 

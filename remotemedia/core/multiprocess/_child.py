@@ -7,11 +7,14 @@ import contextlib
 import logging
 import os
 import signal
+import time
 from collections import deque
 from dataclasses import dataclass
 
 from remotemedia.core.multiprocess._control import ControlSocket
+from remotemedia.core.multiprocess._logs import about
 from remotemedia.core.multiprocess._memory_limit import HeldLimit, MemoryLimit
+from remotemedia.core.multiprocess._procfs import ProcessUsage
 from remotemedia.core.multiprocess._spawn import Spawned
 
 __all__ = ["Child", "Exit"]
@@ -46,17 +49,31 @@ class Child:
     When it ends, whatever is left of its process group is killed with it.
     """
 
-    def __init__(self, node_id: str, spawned: Spawned, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, session_id: str, node_id: str, spawned: Spawned, loop: asyncio.AbstractEventLoop) -> None:
         self.node_id = node_id
         self.pid = spawned.pid
+        self.usage = ProcessUsage(spawned.pid)
+        self._started = time.monotonic()
+        self._ended: float | None = None
         self.control = ControlSocket(spawned.control)
         self.exited: asyncio.Future[Exit] = loop.create_future()
         self.memory: HeldLimit | None = None
         self._loop = loop
         self._pidfd = spawned.pidfd
-        self._stdout = _Output(spawned.stdout_fd, loop, _logger.getChild(node_id), logging.INFO)
-        self._stderr = _Output(spawned.stderr_fd, loop, _logger.getChild(node_id), logging.WARNING)
+        logger, extra = _logger.getChild(node_id), about(session_id, node_id)
+        self._stdout = _Output(spawned.stdout_fd, loop, logger, logging.INFO, extra)
+        self._stderr = _Output(spawned.stderr_fd, loop, logger, logging.WARNING, extra)
         loop.add_reader(self._pidfd, self._on_exit)
+
+    @property
+    def running(self) -> bool:
+        """Whether it was not seen to end."""
+        return self._ended is None
+
+    @property
+    def uptime_secs(self) -> float:
+        """How long it has been running, or ran."""
+        return (time.monotonic() if self._ended is None else self._ended) - self._started
 
     @property
     def stderr_tail(self) -> tuple[str, ...]:
@@ -76,6 +93,7 @@ class Child:
                 os.killpg(self.pid, number)
 
     def _on_exit(self) -> None:
+        self._ended = time.monotonic()
         self._loop.remove_reader(self._pidfd)
         try:
             # Looked at before it is reaped: as long as it is a zombie, no stranger can have its group's number.
@@ -103,6 +121,7 @@ class Child:
         """Kills and reaps without an event loop: the loop is gone, or never gets to run again."""
         if self._pidfd < 0:
             return
+        self._ended = time.monotonic()
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
@@ -131,12 +150,15 @@ def _exit_of(info: os.waitid_result | None) -> Exit:
 class _Output:
     """Reads one of the child's streams into a logger, line by line, and keeps the last lines."""
 
-    def __init__(self, fd: int, loop: asyncio.AbstractEventLoop, logger: logging.Logger, level: int) -> None:
+    def __init__(
+        self, fd: int, loop: asyncio.AbstractEventLoop, logger: logging.Logger, level: int, extra: dict[str, str | None]
+    ) -> None:
         self.tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self._fd = fd
         self._loop = loop
         self._logger = logger
         self._level = level
+        self._extra = extra
         self._partial = b""
         loop.add_reader(fd, self._readable)
 
@@ -161,7 +183,7 @@ class _Output:
     def _line(self, raw: bytes) -> None:
         line = raw.decode(errors="replace").rstrip("\r")
         self.tail.append(line)
-        self._logger.log(self._level, "%s", line)
+        self._logger.log(self._level, "%s", line, extra=self._extra)
 
     def close(self) -> None:
         """Takes in what is left in the pipe; what a grandchild may still write is not waited for."""

@@ -174,7 +174,7 @@ class NodeLoop:
         failed = False
         self._node._status = NodeStatus.PROCESSING
         self._blocked_ns = 0
-        started_ns = _ring.now_ns()
+        started_ns = segment.begin_processing()
         try:
             self._in_user_code = True
             result = self._node.process(data)
@@ -199,7 +199,7 @@ class NodeLoop:
     async def _finish(self) -> None:
         assert self._channels is not None
         self._blocked_ns = 0
-        started_ns = _ring.now_ns()
+        started_ns = self._channels.segment.begin_processing()
         try:
             self._in_user_code = True
             await self._emit_result(self._node.finish(), self._channels.turns.epoch)

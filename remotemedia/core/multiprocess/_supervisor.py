@@ -13,6 +13,7 @@ from typing import Any
 from remotemedia.core.multiprocess._child import Child, Exit
 from remotemedia.core.multiprocess._control import Message
 from remotemedia.core.multiprocess._introduction import Introductions
+from remotemedia.core.multiprocess._logs import about
 from remotemedia.core.multiprocess._memory_limit import MemoryLimit
 from remotemedia.core.multiprocess._spawn import find_python, spawn_runner, why_python_is_unfit
 from remotemedia.core.multiprocess.config import MultiprocessConfig
@@ -96,12 +97,22 @@ class Supervisor:
         """Why the pipeline is being or was taken down."""
         return self._failure
 
+    @property
+    def ending(self) -> bool:
+        """Whether its processes are being or were told to end."""
+        return self._ending
+
+    def progress(self, node_id: str) -> InitProgress | None:
+        """What was last heard of a node's start."""
+        return self._progress.get(node_id)
+
     # --- start ---
 
     def spawn(self, node_type: str, node_id: str, memory_limit_bytes: int | None = None) -> int:
         """Starts the process of one node; its pid. ProcessSpawnError: it is not running."""
         self._python = find_python(self._config)
-        child = Child(node_id, spawn_runner(self._python, node_type, node_id, self._session_id), self._loop)
+        spawned = spawn_runner(self._python, node_type, node_id, self._session_id)
+        child = Child(self._session_id, node_id, spawned, self._loop)
         self.children[node_id] = child
         child.limit_memory(MemoryLimit.of(memory_limit_bytes, self._config.node_memory_limit_bytes))
         child.exited.add_done_callback(lambda exited: self._exited(child, exited.result()))
@@ -290,7 +301,8 @@ class Supervisor:
         if not self._ending:
             self._fail(self._why_it_ended(child, exit))
         elif exit.code != 0 and self._failure is None and not self._abandoned:
-            _logger.warning("node %r ended with %s while the session stopped", child.node_id, exit)
+            extra = about(self._session_id, child.node_id)
+            _logger.warning("node %r ended with %s while the session stopped", child.node_id, exit, extra=extra)
 
     def _why_it_ended(self, child: Child, exit: Exit) -> MultiprocessError:
         loaded = self._progress[child.node_id].status != "starting"
@@ -367,7 +379,8 @@ class Supervisor:
             _, late = await asyncio.wait(running, timeout=secs)
             if late and not abort:
                 names = [child.node_id for child in self.children.values() if not child.exited.done()]
-                _logger.warning("nodes %s did not stop within %g s: %s", names, secs, number.name)
+                extra = about(self._session_id)
+                _logger.warning("nodes %s did not stop within %g s: %s", names, secs, number.name, extra=extra)
             # A crashed pipeline's stragglers had their grace: no second one.
             self._signal(signal.SIGKILL if abort else number)
             if abort:

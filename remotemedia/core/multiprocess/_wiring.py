@@ -6,7 +6,9 @@ Everything is made here before any process is started, handed to the nodes, and 
 from __future__ import annotations
 
 import os
+import threading
 from contextlib import ExitStack
+from dataclasses import replace
 
 from remotemedia import _ring
 from remotemedia.core.multiprocess._doorbell import Doorbell
@@ -15,7 +17,7 @@ from remotemedia.core.multiprocess._handover import ORCHESTRATOR, Edge, Handover
 from remotemedia.core.multiprocess._side import new_eventfd
 from remotemedia.core.multiprocess.channel import Publisher, Subscriber
 from remotemedia.core.multiprocess.config import MultiprocessConfig
-from remotemedia.core.multiprocess.pipeline import Pipeline
+from remotemedia.core.multiprocess.pipeline import SESSION_NAME, Pipeline
 from remotemedia.core.multiprocess.statistics import ChannelStats, NodeStats
 
 __all__ = ["Wiring"]
@@ -34,16 +36,21 @@ class Wiring:
         self._pools = {node_id: number for number, node_id in enumerate(pipeline.node_ids, ORCHESTRATOR + 1)}
         self._views: dict[str, _ring.RingView] = {}
         self._final: tuple[list[ChannelStats], list[NodeStats]] | None = None
+        # Kept to ask the kernel how much of each segment is there; closed under the lock, as others may be asking.
+        self._pool_fds: list[int] = []
+        self._pool_lock = threading.Lock()
         # The originals of what the nodes get; gone once every node has its copies.
         self._originals = ExitStack()
         self._segment_fds: dict[int, tuple[int, int]] = {}
         self._ring_fds: dict[str, int] = {}
         with ExitStack() as undo:
             undo.callback(self._originals.close)
+            undo.callback(self._close_pools)
             for pool in (ORCHESTRATOR, *self._pools.values()):
                 self._new_segment(pool)
             self._names = pipeline.channel_names()
-            for name in self._channel_names():
+            self._ends = self._channel_ends()
+            for name in self._ends:
                 self._new_ring(name)
             self.segment = self._map_segment(ORCHESTRATOR, owner=True)
             undo.callback(self.segment.close)
@@ -94,15 +101,27 @@ class Wiring:
 
     def channel_stats(self) -> list[ChannelStats]:
         """Of every channel, in the order of the graph; after ``close`` as they were then."""
+        # Another thread may ask while the session ends: the copy is whole, or the final figures are there.
+        views = self._views.copy()
         if self._final is not None:
             return self._final[0]
-        return [ChannelStats.of(name, view.statistics()) for name, view in self._views.items()]
+        return [ChannelStats.of(name, *self._ends[name], view.statistics()) for name, view in views.items()]
 
     def node_stats(self) -> list[NodeStats]:
         """Of every node, in the order they were added; after ``close`` as they were then."""
+        nodes = self._nodes.copy()
         if self._final is not None:
             return self._final[1]
-        return [NodeStats.of(node_id, segment.counters()) for node_id, segment in self._nodes.items()]
+        return [NodeStats.of(node_id, segment.counters()) for node_id, segment in nodes.items()]
+
+    def shared_bytes(self) -> tuple[int, int]:
+        """Of all payload pools: bytes in use, and bytes there is memory for now. (0, 0) after ``close``."""
+        segments = [self.segment, *self._nodes.copy().values()]
+        with self._pool_lock:
+            resident = sum(os.fstat(fd).st_blocks * 512 for fd in self._pool_fds)
+        if self._final is not None:
+            return 0, 0
+        return sum(segment.counters()["pool_used_bytes"] for segment in segments), resident
 
     def close_channels(self) -> None:
         """Ends the stream into the pipeline and tells it that nobody listens any more."""
@@ -115,7 +134,12 @@ class Wiring:
         """Gives everything back. Payloads the user still holds keep their memory until they are dropped."""
         if self._final is not None:
             return
-        self._final = (self.channel_stats(), self.node_stats())
+        # Whoever died in the middle of something is at it no more.
+        self._final = (
+            [replace(stats, blocked_now_secs=0.0) for stats in self.channel_stats()],
+            [replace(stats, current_secs=0.0) for stats in self.node_stats()],
+        )
+        self._close_pools()
         self.close_channels()
         self.release_originals()
         self.doorbell.close()
@@ -127,13 +151,19 @@ class Wiring:
 
     # --- making it ---
 
-    def _channel_names(self) -> list[str]:
+    def _channel_ends(self) -> dict[str, tuple[str, str]]:
+        """Who publishes and who subscribes, by the channel's name."""
         pipeline = self._pipeline
-        return [
-            *(_input_name(node_id) for node_id in pipeline.input_nodes),
-            *self._names.values(),
-            *(_output_name(node_id) for node_id in pipeline.output_nodes),
-        ]
+        return {
+            **{_input_name(node_id): (SESSION_NAME, node_id) for node_id in pipeline.input_nodes},
+            **{name: (c.from_node, c.to_node) for c, name in self._names.items()},
+            **{_output_name(node_id): (node_id, SESSION_NAME) for node_id in pipeline.output_nodes},
+        }
+
+    def _close_pools(self) -> None:
+        with self._pool_lock:
+            while self._pool_fds:
+                os.close(self._pool_fds.pop())
 
     def _new_segment(self, pool: int) -> None:
         memfd = _ring.create_segment(self._config.shm_segment_size, pool)
@@ -141,6 +171,7 @@ class Wiring:
         eventfd = new_eventfd()
         self._originals.callback(os.close, eventfd)
         self._segment_fds[pool] = memfd, eventfd
+        self._pool_fds.append(os.dup(memfd))
 
     def _new_ring(self, name: str) -> None:
         memfd = _ring.create_ring(self._config.channel_capacity)

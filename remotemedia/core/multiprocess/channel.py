@@ -125,12 +125,15 @@ class Publisher(Side):
             freed = self._segment.freed
             if self._check_status(status := self._producer.put(data, None, turn)):
                 return
-            since_ns = _ring.now_ns()
-            if status == _ring.FULL:
-                outcome = self._producer.wait_room(self._spin_ns, deadline_ns)
-            else:
-                outcome = self._segment.wait_memory(self._spin_ns, deadline_ns, freed, self._producer)
-            self._producer.count_blocked(since_ns)
+            for_memory = status != _ring.FULL
+            since_ns = self._producer.begin_blocked(for_memory)
+            try:
+                if for_memory:
+                    outcome = self._segment.wait_memory(self._spin_ns, deadline_ns, freed, self._producer)
+                else:
+                    outcome = self._producer.wait_room(self._spin_ns, deadline_ns)
+            finally:
+                self._producer.count_blocked(since_ns, for_memory)
             if outcome == _ring.TIMEOUT:
                 raise ChannelFullError(self._why_full(status, f"for {timeout:g} s"))
 
@@ -153,17 +156,18 @@ class Publisher(Side):
             freed = self._segment.freed
             if self._check_status(status := self._producer.put(data, port, epoch)):
                 return
-            since_ns = _ring.now_ns()
-            if status == _ring.FULL:
+            for_memory = status != _ring.FULL
+            if not for_memory:
                 want, ready = self._producer.want_room, self._producer.has_room
             else:
                 want, ready = self._segment.want_memory, partial(self._has_memory, freed)
+            since_ns = self._producer.begin_blocked(for_memory)
             want(True)
             try:
                 await self._doorbell.wait(ready)
             finally:
                 want(False)
-                self._producer.count_blocked(since_ns)
+                self._producer.count_blocked(since_ns, for_memory)
 
     def loan(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """A writable array of ``shape`` and ``dtype`` in shared memory; publishing it moves a header, not bytes.

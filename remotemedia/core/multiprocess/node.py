@@ -31,6 +31,7 @@ class NodeStatus(Enum):
     PROCESSING = "processing"
     ERROR = "error"
     STOPPING = "stopping"
+    STOPPED = "stopped"
 
 
 class MultiprocessNode(ABC):

@@ -20,6 +20,7 @@ from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocess._classref import stop_if_loading
 from remotemedia.core.multiprocess._form import FORM
 from remotemedia.core.multiprocess._introduction import Introductions
+from remotemedia.core.multiprocess._logs import about
 from remotemedia.core.multiprocess._supervisor import Supervisor
 from remotemedia.core.multiprocess._wiring import SESSION_PORT, Wiring
 from remotemedia.core.multiprocess.channel import Subscriber, any_ready_soon
@@ -28,6 +29,7 @@ from remotemedia.core.multiprocess.executor import MultiprocessExecutor, default
 from remotemedia.core.multiprocess.pipeline import NodeConfig, Pipeline
 from remotemedia.core.multiprocess.progress import InitProgress
 from remotemedia.core.multiprocess.statistics import ChannelStats, NodeStats
+from remotemedia.core.multiprocess.status import Metrics, StatusReport, metrics_of, status_of
 from remotemedia.errors import (
     ChannelClosedError,
     ChannelFullError,
@@ -95,6 +97,7 @@ class Session:
         self._crash_callbacks: list[Callable[[ProcessCrashError], None]] = []
         self._error_callbacks: list[Callable[[NodeProcessError], None]] = []
         self._drops_reported = False
+        self._last_errors: dict[str, str] = {}
         self._finalizer: weakref.finalize[..., Session] | None = None
 
     # --- life ---
@@ -266,6 +269,7 @@ class Session:
                 "session %r: messages dropped because a channel was full (enable_backpressure is off): %s",
                 self.session_id,
                 ", ".join(f"{count} in {name!r}" for name, count in dropped.items()),
+                extra=about(self.session_id),
             )
 
     async def __aenter__(self) -> Self:
@@ -402,6 +406,14 @@ class Session:
         """Calls ``callback`` for each message whose ``process()`` raised; without one, they are logged."""
         self._error_callbacks.append(callback)
 
+    def get_status(self) -> StatusReport:
+        """What each node does now, and what went wrong last. From any thread, at any time, also after ``cleanup``."""
+        return status_of(self.session_id, self.status, self.pipeline, self._supervisor, self._wiring, self._last_errors)
+
+    def get_metrics(self) -> Metrics:
+        """Memory, processor time and latencies. From any thread, at any time; reads a few files of /proc per node."""
+        return metrics_of(self.session_id, self.pipeline, self._supervisor, self._wiring)
+
     def get_channel_stats(self, name: str) -> ChannelStats:
         """Counters of one channel, such as ``"asr_to_tts"``; KeyError lists the names. Works after ``cleanup`` too."""
         found = {stats.name: stats for stats in self.channel_stats()}
@@ -458,12 +470,20 @@ class Session:
             self._wiring.doorbell.wake()
         if isinstance(error, ProcessCrashError):
             # As text: whoever keeps the log record need not keep the session alive through the error's traceback.
-            _logger.error("session %r: %s", self.session_id, str(error))
+            extra = about(self.session_id, error.node_id)
+            _logger.error("session %r: %s", self.session_id, str(error), extra=extra)
             self._call("on_process_crash", [*self._crash_callbacks, *self.executor.crash_callbacks], error)
 
     def _message_failed(self, error: NodeProcessError) -> None:
+        self._last_errors[error.node_id] = error.reason
         if not self._error_callbacks:
-            _logger.error("session %r: %s\n%s", self.session_id, error, error.remote_traceback)
+            _logger.error(
+                "session %r: %s\n%s",
+                self.session_id,
+                error,
+                error.remote_traceback,
+                extra=about(self.session_id, error.node_id),
+            )
         self._call("on_error", self._error_callbacks, error)
 
     def _call(self, name: str, callbacks: list[Callable[[ErrorT], None]], error: ErrorT) -> None:
@@ -472,7 +492,9 @@ class Session:
                 callback(error)
             except Exception:
                 trace = traceback.format_exc()  # as text, see above
-                _logger.error("%s callback of session %r failed:\n%s", name, self.session_id, trace)
+                _logger.error(
+                    "%s callback of session %r failed:\n%s", name, self.session_id, trace, extra=about(self.session_id)
+                )
 
     def _check_limits(self, processes: int) -> None:
         limit = self.config.max_processes_per_session

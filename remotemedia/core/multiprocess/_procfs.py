@@ -1,0 +1,51 @@
+"""What the kernel says of one process: its processor time and memory. Two small files, read when asked."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["ProcessUsage", "Usage"]
+
+_TICKS_PER_SEC = os.sysconf("SC_CLK_TCK")
+# Fields of /proc/PID/stat, counted from behind the name, which may hold anything.
+_USER_TICKS, _SYSTEM_TICKS, _BORN_TICKS = 11, 12, 19
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Processor time since the start, of all threads; resident memory without what lies in shared memory."""
+
+    cpu_secs: float
+    memory_bytes: int
+
+
+class ProcessUsage:
+    """Reads the usage of a process that was just started: its number, and when it was born, are its identity."""
+
+    def __init__(self, pid: int) -> None:
+        self._folder = Path(f"/proc/{pid}")
+        self._born = self._stat()[_BORN_TICKS:][:1]
+
+    def read(self) -> Usage | None:
+        """None once it is gone, also when another process has its number by now. From any thread."""
+        try:
+            status = (self._folder / "status").read_bytes()
+        except OSError:
+            return None
+        stat = self._stat()  # last: if this is still the same process, the status was its own
+        if not stat or stat[_BORN_TICKS : _BORN_TICKS + 1] != self._born:
+            return None
+        # A process that has ended and waits to be reaped has no memory, and no such lines.
+        memory_kb = sum(
+            int(line.split()[1]) for line in status.splitlines() if line.startswith((b"RssAnon:", b"RssFile:"))
+        )
+        ticks = int(stat[_USER_TICKS]) + int(stat[_SYSTEM_TICKS])
+        return Usage(ticks / _TICKS_PER_SEC, memory_kb * 1024)
+
+    def _stat(self) -> list[bytes]:
+        try:
+            return (self._folder / "stat").read_bytes().rpartition(b")")[2].split()
+        except OSError:
+            return []
