@@ -77,9 +77,7 @@ class Pipeline:
                 raise
             raise PipelineError(f"config of node {node_id!r} cannot be JSON: {error}") from None
         if memory_limit_bytes is not None and (
-            not isinstance(memory_limit_bytes, int)
-            or isinstance(memory_limit_bytes, bool)
-            or not 1 << 20 <= memory_limit_bytes <= 1 << 60
+            not isinstance(memory_limit_bytes, int) or not 1 << 20 <= memory_limit_bytes <= 1 << 60
         ):
             raise PipelineError(
                 f"memory_limit_bytes of node {node_id!r} must be a whole number from {1 << 20} to {1 << 60}, or None; "
