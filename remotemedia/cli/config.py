@@ -8,48 +8,72 @@ from typing import TYPE_CHECKING
 import click
 
 from remotemedia.cli._errors import guarded
+from remotemedia.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from remotemedia.settings import Settings
 
 __all__ = ["config"]
 
+_GRAPH = ("nodes", "connections", "inputs", "outputs")
+
 # What reads a pipe wants one line for each setting.
 _PIPE_COLUMNS = 400
 
 
 @click.command(context_settings={"max_content_width": 100})
+@click.argument("manifest", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--config",
     "config_path",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="The runtime.toml to read.  [default: the one in the current folder, if there is one]",
+    help="The runtime.toml to read.  [default: the one beside the manifest, or in the current folder]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the settings as JSON.")
-def config(config_path: Path | None, as_json: bool) -> int:
+def config(manifest: Path | None, config_path: Path | None, as_json: bool) -> int:
     """Show each setting in force, where it comes from, and what it means.
+
+    With MANIFEST, those of its pipeline: its metadata.multiprocess goes before runtime.toml. Its graph is
+    not looked at.
 
     \b
     Examples:
       remotemedia config                        the defaults and ./runtime.toml
+      remotemedia config speech.yaml            those that this pipeline runs with
       remotemedia config --config service.toml  another file
       remotemedia config --json | jq .settings.channel_capacity
 
     \b
     Exit codes:
       0    the settings are right
-      2    something to put right: each wrong line of the file is named
+      2    something to put right: each wrong line of the files is named
     """
 
     def run() -> int:
-        from remotemedia.settings import resolve_settings
-
-        settings = resolve_settings(config_path=config_path)
-        (_print_json if as_json else _print_table)(settings)
+        (_print_json if as_json else _print_table)(_resolve(manifest, config_path))
         return 0
 
     return guarded(run, debug=False)
+
+
+def _resolve(manifest: Path | None, config_path: Path | None) -> Settings:
+    from remotemedia.settings import resolve_settings
+
+    if manifest is None:
+        return resolve_settings(config_path=config_path)
+    from remotemedia.manifest import find_problems, read_settings
+
+    # Its graph is no matter here, and the modules of its node types are not imported.
+    wrong = [problem for problem in find_problems(manifest) if not problem.place.startswith(_GRAPH)]
+    own = {} if wrong else read_settings(manifest)
+    try:
+        settings = resolve_settings(manifest_settings=own, manifest_path=manifest, config_path=config_path)
+    except ConfigurationError as error:
+        raise ConfigurationError([*wrong, *error.problems]) from None
+    if wrong:
+        raise ConfigurationError(wrong)
+    return settings
 
 
 def _print_json(settings: Settings) -> None:

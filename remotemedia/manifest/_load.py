@@ -14,7 +14,7 @@ from remotemedia.errors import ManifestError, PipelineError, Problem
 from remotemedia.manifest._document import Document
 from remotemedia.manifest._shape import shape_problems
 
-__all__ = ["Manifest", "find_problems", "load_manifest"]
+__all__ = ["Manifest", "find_problems", "load_manifest", "read_settings"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,17 @@ def load_manifest(source: Path | str | Mapping[str, Any]) -> Manifest:
 def find_problems(source: Path | str | Mapping[str, Any]) -> list[Problem]:
     """What ``load_manifest`` would raise, in the order of the lines; empty for a manifest that is right."""
     return _Build(Document(source)).problems
+
+
+def read_settings(source: Path | str | Mapping[str, Any]) -> Mapping[str, Any]:
+    """``metadata.multiprocess`` as it stands there, unchecked; empty if there is none to be found.
+
+    For what must be known before a manifest can be checked: where the modules of its node types are.
+    """
+    found = Document(source).value
+    for key in ("metadata", "multiprocess"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 class _Build:

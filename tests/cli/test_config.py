@@ -3,6 +3,8 @@
 import dataclasses
 import json
 
+import pytest
+
 from remotemedia.core.multiprocessing import MultiprocessConfig
 
 FIELDS = [field.name for field in dataclasses.fields(MultiprocessConfig)]
@@ -48,6 +50,53 @@ def test_a_wrong_file(remotemedia, tmp_path):
         "remotemedia: runtime.toml:2: multiprocess.spin_us: must be a whole number from 0 to 1000000, not -1"
     )
     assert second.startswith("remotemedia: runtime.toml:3: multiprocess.chanel_capacity: unknown key; did you mean ")
+
+
+MANIFEST = """\
+version: v1
+metadata:
+  multiprocess:
+    {setting}
+nodes:
+  - id: a
+    node_type: NobodyKnowsThisNode
+"""
+
+
+def test_a_manifest_goes_before_runtime_toml(remotemedia, tmp_path):
+    folder = tmp_path / "pipelines"
+    folder.mkdir()
+    (tmp_path / "runtime.toml").write_text("[multiprocess]\nchannel_capacity = 1\n")
+    (folder / "runtime.toml").write_text("[multiprocess]\nchannel_capacity = 2\nspin_us = 2\n")
+    (folder / "speech.yaml").write_text(MANIFEST.format(setting="channel_capacity: 3"))
+    done = remotemedia("config", "pipelines/speech.yaml", "--json")
+    assert (done.code, done.err) == (0, "")
+    settings = json.loads(done.out)["settings"]
+    origins = {name: (entry["value"], entry["origin"]) for name, entry in settings.items()}
+    assert origins["channel_capacity"] == (3, "manifest")
+    assert origins["spin_us"] == (2, "pipelines/runtime.toml line 3")
+
+
+def test_a_wrong_manifest_and_a_wrong_runtime_toml_at_once(remotemedia, tmp_path):
+    (tmp_path / "runtime.toml").write_text("[multiprocess]\nspin_us = -1\n")
+    (tmp_path / "speech.yaml").write_text(MANIFEST.format(setting="channel_capacity: 0"))
+    done = remotemedia("config", "speech.yaml")
+    assert (done.code, done.out) == (2, "")
+    first, second = done.err.splitlines()
+    assert first.startswith("remotemedia: speech.yaml:4: metadata.multiprocess.channel_capacity: ")
+    assert second.startswith("remotemedia: runtime.toml:2: multiprocess.spin_us: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(None, "cannot be read: No such file"), ("version: [\n", ""), ("version: v2\n", "version")]
+)
+def test_a_manifest_that_is_none(remotemedia, tmp_path, content, words):
+    if content is not None:
+        (tmp_path / "speech.yaml").write_text(content)
+    done = remotemedia("config", "speech.yaml")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("remotemedia: speech.yaml:") and words in done.err
+    assert "Traceback" not in done.err
 
 
 def test_no_such_file(remotemedia):
