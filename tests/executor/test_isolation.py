@@ -43,7 +43,7 @@ def test_a_crash_a_stop_and_a_slow_consumer_touch_no_other_session(px: Any, capl
             slow = await executor.create_session("slow", px.chain("t-echo", "t-echo"))
             block = RuntimeData.tensor(np.zeros(200_000, np.uint8))
             sender = asyncio.create_task(px.send_all(slow, "n0", [block] * 64))
-            await px.until(lambda: slow.get_channel_stats("session_to_n0").blocked_count > 0)
+            await px.until(lambda: slow.get_channel_stats("session_to_n0").blocked_now_secs > 0)
 
             crashing = await executor.create_session("crashing", px.chain("t-do", "t-tag"))
             await crashing.send("n0", px.text("die SIGSEGV"))

@@ -472,29 +472,24 @@ class Session:
             # As text: whoever keeps the log record need not keep the session alive through the error's traceback.
             extra = about(self.session_id, error.node_id)
             _logger.error("session %r: %s", self.session_id, str(error), extra=extra)
-            self._call("on_process_crash", [*self._crash_callbacks, *self.executor.crash_callbacks], error)
+            self._call("on_process_crash", [*self._crash_callbacks, *self.executor.crash_callbacks], error, extra)
 
     def _message_failed(self, error: NodeProcessError) -> None:
         self._last_errors[error.node_id] = error.reason
+        extra = about(self.session_id, error.node_id)
         if not self._error_callbacks:
-            _logger.error(
-                "session %r: %s\n%s",
-                self.session_id,
-                error,
-                error.remote_traceback,
-                extra=about(self.session_id, error.node_id),
-            )
-        self._call("on_error", self._error_callbacks, error)
+            _logger.error("session %r: %s\n%s", self.session_id, error, error.remote_traceback, extra=extra)
+        self._call("on_error", self._error_callbacks, error, extra)
 
-    def _call(self, name: str, callbacks: list[Callable[[ErrorT], None]], error: ErrorT) -> None:
+    def _call(
+        self, name: str, callbacks: list[Callable[[ErrorT], None]], error: ErrorT, extra: dict[str, str | None]
+    ) -> None:
         for callback in callbacks:
             try:
                 callback(error)
             except Exception:
                 trace = traceback.format_exc()  # as text, see above
-                _logger.error(
-                    "%s callback of session %r failed:\n%s", name, self.session_id, trace, extra=about(self.session_id)
-                )
+                _logger.error("%s callback of session %r failed:\n%s", name, self.session_id, trace, extra=extra)
 
     def _check_limits(self, processes: int) -> None:
         limit = self.config.max_processes_per_session
