@@ -175,7 +175,8 @@ def test_an_executor_whose_sessions_come_and_go(px: Any) -> None:
     px.run(main())
 
 
-def test_closing_ends_also_a_scrape_under_way(px: Any) -> None:
+def test_closing_ends_also_a_scrape_under_way(px: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("remotemedia.monitoring._server._Handler.timeout", None)  # nothing else may end it
     server = serve_metrics(px.session("t-echo"))
     with socket.create_connection((server.host, server.port)) as silent:
         silent.sendall(b"GET /metrics HTTP/1.1\r\n")  # and never the rest of it

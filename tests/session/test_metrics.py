@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,8 @@ def shared_bytes_of(pid: int) -> int:
 
 def test_shared_memory_is_counted_once(px: Any) -> None:
     async def main() -> None:
-        holds = ("t-hold", {"keep": 3})
-        pipeline = px.Pipeline().add_node("t-echo", "a").add_node(*holds[:1], "b", holds[1])
-        pipeline.add_node(*holds[:1], "c", holds[1])
+        looks = {"keep": 0}  # they look at all of it
+        pipeline = px.Pipeline().add_node("t-echo", "a").add_node("t-hold", "b", looks).add_node("t-hold", "c", looks)
         pipeline.connect("a", "output", "b", "input").connect("a", "output", "c", "input").add_output("a")
         async with px.Session("s", pipeline) as session:
             before = session.get_metrics()
@@ -38,13 +38,14 @@ def test_shared_memory_is_counted_once(px: Any) -> None:
             await session.send("a", RuntimeData.tensor(frame))
             del frame
             held = await session.receive("a")
-            np.asarray(held.payload).sum()
-            await session.interrupt()  # answered by nodes that have what came before
+            await px.until(lambda: [node.messages for node in session.node_stats()] == [1, 1, 1])
+            assert all(shared_bytes_of(session.pids[node_id]) >= FRAME_BYTES for node_id in ("b", "c"))
             now = session.get_metrics()
             assert now.shared_used_bytes >= FRAME_BYTES
             assert now.shared_resident_bytes >= FRAME_BYTES
             grown_mb = now.memory_mb - before.memory_mb
             assert FRAME_BYTES / 1e6 <= grown_mb < 1.5 * FRAME_BYTES / 1e6
+            del held
         after = session.get_metrics()
         assert (after.process_count, after.memory_mb, after.cpu_secs) == (0, 0.0, 0.0)
         assert (after.shared_used_bytes, after.shared_resident_bytes) == (0, 0)
@@ -96,23 +97,28 @@ def test_before_initialize(px: Any) -> None:
     assert list(metrics.nodes) == ["n0"]
 
 
-def test_a_process_that_ended_has_no_usage() -> None:
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(["sleep", "3600"]) as process:
-        usage = ProcessUsage(process.pid)
-        found = usage.read()
-        assert found is not None and found.memory_bytes > 0
+        yield process
         process.kill()
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        zombie = usage.read()
-        assert zombie is not None and zombie.memory_bytes == 0
+
+
+def test_a_process_that_ended_has_no_usage(sleeper: subprocess.Popen[bytes]) -> None:
+    usage = ProcessUsage(sleeper.pid)
+    found = usage.read()
+    assert found is not None and found.memory_bytes > 0
+    sleeper.kill()
+    os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)
+    zombie = usage.read()
+    assert zombie is not None and zombie.memory_bytes == 0
+    sleeper.wait()
     assert usage.read() is None
-    assert ProcessUsage(process.pid).read() is None
+    assert ProcessUsage(sleeper.pid).read() is None
 
 
-def test_a_stranger_with_the_same_number_is_none_of_ours() -> None:
-    with subprocess.Popen(["sleep", "3600"]) as process:
-        usage = ProcessUsage(process.pid)
-        # Numbers come round after millions of processes; here another one has it at once.
-        usage._folder = Path(f"/proc/{os.getpid()}")
-        assert usage.read() is None
-        process.kill()
+def test_a_stranger_with_the_same_number_is_none_of_ours(sleeper: subprocess.Popen[bytes]) -> None:
+    usage = ProcessUsage(sleeper.pid)
+    # Numbers come round after millions of processes; here another one has it at once.
+    usage._folder = Path(f"/proc/{os.getpid()}")
+    assert usage.read() is None
