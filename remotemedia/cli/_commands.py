@@ -12,6 +12,8 @@ from remotemedia import __version__
 from remotemedia.cli._errors import EXIT_INTERRUPTED, EXIT_MISTAKE, complain
 from remotemedia.cli.config import config
 from remotemedia.cli.demo import demo
+from remotemedia.cli.nodes import nodes
+from remotemedia.cli.validate import validate
 
 __all__ = ["run"]
 
@@ -29,8 +31,8 @@ def _remotemedia(context: click.Context) -> int:
     return 0
 
 
-_remotemedia.add_command(config)
-_remotemedia.add_command(demo)
+for _command in (config, demo, nodes, validate):
+    _remotemedia.add_command(_command)
 
 
 def run(arguments: Sequence[str] | None) -> int:

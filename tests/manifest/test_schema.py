@@ -80,7 +80,7 @@ def test_it_has_the_settings_of_the_class():
 
 # Of each type one value, and both sides of every bound there is.
 VALUES = [None, True, "", "x", [], ["x"], [""], {}, 0.5, -1, 0, 1, 100, 65_535, 65_536, 1 << 20, (1 << 20) + 1]
-VALUES += [1_000_000, 1_000_001, 1 << 46, (1 << 46) + 1]
+VALUES += [1_000_000, 1_000_001, (1 << 20) - 1, 1 << 46, (1 << 46) + 1, 1 << 60, (1 << 60) + 1]
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -92,8 +92,7 @@ def test_it_takes_the_values_that_the_class_takes(name):
         except (TypeError, ValueError):
             right = False
         manifest = {"version": "v1", "nodes": [NODE], "metadata": {"multiprocess": {name: value}}}
-        if name != "extra_paths":
-            assert valid(manifest) is right, value
+        assert valid(manifest) is right, value
         assert (find_problems(manifest) == []) is right, value
 
 

@@ -132,25 +132,25 @@ CASES: dict[str, tuple[str, int | None, str, str]] = {
         "version: v1\nnodes: [{id: a, node_type: Free}]\nmetadata:\n  multiprocess: 5",
         4,
         "metadata.multiprocess",
-        "must be a mapping, not 5",
+        "must be settings by name, not 5",
     ),
     "unknown-setting": (
         settings("channel_capasity: 5"),
         5,
         "metadata.multiprocess.channel_capasity",
-        "did you mean 'channel_capacity'?",
+        "unknown key; did you mean channel_capacity?",
     ),
     "setting-of-the-wrong-type": (
         settings("channel_capacity: '5'"),
         5,
         "metadata.multiprocess.channel_capacity",
-        "channel_capacity must be a whole number",
+        'must be a whole number from 1 to 1048576, not "5"',
     ),
     "impossible-setting": (
         settings("init_timeout_secs: 0"),
         5,
         "metadata.multiprocess.init_timeout_secs",
-        "init_timeout_secs must be a positive number of seconds",
+        "must be a positive number of seconds, not 0",
     ),
     # --- the graph ---
     "id-twice": (
