@@ -46,7 +46,8 @@ class Exit:
 class Child:
     """A running node process. ``exited`` resolves once, with its Exit, when the process is gone and reaped.
 
-    When it ends, whatever is left of its process group is killed with it.
+    When it ends, whatever is left of its process group is killed with it. OSError when the event loop cannot watch it;
+    then it is gone again.
     """
 
     def __init__(self, session_id: str, node_id: str, spawned: Spawned, loop: asyncio.AbstractEventLoop) -> None:
@@ -63,7 +64,13 @@ class Child:
         logger, extra = _logger.getChild(node_id), about(session_id, node_id)
         self._stdout = _Output(spawned.stdout_fd, loop, logger, logging.INFO, extra)
         self._stderr = _Output(spawned.stderr_fd, loop, logger, logging.WARNING, extra)
-        loop.add_reader(self._pidfd, self._on_exit)
+        try:
+            self._stdout.start()
+            self._stderr.start()
+            loop.add_reader(self._pidfd, self._on_exit)
+        except BaseException:
+            self.abandon()
+            raise
 
     @property
     def running(self) -> bool:
@@ -160,7 +167,10 @@ class _Output:
         self._level = level
         self._extra = extra
         self._partial = b""
-        loop.add_reader(fd, self._readable)
+
+    def start(self) -> None:
+        """Reads from now on."""
+        self._loop.add_reader(self._fd, self._readable)
 
     def _readable(self) -> bool:
         """Reads once; False when there is nothing more to read now or ever."""

@@ -112,15 +112,22 @@ class Supervisor:
         """Starts the process of one node; its pid. ProcessSpawnError: it is not running."""
         self._python = find_python(self._config)
         spawned = spawn_runner(self._python, node_type, node_id, self._session_id)
-        child = Child(self._session_id, node_id, spawned, self._loop)
+        try:
+            child = Child(self._session_id, node_id, spawned, self._loop)
+            try:
+                child.limit_memory(MemoryLimit.of(memory_limit_bytes, self._config.node_memory_limit_bytes))
+                child.control.attach(
+                    self._loop,
+                    lambda message, fds: self._on_message(node_id, message, fds),
+                    lambda: None,  # a node's end is told by its pidfd
+                )
+            except BaseException:
+                child.abandon()
+                raise
+        except OSError as error:
+            raise ProcessSpawnError(f"cannot watch the process of node {node_id!r}: {error}") from error
         self.children[node_id] = child
-        child.limit_memory(MemoryLimit.of(memory_limit_bytes, self._config.node_memory_limit_bytes))
         child.exited.add_done_callback(lambda exited: self._exited(child, exited.result()))
-        child.control.attach(
-            self._loop,
-            lambda message, fds: self._on_message(node_id, message, fds),
-            lambda: None,  # a node's end is told by its pidfd
-        )
         self._on_event(ProcessStarted(**self._whose(node_id)))
         self._note(InitProgress(node_id, "starting", 0.0))
         return child.pid
