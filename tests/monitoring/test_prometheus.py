@@ -180,6 +180,8 @@ def test_closing_ends_also_a_scrape_under_way(px: Any, monkeypatch: pytest.Monke
     server = serve_metrics(px.session("t-echo"))
     with socket.create_connection((server.host, server.port)) as silent:
         silent.sendall(b"GET /metrics HTTP/1.1\r\n")  # and never the rest of it
+        while server._server._client is None:  # until then it waits for a connection, not for this one
+            os.sched_yield()
         server.close()
         with contextlib.suppress(ConnectionResetError):
             assert silent.recv(1) == b""
