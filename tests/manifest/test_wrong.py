@@ -6,6 +6,8 @@ import json
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from remotemedia.core.multiprocessing import ManifestError, Pipeline
 from remotemedia.manifest import find_problems, load_manifest
@@ -356,6 +358,20 @@ def test_all_mistakes_at_once_in_the_order_of_the_lines() -> None:
     assert str(caught.value) == "\n".join(map(str, problems))
 
 
+def test_what_is_no_node_does_not_shift_the_places_of_the_others() -> None:
+    nodes = wrong_nodes("5", "{id: a, node_type: Free}", "{id: b}", "{id: c, node_type: Fre}")
+    text = nodes + "connections:\n- {from: a}\n- {from: a, to: x}\noutputs: [7, y]\n"
+    assert [(p.line, p.place) for p in find_problems(text)] == [
+        (3, "nodes[0]"),
+        (5, "nodes[2].node_type"),
+        (6, "nodes[3].node_type"),
+        (8, "connections[0].to"),
+        (9, "connections[1].to"),
+        (10, "outputs[0]"),
+        (10, "outputs[1]"),
+    ]
+
+
 def test_json_with_tabs_has_lines() -> None:
     text = json.dumps({"version": "v1", "nodes": [{"id": "a\tb", "node_type": "No"}]}, indent="\t")
     (problem,) = find_problems(text)
@@ -369,3 +385,32 @@ def test_json_that_is_no_yaml_still_has_its_problems() -> None:
     assert [problem.line for problem in problems] == [None, None]
     assert problems[0].message == "key 'id' is given twice in one mapping"
     assert problems[1].place == "nodes[0].node_type"
+
+
+WORDS = ["version", "v1", "nodes", "id", "a", "node_type", "Declared", "params", "size", "connections", "from", "to"]
+WORDS += ["from_port", "inputs", "outputs", "metadata", "multiprocess", "spin_us", "name", "memory_limit_bytes", ""]
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 2) | st.floats() | st.sampled_from(WORDS) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS) | st.text(), inner, max_size=5),
+)
+NEARLY = st.fixed_dictionaries(
+    {"version": st.just("v1"), "nodes": st.lists(st.fixed_dictionaries({"id": ANY, "node_type": ANY}), max_size=3)},
+    optional={"connections": st.lists(st.fixed_dictionaries({"from": ANY, "to": ANY}), max_size=3), "metadata": ANY},
+)
+
+
+@given(value=st.dictionaries(st.sampled_from(WORDS), ANY) | NEARLY)
+def test_any_value_has_problems_or_is_right(value) -> None:
+    problems = find_problems(value)
+    assert [p.message for p in find_problems(json.dumps(value, indent=1))] or not problems
+    if not problems:
+        load_manifest(value).pipeline.validate()
+
+
+@given(data=st.data())
+def test_any_text_has_problems_or_is_right(data) -> None:
+    text = MANY if data.draw(st.booleans()) else json.dumps({"version": "v1", "nodes": [{"id": "a"}]}, indent=1)
+    at, end = sorted(data.draw(st.tuples(*[st.integers(0, len(text))] * 2)))
+    piece = data.draw(st.text(max_size=5) | st.text(alphabet="{}[]:,-&*!|>'\"%@`#?\n\t 0", max_size=8))
+    for problem in find_problems(text[:at] + piece + text[end:] + "\n"):
+        assert str(problem)
