@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from remotemedia._naming import place
-from remotemedia.core.multiprocessing import Connection, NodeConfig, Pipeline, lookup_node
-from remotemedia.errors import ManifestError, PipelineError, Problem
+from remotemedia.core.multiprocessing import Connection, NodeConfig, Pipeline
+from remotemedia.errors import ManifestError, Problem
 from remotemedia.manifest._document import Document
 from remotemedia.manifest._shape import shape_problems
 
@@ -117,17 +117,15 @@ class _Build:
 
     def _add_connections(self) -> None:
         node_ids = set(self.pipeline.node_ids)
-        classes = {node.node_id: _class(node) for node in self.pipeline.nodes}
         for index, item in self._items("connections", lambda item: _has_names(item, "from", "to")):
             ends = []
-            for end, usual, ports_of in (("from", "output", "outputs"), ("to", "input", "inputs")):
+            for end, port_meant in (("from", self.pipeline.output_port), ("to", self.pipeline.input_port)):
                 node_id, port = _split(item[end], node_ids)
                 own = item.get(f"{end}_port")
                 if port and own:
                     message = f"{item[end]!r} names the port {port!r}, and {end}_port {own!r}: one of them is enough"
                     self._found.append(Problem(message, place("connections", index, end)))
-                ports = getattr(classes.get(node_id), ports_of, None)
-                ends += [node_id, port or (own if _is_name(own) else _default_port(ports, usual))]
+                ends += [node_id, port or (own if _is_name(own) else port_meant(node_id))]
             self.pipeline.connections.append(Connection(*ends))
 
     def _in_manifest(self, problem: Problem) -> Problem:
@@ -140,13 +138,6 @@ class _Build:
         if rest in (".from_port", ".to_port") and rest[1:] not in self.root[key][index]:
             rest = rest.removesuffix("_port")
         return Problem(problem.message, f"{key}[{index}]{rest}")
-
-
-def _class(node: NodeConfig) -> Any:
-    try:
-        return lookup_node(node.node_type)
-    except PipelineError:
-        return None  # the pipeline's own checks say so
 
 
 def _is_name(value: object) -> bool:
@@ -164,11 +155,6 @@ def _split(end: str, node_ids: set[str]) -> tuple[str, str]:
         node_id = node_id.rpartition(".")[0]
         port = end[len(node_id) + 1 :]
     return (node_id, port) if node_id and (port or node_id == end) else (end, "")
-
-
-def _default_port(ports: Mapping[str, Any] | None, usual: str) -> str:
-    """The port of a connection that names none: the only one declared, else the one that is usual."""
-    return next(iter(ports)) if ports is not None and len(ports) == 1 else usual
 
 
 def _within(at: str, other: str) -> bool:

@@ -23,8 +23,8 @@ class Tell(MultiprocessNode):
         pass
 
     async def process(self, data):
-        heard = data.payload if data.port == "text" else "nothing"
-        return {"text": RuntimeData.text(heard + json.dumps(self.config))}
+        assert data.port == "text"
+        return {"text": RuntimeData.text(data.payload + json.dumps(self.config))}
 
     async def cleanup(self):
         pass
@@ -46,10 +46,7 @@ connections:
 
 asyncio.run(main())
 """
-SAID = (
-    'nothing{"size": 5, "gain": 1.0, "words": ["a"]}'  # what the session sends arrives on port "input"
-    '{"size": 4, "gain": 1.0, "words": ["a"]}\n'
-)
+SAID = 'x{"size": 5, "gain": 1.0, "words": ["a"]}{"size": 4, "gain": 1.0, "words": ["a"]}\n'
 
 
 def test_in_a_script(tmp_path):

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from remotemedia.core.data import RuntimeData
+from remotemedia.core.data import DataType, RuntimeData
 from remotemedia.core.multiprocessing import MultiprocessNode, register_node
 
 FOREVER_SECS = 3600
@@ -64,6 +64,13 @@ class Tag(Base):
 
     async def finish(self) -> Any:
         return RuntimeData.text(f"end>{self.node_id}") if self.config.get("says_end") else None
+
+
+@register_node("t-declared")
+class Declared(Tag):
+    """Says by what name it is to be fed."""
+
+    inputs = {"words": DataType.TEXT}
 
 
 @register_node("t-ports")

@@ -70,6 +70,19 @@ def test_the_session_sends_to_the_port_it_names(px: Any) -> None:
     px.run(main())
 
 
+def test_without_a_name_the_session_sends_to_the_only_port_that_is_declared(px: Any) -> None:
+    async def main() -> None:
+        async with px.session("t-declared") as session:
+            await session.send("n0", px.text("a"))
+            await session.send("n0", px.text("b"), port="words")
+            with pytest.raises(PipelineError, match="'n0' has no input port 'wörds'; did you mean 'words'"):
+                await session.send("n0", px.text("c"), port="wörds")
+            await session.end_input()
+            assert await px.received(session, "n0") == ["a>n0.words", "b>n0.words"]
+
+    px.run(main())
+
+
 def test_outputs_by_port(px: Any, caplog: pytest.LogCaptureFixture) -> None:
     pipeline = (
         Pipeline()

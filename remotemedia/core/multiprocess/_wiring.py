@@ -22,9 +22,6 @@ from remotemedia.core.multiprocess.statistics import ChannelStats, NodeStats
 
 __all__ = ["Wiring"]
 
-SESSION_PORT = "input"
-"""The port of what ``session.send`` sends when no other is named."""
-
 
 class Wiring:
     """A session's segments and rings. OSError when the system has no more of what they need; then nothing is left."""
@@ -75,7 +72,7 @@ class Wiring:
             if c.to_node == node_id
         ]
         if node_id in self.inputs:
-            inputs.append(Edge(_input_name(node_id), SESSION_PORT, ORCHESTRATOR))
+            inputs.append(Edge(_input_name(node_id), self._pipeline.input_port(node_id), ORCHESTRATOR))
         outputs = [
             Edge(self._names[c], c.from_port, self._pools[c.to_node])
             for c in self._pipeline.connections

@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from remotemedia._naming import offer
 from remotemedia.core.multiprocess._graph_checks import SESSION_NAME, made_twice, pipeline_problems, wrong_id
+from remotemedia.core.multiprocess.declaration import Ports
+from remotemedia.core.multiprocess.registry import lookup_node
 from remotemedia.errors import PipelineError, Problem
 
 __all__ = ["SESSION_NAME", "Connection", "NodeConfig", "Pipeline"]
@@ -125,6 +128,33 @@ class Pipeline:
         """Nodes whose output the session receives."""
         read = {connection.from_node for connection in self.connections}
         return [n for n in self.node_ids if n not in read or n in self.extra_outputs]
+
+    def input_port(self, node_id: str) -> str:
+        """The port that is meant where none is named: the only input port the node declares, else ``"input"``."""
+        return self._only_port(node_id, "inputs", "input")
+
+    def output_port(self, node_id: str) -> str:
+        """The port that is meant where none is named: the only output port the node declares, else ``"output"``."""
+        return self._only_port(node_id, "outputs", "output")
+
+    def check_input_port(self, node_id: str, port: str) -> None:
+        """PipelineError with the choices when the node declares its input ports and this is none of them."""
+        ports = self._ports(node_id, "inputs")
+        if ports is not None and port not in ports:
+            hint = offer(port, ports, "its input ports are") if ports else "it has no input ports"
+            raise PipelineError(f"node {node_id!r} has no input port {port!r}; {hint}")
+
+    def _only_port(self, node_id: str, declared: str, usual: str) -> str:
+        ports = self._ports(node_id, declared)
+        return next(iter(ports)) if ports is not None and len(ports) == 1 else usual
+
+    def _ports(self, node_id: str, declared: str) -> Ports | None:
+        node_type = next((node.node_type for node in self.nodes if node.node_id == node_id), None)
+        try:
+            ports: Ports | None = getattr(lookup_node(node_type), declared) if node_type is not None else None
+        except PipelineError:
+            return None  # the checks say so
+        return ports
 
     def ancestors(self, node_id: str) -> set[str]:
         """All nodes whose output can reach this one."""

@@ -22,7 +22,7 @@ from remotemedia.core.multiprocess._form import FORM
 from remotemedia.core.multiprocess._introduction import Introductions
 from remotemedia.core.multiprocess._logs import about
 from remotemedia.core.multiprocess._supervisor import Supervisor
-from remotemedia.core.multiprocess._wiring import SESSION_PORT, Wiring
+from remotemedia.core.multiprocess._wiring import Wiring
 from remotemedia.core.multiprocess.channel import Subscriber, any_ready_soon
 from remotemedia.core.multiprocess.config import MultiprocessConfig
 from remotemedia.core.multiprocess.executor import MultiprocessExecutor, default_executor
@@ -284,19 +284,22 @@ class Session:
 
     # --- data ---
 
-    async def send(self, node_id: str, data: RuntimeData, port: str = SESSION_PORT) -> None:
+    async def send(self, node_id: str, data: RuntimeData, port: str = "") -> None:
         """Sends ``data`` to an input node; it arrives with ``data.port == port``.
 
+        Without a port it is the only one that the node declares, or ``"input"`` (``Pipeline.input_port``).
         Waits while the channel is full; with ``enable_backpressure=False`` raises ChannelFullError instead. An ordinary
         array is copied once, into shared memory. Raises ProcessCrashError when the pipeline crashed, PipelineError for
-        a node that takes no input from the session, SessionStateError before ``start`` and after ``stop``,
-        ChannelClosedError after ``end_input``.
+        a node that takes no input from the session or declares no such port, SessionStateError before ``start`` and
+        after ``stop``, ChannelClosedError after ``end_input``.
         """
         self._require_running("send()")
         wiring = self._wired()
         publisher = wiring.inputs.get(node_id)
         if publisher is None:
             raise PipelineError(self._no_such("input", node_id, list(wiring.inputs)))
+        if port:
+            self.pipeline.check_input_port(node_id, port)
         await self._raise_failure()
         epoch = wiring.segment.epoch
         try:
