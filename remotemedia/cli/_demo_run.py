@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
-import logging
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -21,6 +20,7 @@ from remotemedia.cli._errors import (
     Mistake,
     Terminated,
     complain,
+    set_up_logging,
 )
 from remotemedia.core.multiprocessing import (
     ChannelStats,
@@ -33,8 +33,9 @@ from remotemedia.core.multiprocessing import (
 )
 
 if TYPE_CHECKING:
-    from remotemedia.cli._demo_audio import AnswerFile, AudioSource, MadeAudio
+    from remotemedia.cli._demo_audio import AudioSource, MadeAudio
     from remotemedia.cli._demo_screen import Screen
+    from remotemedia.cli._drafts import Draft
 
 __all__ = ["Request", "Summary", "run_demo"]
 
@@ -98,7 +99,7 @@ class Summary:
 def run_demo(request: Request, *, quiet: bool, as_json: bool, debug: bool) -> int:
     """The exit code. Raises Mistake and MultiprocessError."""
     _check(request)
-    _set_up_logging(debug)
+    set_up_logging(debug=debug)
     from remotemedia.cli._demo_screen import open_screen
 
     with open_screen(quiet=quiet, as_json=as_json) as screen:
@@ -125,14 +126,6 @@ def _check(request: Request) -> None:
         raise Mistake("--question has no words in it")
     if not request.voice:
         raise Mistake("--voice needs the name of a voice, such as en-us")
-
-
-def _set_up_logging(debug: bool) -> None:
-    # What the log would say of an error, this command says itself.
-    logger = logging.getLogger("remotemedia")
-    logger.propagate = False
-    logger.addHandler(logging.StreamHandler() if debug else logging.NullHandler())
-    logger.setLevel(logging.DEBUG if debug else logging.CRITICAL)
 
 
 def _nothing_understood(request: Request, summary: Summary) -> str:
@@ -170,7 +163,8 @@ async def _until_terminated(work: Coroutine[Any, Any, _T]) -> _T:
 
 
 async def _demo(request: Request, screen: Screen) -> Summary:
-    from remotemedia.cli._demo_audio import AudioFile, answer_file
+    from remotemedia.cli._audio_file import AudioFile
+    from remotemedia.cli._demo_audio import answer_file
 
     summary = Summary(request.question, None if request.input_path is None else str(request.input_path))
     source: AudioSource | None = None if request.input_path is None else AudioFile(request.input_path)
@@ -185,10 +179,10 @@ async def _demo(request: Request, screen: Screen) -> Summary:
     return summary
 
 
-def _keep(request: Request, answer: AnswerFile, summary: Summary) -> None:
+def _keep(request: Request, answer: Draft, summary: Summary) -> None:
     from remotemedia.cli._demo_audio import length_secs
 
-    secs, _ = length_secs(answer.draft)
+    secs, _ = length_secs(answer.path)
     if secs > 0:
         answer.keep()
         summary.answer_path, summary.answer_secs = str(request.output_path), secs
@@ -245,10 +239,8 @@ def _speech_pipeline(voice: str, path: Path) -> Pipeline:
     )
 
 
-async def _converse(
-    request: Request, source: AudioSource, answer: AnswerFile, screen: Screen, summary: Summary
-) -> None:
-    pipeline = _speech_pipeline(request.voice, answer.draft)
+async def _converse(request: Request, source: AudioSource, answer: Draft, screen: Screen, summary: Summary) -> None:
+    pipeline = _speech_pipeline(request.voice, answer.path)
     began = time.monotonic()
     async with _running("demo", pipeline, screen, "starting one process per node") as (session, watched):
         summary.init_secs = time.monotonic() - began

@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from remotemedia.cli._errors import ReaderGone
+from remotemedia.cli._screen import NodeTable, PipeConsole, init_line
 
 if TYPE_CHECKING:
     from remotemedia.cli._demo_run import Summary
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Screen", "open_screen"]
 
-_STYLES = {"ready": "green", "failed": "bold red", "starting": "dim"}
 _LABEL_WIDTH = 9
 
 
@@ -88,13 +87,9 @@ class PlainScreen(Screen):
         self._line(title)
 
     def progress(self, progress: InitProgress) -> None:
-        if progress.status not in _STYLES and not progress.message:
-            return
-        if progress.status == "starting" and not progress.message:
-            return
-        said = f"  {progress.message}" if progress.message else ""
-        elapsed = time.monotonic() - self._began
-        self._line(f"  {progress.node_id:<9} {progress.status:<10} {progress.progress:4.0%} {elapsed:6.2f} s{said}")
+        line = init_line(progress, time.monotonic() - self._began)
+        if line is not None:
+            self._line(line)
 
     def listening(self, total_secs: float) -> None:
         self._line(f"feeding {total_secs:.1f} s of speech")
@@ -128,7 +123,7 @@ class LiveScreen(Screen):
 
     def starting(self, title: str, node_types: dict[str, str]) -> None:
         self._console.print(Text(title, "bold"))
-        self._nodes = _NodeTable(node_types)
+        self._nodes = NodeTable(node_types)
         self._show(self._nodes)
 
     def progress(self, progress: InitProgress) -> None:
@@ -171,13 +166,6 @@ class LiveScreen(Screen):
         self._live.start()
 
 
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        # Rich would exit, from whatever task happens to print.
-        self.quiet = True
-        raise ReaderGone
-
-
 @contextmanager
 def open_screen(*, quiet: bool, as_json: bool) -> Iterator[Screen]:
     """The screen that fits; with ``as_json`` stdout is left alone."""
@@ -191,52 +179,14 @@ def open_screen(*, quiet: bool, as_json: bool) -> Iterator[Screen]:
 def _choose(quiet: bool, as_json: bool) -> Screen:
     if quiet:
         return Screen() if as_json else QuietScreen()
-    console = _Console(stderr=as_json)
+    console = PipeConsole(stderr=as_json)
     if console.is_terminal and not console.is_dumb_terminal:
         return LiveScreen(console)
     stream = sys.stderr if as_json else sys.stdout
-    return PlainScreen(_Console(file=stream, force_terminal=False, color_system=None, width=120))
+    return PlainScreen(PipeConsole(file=stream, force_terminal=False, color_system=None, width=120))
 
 
 # --- live parts --------------------------------------------------------------------------------------------------
-
-
-class _NodeTable:
-    """How far each node is; rendered anew at each refresh."""
-
-    def __init__(self, node_types: dict[str, str]) -> None:
-        self._types = node_types
-        self._began = time.monotonic()
-        self._now = time.monotonic
-        start = ("starting", 0.0, "", None)
-        self._states: dict[str, tuple[str, float, str, float | None]] = dict.fromkeys(node_types, start)
-
-    def note(self, progress: InitProgress) -> None:
-        ended = time.monotonic() if progress.status in ("ready", "failed") else None
-        message = (progress.message or "").partition("\n")[0]
-        self._states[progress.node_id] = (progress.status, progress.progress, message, ended)
-
-    def stop_clock(self) -> None:
-        now = time.monotonic()
-        self._now = lambda: now
-
-    def __rich__(self) -> Table:
-        table = Table.grid(padding=(0, 1))
-        for _ in range(4):
-            table.add_column(no_wrap=True)
-        table.add_column(justify="right", no_wrap=True)
-        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
-        for node_id, (status, fraction, message, ended) in list(self._states.items()):
-            style = _STYLES.get(status, "yellow")
-            table.add_row(
-                f"  {node_id}",
-                Text(self._types[node_id], "dim"),
-                ProgressBar(1.0, fraction, width=10, complete_style=style, finished_style=style),
-                Text(status, style),
-                f"{(ended or self._now()) - self._began:.2f} s",
-                Text(message, "dim"),
-            )
-        return table
 
 
 class _Hearing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -28,6 +29,7 @@ __all__ = [
     "complain",
     "first_line",
     "guarded",
+    "set_up_logging",
 ]
 
 EXIT_ANSWERED = 0
@@ -96,6 +98,14 @@ def guarded(run: Callable[[], int], *, debug: bool) -> int:
     except Terminated:
         complain("terminated")
         return EXIT_TERMINATED
+
+
+def set_up_logging(*, debug: bool) -> None:
+    """With ``debug`` the package's log goes to stderr; without, the command says itself what it would say of errors."""
+    logger = logging.getLogger("remotemedia")
+    logger.propagate = False
+    logger.addHandler(logging.StreamHandler() if debug else logging.NullHandler())
+    logger.setLevel(logging.DEBUG if debug else logging.CRITICAL)
 
 
 def first_line(error: BaseException) -> str:
