@@ -12,7 +12,7 @@ import soundfile
 
 from remotemedia.cli._errors import Mistake
 
-__all__ = ["AudioFile", "block_frames"]
+__all__ = ["AudioFile", "block_frames", "reason"]
 
 
 class AudioFile:
@@ -41,12 +41,16 @@ class AudioFile:
                     block: npt.NDArray[np.float32] = file.read(frames, dtype="float32")
                 except soundfile.SoundFileError as error:
                     raise Mistake(
-                        f"{self.path} cannot be read after {done / self.sample_rate:.1f} s: {_reason(error)}"
+                        f"{self.path} cannot be read after {done / self.sample_rate:.1f} s: {reason(error)}"
                     ) from None
                 if not len(block):
                     return
                 done += len(block)
                 yield block
+
+    def close(self) -> None:
+        """May be repeated."""
+        self._file.close()
 
     def _open(self) -> Any:
         try:
@@ -58,7 +62,7 @@ class AudioFile:
             raise Mistake(f"{self.path} cannot be read: {error.strerror}") from None
         except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a .raw file, which does not say what it is
             raise Mistake(
-                f"{self.path} is not audio that can be read: {_reason(error)} (WAV, FLAC and OGG are)"
+                f"{self.path} is not audio that can be read: {reason(error)} (WAV, FLAC and OGG are)"
             ) from None
 
 
@@ -67,5 +71,6 @@ def block_frames(sample_rate: int, milliseconds: int) -> int:
     return max(1, sample_rate * milliseconds // 1000)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """What libsndfile says, as the end of a sentence."""
     return str(getattr(error, "error_string", error)).removeprefix("Error : ").rstrip(".")

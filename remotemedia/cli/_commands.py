@@ -13,6 +13,7 @@ from remotemedia.cli._errors import EXIT_INTERRUPTED, EXIT_MISTAKE, complain
 from remotemedia.cli.config import config
 from remotemedia.cli.demo import demo
 from remotemedia.cli.nodes import nodes
+from remotemedia.cli.run import run as run_command
 from remotemedia.cli.validate import validate
 
 __all__ = ["run"]
@@ -31,7 +32,7 @@ def _remotemedia(context: click.Context) -> int:
     return 0
 
 
-for _command in (config, demo, nodes, validate):
+for _command in (config, demo, nodes, run_command, validate):
     _remotemedia.add_command(_command)
 
 

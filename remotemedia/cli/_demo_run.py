@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from remotemedia.cli._errors import (
-    EXIT_ANSWERED,
+    EXIT_DONE,
     EXIT_FAILED,
-    EXIT_NOT_UNDERSTOOD,
+    EXIT_NOTHING_CAME,
     Mistake,
     Terminated,
     complain,
@@ -109,11 +109,11 @@ def run_demo(request: Request, *, quiet: bool, as_json: bool, debug: bool) -> in
         print(summary.to_json(), flush=True)
     if not summary.transcript:
         complain(_nothing_understood(request, summary))
-        return EXIT_NOT_UNDERSTOOD
+        return EXIT_NOTHING_CAME
     if summary.answer_path is None:
         complain("the answer is missing although something was understood")
         return EXIT_FAILED
-    return EXIT_ANSWERED
+    return EXIT_DONE
 
 
 def _check(request: Request) -> None:

@@ -17,11 +17,11 @@ from remotemedia.errors import (
 )
 
 __all__ = [
-    "EXIT_ANSWERED",
+    "EXIT_DONE",
     "EXIT_FAILED",
     "EXIT_INTERRUPTED",
     "EXIT_MISTAKE",
-    "EXIT_NOT_UNDERSTOOD",
+    "EXIT_NOTHING_CAME",
     "EXIT_TERMINATED",
     "Mistake",
     "ReaderGone",
@@ -32,10 +32,10 @@ __all__ = [
     "set_up_logging",
 ]
 
-EXIT_ANSWERED = 0
+EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_MISTAKE = 2
-EXIT_NOT_UNDERSTOOD = 3
+EXIT_NOTHING_CAME = 3
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 

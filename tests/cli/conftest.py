@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -80,3 +81,13 @@ def stereo_question(tmp_path_factory: pytest.TempPathFactory, speech_libraries: 
     questions = ["hello what time is it", "what can you do"]
     subprocess.run([sys.executable, str(ONE_PROCESS), "ask", str(path), *questions], check=True)
     return path
+
+
+@pytest.fixture(scope="session")
+def rx() -> ModuleType:
+    """Helpers for tests of ``remotemedia run``; by path, as nothing here is importable by name."""
+    spec = importlib.util.spec_from_file_location("run_support", Path(__file__).with_name("run_support.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -32,6 +32,7 @@ HEAVY = [
         ["nodes"],
         ["nodes", "show", "-h"],
         ["config", "--help"],
+        ["run", "--help"],
     ],
 )
 def test_nothing_heavy_is_imported(arguments):
@@ -51,10 +52,17 @@ def test_help_names_the_commands(remotemedia):
     assert remotemedia().out == done.out == remotemedia("-h").out
 
 
-def test_demo_help_has_examples_and_exit_codes(remotemedia):
-    done = remotemedia("demo", "--help")
+@pytest.mark.parametrize(
+    ("command", "example", "code"),
+    [
+        ("demo", "remotemedia demo -i question.flac", "130  stopped by Ctrl-C"),
+        ("run", "remotemedia run speech.yaml -i question.wav -O answer.wav", "130  ended early by Ctrl-C"),
+    ],
+)
+def test_help_has_examples_and_exit_codes(remotemedia, command, example, code):
+    done = remotemedia(command, "--help")
     assert (done.code, done.err) == (0, "")
-    for part in ("Examples:", "remotemedia demo -i question.flac", "Exit codes:", "130  stopped by Ctrl-C"):
+    for part in ("Examples:", example, "Exit codes:", code):
         assert part in done.out
     assert all(len(line) <= 80 for line in done.out.splitlines())
 

@@ -1,0 +1,248 @@
+"""What ``remotemedia run`` writes: text by the line, audio as WAV or FLAC, into files or pipes."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from remotemedia.cli._drafts import Draft, new_draft
+from remotemedia.cli._errors import Mistake
+from remotemedia.cli._pipes import PipeWriter
+from remotemedia.cli._wav import wav_head
+from remotemedia.core.data import AudioMetadata, DataType, RuntimeData
+
+__all__ = ["AUDIO_SUFFIXES", "STDOUT", "Sink", "is_special"]
+
+STDOUT = "-"
+
+AUDIO_SUFFIXES = _WAV, _FLAC = ".wav", ".flac"
+# FLAC has no more than 24 bits.
+_FLAC_SUBTYPES = {"int16": "PCM_16", "int32": "PCM_24", "float32": "PCM_24", "float64": "PCM_24"}
+
+
+class Sink:
+    """One ``-O``: what comes out of a node, on its way into a file.
+
+    A file is written beside the one it becomes when ``keep()`` is called; pipes and devices are written as they are.
+
+    Attributes:
+        file: as the user gave it.
+        messages: how many have been written.
+        secs: of audio written.
+    """
+
+    def __init__(self, file: str, node_id: str, port: str | None) -> None:
+        self.file = file
+        self.node_id = node_id
+        self.port = port
+        self.messages = 0
+        self.secs = 0.0
+        self._resources = ExitStack()
+        self._content: _Text | _Wav | _Flac | None = None
+        self._draft: Draft | None = None
+        self._fd = -1
+        self._is_terminal = False
+
+    def open(self) -> None:
+        """Mistake for a file that cannot be written."""
+        if self.file == STDOUT:
+            if sys.__stdout__ is None:
+                raise Mistake("-O -: stdout is closed")
+            self._fd = sys.__stdout__.fileno()
+        elif is_special(Path(self.file)):
+            self._fd = self._open(Path(self.file), os.O_WRONLY)
+        else:
+            self._draft = self._resources.enter_context(new_draft(Path(self.file), "the output"))
+            self._fd = self._open(self._draft.path, os.O_WRONLY | os.O_TRUNC)
+        self._is_terminal = os.isatty(self._fd)
+
+    def _open(self, path: Path, flags: int) -> int:
+        try:
+            fd = os.open(path, flags | os.O_CLOEXEC)
+        except OSError as error:
+            raise Mistake(f"the output cannot be written to {self.file}: {error.strerror}") from None
+        self._resources.callback(os.close, fd)
+        return fd
+
+    @property
+    def wants_audio(self) -> bool:
+        """Whether the file is one of audio, by its name."""
+        return self._suffix in AUDIO_SUFFIXES
+
+    @property
+    def _suffix(self) -> str:
+        return Path(self.file).suffix.lower()
+
+    def takes(self, port: str) -> bool:
+        """Whether this is where an output on ``port`` goes; what a node puts out on no port goes to all of them."""
+        return self.port is None or not port or self.port == port
+
+    async def take(self, data: RuntimeData) -> None:
+        """Writes one message; Mistake for one that does not fit. BrokenPipeError when nobody reads on."""
+        with self._errors():
+            if data.type is DataType.AUDIO:
+                await self._take_audio(data)
+            elif data.type is DataType.TEXT and isinstance(data.payload, str):
+                await self._take_text(data.payload)
+            else:
+                raise self._unfit(data.type.name, "which cannot be written: text and audio can")
+        self.messages += 1
+
+    async def finish(self) -> bool:
+        """Completes what was written; False if it should be audio and none came."""
+        with self._errors():
+            if self._content is not None:
+                await self._content.finish()
+        return self._content is not None or not self.wants_audio
+
+    async def _take_text(self, text: str) -> None:
+        if self._content is None:
+            if self.wants_audio:
+                raise self._unfit("text", "and the file is one of audio; choose another ending, such as .txt")
+            self._content = _Text(PipeWriter(self._fd))
+        if not isinstance(self._content, _Text):
+            raise self._unfit("text", "after audio; -O NODE.PORT=FILE takes one port alone")
+        await self._content.take(text)
+
+    async def _take_audio(self, data: RuntimeData) -> None:
+        samples, form = data.payload, data.metadata
+        if not isinstance(samples, np.ndarray) or not isinstance(form, AudioMetadata):
+            raise self._unfit("audio", "that does not say its rate and channels (see RuntimeData.audio)")
+        if not samples.size:
+            return  # how the audio nodes mark the end of an utterance
+        if samples.dtype.name not in _FLAC_SUBTYPES:
+            raise self._unfit("audio", f"of {samples.dtype.name}; {', '.join(_FLAC_SUBTYPES)} can be written")
+        if (
+            samples.ndim not in (1, 2)
+            or (1 if samples.ndim == 1 else samples.shape[1]) != form.channels
+            or form.sample_rate < 1
+        ):
+            raise self._unfit(
+                "audio", f"of shape {samples.shape} said to be {form.channels} channels at {form.sample_rate} Hz"
+            )
+        if self._content is None:
+            self._content = self._new_audio(form.sample_rate, form.channels, samples.dtype)
+        if isinstance(self._content, _Text):
+            raise self._unfit("audio", "after text; -O NODE.PORT=FILE takes one port alone")
+        new, old = (form.sample_rate, form.channels, samples.dtype.newbyteorder("<")), self._content.form
+        if new != old:
+            raise self._unfit("audio", f"of {_described(new)} after {_described(old)}: one file cannot have both")
+        await self._content.take(samples)
+        self.secs += len(samples) / form.sample_rate
+
+    def _new_audio(self, rate: int, channels: int, dtype: np.dtype[Any]) -> _Wav | _Flac:
+        if self._is_terminal:
+            raise self._unfit("audio", "and a terminal cannot show it: -O FILE.wav, or a pipe behind it")
+        if self._draft is not None and self._suffix == _FLAC:
+            return _Flac(self._draft.path, rate, channels, dtype)
+        if self._draft is not None and self._suffix != _WAV:
+            raise self._unfit("audio", f"which goes into files that end in {_WAV} or {_FLAC}")
+        return _Wav(PipeWriter(self._fd), rate, channels, dtype)
+
+    def keep(self) -> None:
+        """The draft becomes the file, if it should."""
+        if self._draft is not None and (self._content is not None or not self.wants_audio):
+            with self._errors():
+                self._draft.keep()
+
+    def close(self) -> None:
+        """Closes everything; a draft that was not kept is removed."""
+        if isinstance(self._content, _Flac):
+            self._content.close()
+        self._resources.close()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise Mistake(f"the output cannot be written to {self.file}: {error.strerror or error}") from None
+
+    def _unfit(self, what: str, why: str) -> Mistake:
+        return Mistake(f"the output cannot be written to {self.file}: node {self.node_id!r} puts out {what} {why}")
+
+
+def is_special(path: Path) -> bool:
+    """Whether there is something other than a file or a folder: a named pipe, a device."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _described(form: tuple[int, int, np.dtype[Any]]) -> str:
+    return f"{form[0]} Hz with {form[1]} channels of {form[2].name}"
+
+
+# --- forms -------------------------------------------------------------------------------------------------------
+
+
+class _Text:
+    """Each text and a newline."""
+
+    def __init__(self, writer: PipeWriter) -> None:
+        self._writer = writer
+
+    async def take(self, text: str) -> None:
+        await self._writer.write(f"{text}\n".encode(errors="backslashreplace"))
+
+    async def finish(self) -> None:
+        pass
+
+
+class _Wav:
+    """The samples as they are, behind a head that learns their number in the end, where that is possible."""
+
+    def __init__(self, writer: PipeWriter, rate: int, channels: int, dtype: np.dtype[Any]) -> None:
+        self.form = (rate, channels, dtype.newbyteorder("<"))
+        self._writer = writer
+        self._written_bytes: int | None = None
+
+    async def take(self, samples: npt.NDArray[Any]) -> None:
+        if self._written_bytes is None:
+            await self._writer.write(wav_head(*self.form))
+            self._written_bytes = 0
+        await self._writer.write(np.ascontiguousarray(samples, self.form[2]).data)
+        self._written_bytes += samples.nbytes
+
+    async def finish(self) -> None:
+        self._writer.rewrite_start(wav_head(*self.form, self._written_bytes))
+
+
+class _Flac:
+    """Samples through libsndfile, which seeks."""
+
+    def __init__(self, path: Path, rate: int, channels: int, dtype: np.dtype[Any]) -> None:
+        try:
+            import soundfile
+        except ImportError as error:
+            raise Mistake(f"FLAC needs soundfile ({error}): pip install 'remotemedia[speech]'") from None
+        self.form = (rate, channels, dtype.newbyteorder("<"))
+        self._error: type[Exception] = soundfile.SoundFileError
+        self._file = self._called(soundfile.SoundFile, path, "w", rate, channels, _FLAC_SUBTYPES[dtype.name])
+
+    async def take(self, samples: npt.NDArray[Any]) -> None:
+        self._called(self._file.write, samples)
+
+    async def finish(self) -> None:
+        self._called(self._file.close)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _called(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return call(*arguments)
+        except (self._error, ValueError) as error:
+            raise OSError(str(getattr(error, "error_string", error))) from None
