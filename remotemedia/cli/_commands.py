@@ -10,6 +10,7 @@ import click
 
 from remotemedia import __version__
 from remotemedia.cli._errors import EXIT_INTERRUPTED, EXIT_MISTAKE, complain
+from remotemedia.cli.completion import completion
 from remotemedia.cli.config import config
 from remotemedia.cli.demo import demo
 from remotemedia.cli.nodes import nodes
@@ -32,7 +33,7 @@ def _remotemedia(context: click.Context) -> int:
     return 0
 
 
-for _command in (config, demo, nodes, run_command, validate):
+for _command in (completion, config, demo, nodes, run_command, validate):
     _remotemedia.add_command(_command)
 
 

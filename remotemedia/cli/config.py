@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from remotemedia.cli._completion import complete_manifest
 from remotemedia.cli._errors import guarded
 from remotemedia.errors import ConfigurationError
 
@@ -22,7 +23,7 @@ _PIPE_COLUMNS = 400
 
 
 @click.command(context_settings={"max_content_width": 100})
-@click.argument("manifest", required=False, type=click.Path(path_type=Path))
+@click.argument("manifest", required=False, type=click.Path(path_type=Path), shell_complete=complete_manifest)
 @click.option(
     "--config",
     "config_path",

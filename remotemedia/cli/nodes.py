@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from remotemedia.cli._completion import complete_node_type
 from remotemedia.cli._errors import Mistake, complain, guarded
 from remotemedia.cli._manifests import config_option, know_node_types, nodes_option
 
@@ -59,7 +60,7 @@ def list_(node_modules: tuple[str, ...], config_path: Path | None, as_json: bool
 
 
 @nodes.command(context_settings={"max_content_width": 100})
-@click.argument("node_type", metavar="TYPE")
+@click.argument("node_type", metavar="TYPE", shell_complete=complete_node_type)
 @nodes_option
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from remotemedia.cli._completion import complete_manifest
 from remotemedia.cli._errors import Mistake, guarded, set_up_logging
 from remotemedia.cli._manifests import check_manifest, config_option, nodes_option
 from remotemedia.errors import ManifestError
@@ -18,7 +19,7 @@ __all__ = ["run"]
 
 
 @click.command(context_settings={"max_content_width": 100})
-@click.argument("manifest", type=click.Path(path_type=Path))
+@click.argument("manifest", type=click.Path(path_type=Path), shell_complete=complete_manifest)
 @click.option(
     "-i",
     "--input",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from remotemedia.cli._completion import complete_manifest
 from remotemedia.cli._errors import EXIT_MISTAKE, guarded
 from remotemedia.cli._manifests import check_manifest, config_option, nodes_option
 
@@ -18,7 +19,14 @@ __all__ = ["validate"]
 
 
 @click.command(context_settings={"max_content_width": 100})
-@click.argument("manifests", metavar="MANIFEST...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument(
+    "manifests",
+    metavar="MANIFEST...",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path),
+    shell_complete=complete_manifest,
+)
 @nodes_option
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")

@@ -33,6 +33,7 @@ HEAVY = [
         ["nodes", "show", "-h"],
         ["config", "--help"],
         ["run", "--help"],
+        ["completion", "--help"],
     ],
 )
 def test_nothing_heavy_is_imported(arguments):
@@ -57,6 +58,7 @@ def test_help_names_the_commands(remotemedia):
     [
         ("demo", "remotemedia demo -i question.flac", "130  stopped by Ctrl-C"),
         ("run", "remotemedia run speech.yaml -i question.wav -O answer.wav", "130  ended early by Ctrl-C"),
+        ("completion", 'eval "$(remotemedia completion bash)"', "2    no such shell"),
     ],
 )
 def test_help_has_examples_and_exit_codes(remotemedia, command, example, code):
