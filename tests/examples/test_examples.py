@@ -60,8 +60,17 @@ def test_interrupt(tmp_path):
     assert lines[at + 1 :] == ["word 1 about cats", "word 2 about cats"]
 
 
+def test_many_sessions(tmp_path):
+    assert run("many_sessions.py", tmp_path) == [
+        "ann: HELLO THERE",
+        "bob: HI (node shout of bob crashed with code 137)",
+        "cho: GOOD MORNING",
+        "3 processes have come and gone",
+    ]
+
+
 def test_every_example_has_a_test_and_says_what_it_shows():
     names = {path.name for path in EXAMPLES.glob("*.py")}
-    assert names == {"echo.py", "interrupt.py", "named_channel.py", "speech.py"}
+    assert names == {"echo.py", "interrupt.py", "many_sessions.py", "named_channel.py", "speech.py"}
     for name in names:
         assert f"python examples/{name}" in (EXAMPLES / name).read_text().split('"""')[1]
