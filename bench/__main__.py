@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bench.contender import Contender
     from bench.results import Results
 
-MODES = ("hot", "paced", "throughput", "pipeline", "idle")
+MODES = ("hot", "paced", "throughput", "pipeline", "idle", "start", "sessions")
 SIZES = (64, 9_600, 192_000, 921_600, 3_840_000, 6_220_800, 10_000_000)
 QUICK_SIZES = (64, 10_000_000)
 # Of the tables, where nobody looks at a screen.
@@ -28,6 +28,8 @@ Measures remotemedia beside other ways to pass arrays between processes, all in 
   throughput  as many messages as possible, none lost
   pipeline    five nodes pass on an audio buffer
   idle        what a pipeline of ours costs at rest and with 100 messages a second
+  start       five nodes, beside five interpreters that import numpy
+  sessions    ten sessions at once beside one, and what nine notice when one crashes
   all         all of these (the default)
   report      docs/performance.md and its figures from a file of results
 """
@@ -36,6 +38,7 @@ examples:
   python -m bench --quick                               a first look, in less than a minute
   python -m bench --json bench/results/mine.json        everything, in less than ten
   python -m bench hot --only remotemedia,iceoryx2 --sizes 64,10M
+  python -m bench sessions                              a minute of each, where a full run has 15 s
   python -m bench paced --plot-dir plots
   python -m bench report bench/results/mine.json
 """
@@ -146,6 +149,7 @@ def _measure(options: argparse.Namespace) -> int:
             scratch=scratch,
             say=lambda text: screen.update(Text(text), refresh=True),
             quick=options.quick,
+            alone=options.mode != "all",
         )
         for mode in MODES if options.mode == "all" else (options.mode,):
             import_module(f"bench.modes.{mode}").measure(run)
@@ -178,7 +182,8 @@ def _show(results: Results, failures: list[str]) -> None:
     for found in tables.all_of(results):
         table = Table(title=found.title, title_justify="left")
         for heading in found.headings:
-            table.add_column(heading, justify="left" if heading in tables.TEXT_HEADINGS else "right")
+            text = heading in tables.TEXT_HEADINGS
+            table.add_column(heading, justify="left" if text else "right", no_wrap=text)
         before = None
         for row in found.rows:
             if found.headings[0] == "size" and before not in (None, row[0]):

@@ -50,6 +50,19 @@ _INTRO = {
         "Five nodes in a row pass on 48 kHz stereo audio, 50 times a second, not pinned. A hop is the time from one "
         "node having its input to the next having it, with the first one's work."
     ),
+    "start": (
+        "A session of five nodes that load nothing of their own, and five interpreters at a time, taking turns. A line "
+        "is about the last of the five to get there; they share {cpus} CPUs. The step is how much later its median is "
+        "than that of the line above. The first three are taken from interpreters that get so far and are gone."
+    ),
+    "sessions": (
+        "One session, then ten at once under one executor, {cpus} CPUs for all of their processes: each gets 100 ms of "
+        "48 kHz stereo audio ten times a second, at a moment of its own, and every node checks every message. In the "
+        "end a node of one of the ten gets SIGKILL; before and after that, the others are looked at. A hop is the time "
+        "from one node having its input to the next having it. Memory is that of all processes, in the middle of the "
+        "first and of the last quarter of the time; a library counts in each process that has it. CPU is that of a "
+        "node, in percent of a core."
+    ),
 }
 
 
@@ -76,9 +89,17 @@ def markdown(results: Results, source: str) -> str:
             parts.append(f"{_table(tables.times(results, title, rows))}\n</details>\n")
         else:
             parts.append(_table(tables.times(results, title, rows)))
-    for table in (tables.throughput(results), tables.idle(results)):
+    makers = {
+        "throughput": tables.throughput,
+        "idle": tables.idle,
+        "start": tables.start,
+        "sessions": tables.sessions,
+    }
+    for mode, make in makers.items():
+        table = make(results)
         if table.rows:
-            parts.append(f"## {table.title}\n\n{_table(table)}")
+            intro = f"{_INTRO[mode].format(**facts)}\n\n" if mode in _INTRO else ""
+            parts.append(f"## {table.title}\n\n{intro}{_table(table)}")
     if results.missing:
         parts.append("## Not in this run\n\n" + "".join(f"* {line}\n" for line in results.missing))
     return "\n".join(parts)

@@ -37,6 +37,8 @@ class Run:
     scratch: Path
     say: Callable[[str], None]
     quick: bool
+    alone: bool = False
+    """Whether one mode was asked for: it may take its time."""
     rows: list[Row] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
@@ -46,6 +48,9 @@ class Run:
 
     def playing(self, mode: str) -> list[Contender]:
         return [contender for contender in self.contenders if mode in contender.modes]
+
+    def has(self, family: str) -> bool:
+        return any(contender.family == family for contender in self.contenders)
 
     def setting(self, size: int) -> Setting:
         return Setting(size, f"{os.getpid()}-{next(_NUMBERS)}", self.scratch)

@@ -7,7 +7,23 @@ from dataclasses import dataclass
 from bench.results import Results, Row, size_name, typical
 from bench.targets import verdicts
 
-TEXT_HEADINGS = ("size", "how", "state", "target", "µs")
+TEXT_HEADINGS = ("size", "how", "state", "target", "µs", "until all of them", "who")
+
+# The rows of the start mode, in the order of the table: each step on the way of a node, then what lies beside it.
+_STEPS = {
+    "interpreter": "an interpreter is there",
+    "numpy": "numpy is imported",
+    "asyncio": "asyncio is imported",
+    "loading": "node: all that every node needs is imported",
+    "connecting": "node: its class is loaded and initialized",
+    "ready": "node: it has its channels",
+    "running": "create_session() returns",
+}
+_BESIDE = {
+    "import numpy": "python -c 'import numpy' has ended",
+    "starting": "create_session(): processes are spawned",
+    "cpu": "create_session(): CPU time in its own process",
+}
 
 
 @dataclass
@@ -74,6 +90,37 @@ def idle(results: Results) -> Table:
     return Table("At rest, and with 100 messages of 3.84 MB a second", headings, lines)
 
 
+def start(results: Results) -> Table:
+    rows = {row["contender"]: row for row in results.of("start")}
+    lines, before_ns = [], 0.0
+    for name, text in {**_STEPS, **_BESIDE}.items():
+        if name in rows:
+            row = rows[name]
+            more = f"{(row['p50'] - before_ns) / 1e6:.1f}" if name in _STEPS else ""
+            lines.append([text, *(f"{row[figure] / 1e6:.1f}" for figure in ("min", "p50", "max")), more])
+            before_ns = row["p50"]
+    return Table("Start: five processes side by side", ["until all of them", "min ms", "p50", "max", "the step"], lines)
+
+
+def sessions(results: Results) -> Table:
+    lines = []
+    for row in results.of("sessions"):
+        used = [f"{mb:,.0f}" for mb in row["memory_mb"]] if "memory_mb" in row else ["", ""]
+        lines.append(
+            [
+                row["contender"],
+                f"{row['secs']:g}",
+                f"{row['messages']:,}",
+                str(row["lost"]),
+                *(_us(row[name]) for name in ("p50", "p95", "p99", "max")),
+                *used,
+                f"{row['cpu_pct']:.2f}" if "cpu_pct" in row else "",
+            ]
+        )
+    headings = ["who", "seconds", "messages", "lost", "hop p50 µs", "p95", "p99", "max", "MB early", "MB late", "CPU %"]
+    return Table("Sessions: three nodes each, fed audio in real time", headings, lines)
+
+
 def targets(results: Results) -> Table:
     lines = [[verdict.target, verdict.wanted, verdict.shown, verdict.answer] for verdict in verdicts(results)]
     return Table("Targets", ["target", "wanted", "measured", "met"], lines)
@@ -91,4 +138,5 @@ def grid(title: str, rows: list[Row], figure: str) -> Table:
 def all_of(results: Results) -> list[Table]:
     """What the terminal shows."""
     found = [times(results, title, rows) for _, title, rows in groups(results)]
-    return [table for table in (*found, throughput(results), idle(results), targets(results)) if table.rows]
+    found += [throughput(results), idle(results), start(results), sessions(results), targets(results)]
+    return [table for table in found if table.rows]

@@ -38,7 +38,15 @@ def _ratio(over: Row | None, under: Row | None) -> float | None:
 
 def verdicts(results: Results) -> list[Verdict]:
     """Those of the modes that were run."""
-    parts = {"hot": _hot, "paced": _paced, "throughput": _throughput, "pipeline": _pipeline, "idle": _idle}
+    parts = {
+        "hot": _hot,
+        "paced": _paced,
+        "throughput": _throughput,
+        "pipeline": _pipeline,
+        "idle": _idle,
+        "start": _start,
+        "sessions": _sessions,
+    }
     return [verdict for mode, part in parts.items() if results.of(mode) for verdict in part(results)]
 
 
@@ -101,4 +109,25 @@ def _idle(results: Results) -> list[Verdict]:
         Verdict("idle: context switches of all nodes in 2 s", idle and idle["switches"], 0, unit=""),
         Verdict("idle: CPU of a node", idle and idle["cpu_pct"], 0, unit="%"),
         Verdict("100 messages/s: CPU of a node", load and load["cpu_pct"], 2, unit="%"),
+    ]
+
+
+def _start(results: Results) -> list[Verdict]:
+    session, numpy = (results.row("start", name, 0) for name in ("running", "import numpy"))
+    return [Verdict("start: a session of 5 nodes / 5 x import numpy", _ratio(session, numpy), 1.5)]
+
+
+def _sessions(results: Results) -> list[Verdict]:
+    names = ("one session", "10 sessions", "others, before a kill", "others, after it")
+    one, ten, before, after = (results.row("sessions", name, 38_400) for name in names)
+
+    def p95(over: Row | None, under: Row | None) -> float | None:
+        return over["p95"] / under["p95"] if over and under else None
+
+    return [
+        Verdict("10 sessions: messages lost", ten and ten["lost"], 0, unit=""),
+        Verdict("10 sessions: memory, last quarter / first", ten and ten["memory_mb"][1] / ten["memory_mb"][0], 1.01),
+        Verdict("a hop, p95: 10 sessions / one", p95(ten, one), 1.5),
+        Verdict("a node is killed: messages that other sessions lost", after and after["lost"], 0, unit=""),
+        Verdict("a node is killed: a hop of the others, p95: after / before", p95(after, before), 1.5),
     ]

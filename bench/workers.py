@@ -77,6 +77,9 @@ def _uninterrupted() -> Iterator[None]:
 class Team:
     """Processes of one contender that do a piece of work together."""
 
+    task_secs = 0.0
+    """How long a task takes if all goes well; it is late ``DEADLINE_SECS`` after that."""
+
     def __init__(self, roles: Sequence[Sequence[Opener]], cpus: Sequence[int | None]) -> None:
         context = multiprocessing.get_context("spawn")
         self._controls: list[Connection] = []
@@ -107,7 +110,7 @@ class Team:
 
     def _gather(self) -> list[Any]:
         try:
-            return gather(self._controls)
+            return gather(self._controls, self.task_secs + DEADLINE_SECS)
         except ContenderFailed:
             self.kill()
             raise
@@ -137,13 +140,13 @@ class Team:
         self._controls = []
 
 
-def gather(controls: Sequence[Connection]) -> list[Any]:
+def gather(controls: Sequence[Connection], late_secs: float) -> list[Any]:
     """One answer of each; ContenderFailed at the first that fails, ends, or is late."""
     answers: dict[Connection, Any] = {}
     while len(answers) < len(controls):
-        ready = wait([control for control in controls if control not in answers], DEADLINE_SECS)
+        ready = wait([control for control in controls if control not in answers], late_secs)
         if not ready:
-            raise ContenderFailed(f"no answer within {DEADLINE_SECS:g} s")
+            raise ContenderFailed(f"no answer within {late_secs:g} s")
         for control in ready:
             assert isinstance(control, Connection)
             try:

@@ -19,7 +19,7 @@ _HZ = 100
 def measure(run: Run) -> None:
     from bench.peers.remotemedia_session import SessionEnd
 
-    if all(contender.family != "remotemedia" for contender in run.contenders):
+    if not run.has("remotemedia"):
         return
     load_secs = 1.0 if run.quick else 5.0
     run.say("idle: a pipeline at rest, then with 100 messages a second")

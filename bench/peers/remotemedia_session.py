@@ -23,9 +23,9 @@ from remotemedia.core.multiprocessing import (
     register_node,
 )
 
-_REPOSITORY = str(Path(__file__).parents[2])
-_RATE = 48_000
-_LATE_SECS = 20.0
+CONFIG = MultiprocessConfig(extra_paths=(str(Path(__file__).parents[2]),))
+RATE = 48_000
+LATE_SECS = 20.0
 
 
 @register_node("bench-hop")
@@ -53,24 +53,30 @@ class Hop(MultiprocessNode):
             return data
         made = self.loan(samples.shape, np.float32)
         made[0, 0] = made[-1, -1] = value
-        return RuntimeData.audio(made, _RATE, 2)
+        return RuntimeData.audio(made, RATE, 2)
 
     async def cleanup(self) -> None:
         """Nothing to release."""
+
+
+def hops(nodes: int, loan: bool) -> Pipeline:
+    """``nodes`` in a row."""
+    names = [f"hop{number}" for number in range(1, nodes + 1)]
+    pipeline = Pipeline()
+    for name in names:
+        pipeline.add_node("bench-hop", name, {"loan": loan})
+    for before, after in pairwise(names):
+        pipeline.connect(before, "out", after, "in")
+    return pipeline
 
 
 class SessionEnd:
     """A session with ``nodes`` in a row, for a worker to hold."""
 
     def __init__(self, nodes: int, loan: bool) -> None:
-        names = [f"hop{number}" for number in range(1, nodes + 1)]
-        pipeline = Pipeline()
-        for name in names:
-            pipeline.add_node("bench-hop", name, {"loan": loan})
-        for before, after in pairwise(names):
-            pipeline.connect(before, "out", after, "in")
-        self._first, self._last = names[0], names[-1]
-        self._session = Session("bench", pipeline, MultiprocessConfig(extra_paths=(_REPOSITORY,)))
+        pipeline = hops(nodes, loan)
+        self._first, self._last = pipeline.node_ids[0], pipeline.node_ids[-1]
+        self._session = Session("bench", pipeline, CONFIG)
         self._errors: list[Exception] = []
         self._session.on_error(self._errors.append)
         self._runner = asyncio.Runner()
@@ -95,7 +101,7 @@ class SessionEnd:
             due_ns += 1_000_000_000 // hz
             await asyncio.sleep(max(0, due_ns - time.monotonic_ns()) / 1e9)
             samples[0, 0] = samples[-1, -1] = value
-            await self._session.send(self._first, RuntimeData.audio(samples, _RATE, 2))
+            await self._session.send(self._first, RuntimeData.audio(samples, RATE, 2))
             check((await self._receive()).as_numpy(), samples.size, value)
         await self._session.send(self._first, RuntimeData.text("[]"))
         lists: list[list[int]] = json.loads(str((await self._receive()).payload))
@@ -103,9 +109,9 @@ class SessionEnd:
 
     async def _receive(self) -> RuntimeData:
         try:
-            data = await self._session.receive(self._last, timeout=_LATE_SECS)
+            data = await self._session.receive(self._last, timeout=LATE_SECS)
         except TimeoutError:
-            raise self._errors[0] if self._errors else TimeoutError(f"nothing came for {_LATE_SECS:g} s") from None
+            raise self._errors[0] if self._errors else TimeoutError(f"nothing came for {LATE_SECS:g} s") from None
         assert data is not None
         return data
 
@@ -119,17 +125,17 @@ class SessionEnd:
 
     async def _observe(self, secs: float, meanwhile: Any) -> dict[str, Any]:
         pids = list(self._session.pids.values())
-        before, start_ns = [_spent(pid) for pid in pids], time.monotonic_ns()
+        before, start_ns = [spent(pid) for pid in pids], time.monotonic_ns()
         await meanwhile
         took_ns = time.monotonic_ns() - start_ns
-        after = [_spent(pid) for pid in pids]
+        after = [spent(pid) for pid in pids]
         switches, cpu_ns = (
             sum(then[which] - now[which] for now, then in zip(before, after, strict=True)) for which in (0, 1)
         )
         return {"secs": took_ns / 1e9, "nodes": len(pids), "switches": switches, "cpu_ns": cpu_ns}
 
 
-def _spent(pid: int) -> tuple[int, int]:
+def spent(pid: int) -> tuple[int, int]:
     """Context switches and CPU time of a process, with all its threads.
 
     A process that sleeps all the time makes no system call, and one that does wakes up for it: a switch. The

@@ -77,6 +77,54 @@ def test_quick_run(bench, tmp_path):
         assert row["min"] <= row["p50"] <= row["p95"] <= row["p99"] <= row["max"]
 
 
+REPORT = """
+import sys
+from pathlib import Path
+from bench.report import markdown
+from bench.results import Results
+
+print(markdown(Results.load(Path(sys.argv[1])), ""))
+"""
+
+
+def test_start_and_sessions(bench, tmp_path):
+    """They run, every message of every session comes through, and a report can be made of what they found."""
+    rows = []
+    for mode, title in (("start", "Start: "), ("sessions", "Sessions: ")):
+        kept = tmp_path / f"{mode}.json"
+        process = bench(mode, "--quick", "--only", "remotemedia", "--json", str(kept))
+        out, errors = process.communicate()
+        assert (process.returncode, errors) == (0, "")
+        assert title in out
+        results = json.loads(kept.read_text())
+        assert results["missing"] == []
+        rows += results["rows"]
+    found = {row["contender"]: row for row in rows}
+    steps = ["starting", "loading", "connecting", "ready"]
+    assert all(found[name]["count"] == 3 for name in ("interpreter", "import numpy", *steps, "running", "cpu"))
+    assert steps == sorted(steps, key=lambda step: found[step]["max"])
+    lines = [(row["contender"], row["sessions"], row["lost"]) for row in rows if row["mode"] == "sessions"]
+    assert lines == [
+        ("one session", 1, 0),
+        ("10 sessions", 10, 0),
+        ("others, before a kill", 9, 0),
+        ("others, after it", 9, 0),
+    ]
+    before, after = (found[name]["messages"] for name in ("others, before a kill", "others, after it"))
+    assert before > 0
+    assert after > 0
+    assert before + after == 9 * 20
+    assert found["10 sessions"]["count"] == 2 * found["10 sessions"]["messages"] == 2 * 10 * 20
+    assert min(found["10 sessions"]["memory_mb"]) > 0
+    kept.write_text(json.dumps({**results, "rows": rows}))
+    done = subprocess.run(
+        [sys.executable, "-c", REPORT, kept], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert "## Start: " in done.stdout
+    assert "## Sessions: " in done.stdout
+    assert "| others, after it | 1 |" in done.stdout
+
+
 def test_interrupted_run(bench):
     process = bench("throughput", "--only", "pipe", "--sizes", "10M")
     while not any(b"spawn_main" in command for _, command in in_session(process.pid)):
