@@ -18,6 +18,7 @@ from remotemedia.core.multiprocessing import (
     ChannelFullError,
     ChannelStats,
     MultiprocessConfig,
+    MultiprocessError,
     NodeProcessError,
     NodeStats,
     Pipeline,
@@ -176,16 +177,22 @@ async def _run(job: Job, summary: Summary, screen: Screen, stop: Stop) -> list[S
 
 async def _run_session(job: Job, screen: Screen, stop: Stop, summary: Summary) -> None:
     session = Session(job.session_id, job.pipeline, job.config)
-    failed: asyncio.Future[NodeProcessError] = asyncio.get_running_loop().create_future()
+    failed: asyncio.Future[MultiprocessError] = asyncio.get_running_loop().create_future()
+
+    def fail(error: MultiprocessError) -> None:
+        if not failed.done():
+            failed.set_result(error)
 
     def on_error(error: NodeProcessError) -> None:
         summary.failures += 1
         if job.keep_going:
             screen.note(first_line(error))
-        elif not failed.done():
-            failed.set_result(error)
+        else:
+            fail(error)
 
     session.on_error(on_error)
+    # The session's calls would raise it too, but none may be under way: stdout is full, and nothing is left to feed.
+    session.on_process_crash(fail)
     try:
         began = time.monotonic()
         screen.starting({node.node_id: node.node_type for node in job.pipeline.nodes})
@@ -213,7 +220,7 @@ async def _feed_and_write(
     stop: Stop,
     screen: Screen,
     summary: Summary,
-    failed: asyncio.Future[NodeProcessError],
+    failed: asyncio.Future[MultiprocessError],
 ) -> None:
     async def watch() -> None:
         raise await asyncio.shield(failed)

@@ -42,10 +42,9 @@ class WavForm:
     frame_bytes: int
 
     def decode(self, raw: bytes) -> npt.NDArray[np.float32]:
-        """Whole frames as float32, full scale 1.0, exactly as libsndfile reads them from a file."""
+        """The whole frames in ``raw`` as float32, full scale 1.0, exactly as libsndfile reads them from a file."""
         import soundfile
 
-        raw = raw[: len(raw) - len(raw) % self.frame_bytes]
         with soundfile.SoundFile(
             io.BytesIO(raw), "r", self.sample_rate, self.channels, self.subtype, "LITTLE", "RAW"
         ) as file:

@@ -84,7 +84,7 @@ KINDS = {
     "audio": lambda: RuntimeData.audio(ZEROS, 8000),
     "other rate": lambda: RuntimeData.audio(ZEROS, 16000),
     "stereo": lambda: RuntimeData.audio(np.zeros((100, 2), np.float32), 8000, 2),
-    "int16": lambda: RuntimeData.audio(np.zeros(100, np.int16), 8000),
+    "int16": lambda: RuntimeData.audio(np.arange(100, dtype=np.int16), 8000),
     "float16": lambda: RuntimeData.audio(np.zeros(100, np.float16), 8000),
     "wrong channels": lambda: RuntimeData.audio(ZEROS, 8000, 2),
     "scalar": lambda: RuntimeData.audio(np.zeros((), np.float32), 8000),

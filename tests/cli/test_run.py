@@ -101,6 +101,8 @@ def test_audio_is_what_the_api_gives(rx, tmp_path, name, rate, channels):
     assert done.returncode == 0
     out = (tmp_path / "out.wav").read_bytes()
     assert rx.samples_of(out) == expected
+    assert struct.unpack("<I", out[4:8]) == (len(out) - 8,)
+    assert struct.unpack("<I", out[-len(expected) - 4 : -len(expected)]) == (len(expected),)
     read, read_rate = soundfile.read(tmp_path / "out.wav", dtype="float32")
     assert (read.tobytes(), read_rate) == (expected, rate)
     # To a pipe its length is not known; redirected into a file it is the very same file.
@@ -136,6 +138,18 @@ def test_what_follows_the_samples_is_no_sound(rx, tmp_path):
     done = rx.run(rx.manifest(tmp_path, "run-echo"), "-i", "-", "-O", "out.wav", data=data + b"LIST\4\0\0\0abcd")
     assert done.returncode == 0
     assert soundfile.info(tmp_path / "out.wav").frames == soundfile.info(tmp_path / "in.wav").frames
+
+
+@pytest.mark.parametrize(
+    ("kind", "channels", "subtype"), [("int16", 1, "PCM_16"), ("audio", 1, "FLOAT"), ("stereo", 2, "FLOAT")]
+)
+def test_a_wav_has_the_format_of_the_data(rx, tmp_path, kind, channels, subtype):
+    done = rx.run(rx.manifest(tmp_path, "run-kinds"), "-i-", "-Oout.wav", "-q", data=f"{kind}\nend\n{kind}".encode())
+    assert (done.returncode, done.stderr) == (0, b"")
+    with soundfile.SoundFile(tmp_path / "out.wav") as file:
+        assert (file.frames, file.channels, file.samplerate, file.subtype) == (200, channels, 8000, subtype)
+        if subtype == "PCM_16":
+            assert file.read(dtype="int16").tolist() == [*range(100), *range(100)]
 
 
 def test_flac_holds_the_samples(rx, tmp_path):

@@ -114,7 +114,7 @@ def test_the_second_signal_kills(start, holding, tmp_path, numbers):
 
 def test_a_reader_that_does_not_read_does_not_keep_it(start, rx, tmp_path):
     """Nothing drains into a full pipe; signals are heard all the same."""
-    (tmp_path / "long.txt").write_text(("x" * 999 + "\n") * 1000)
+    (tmp_path / "long.txt").write_text(("x" * 200_000 + "\n") * 20)
     process = start(rx.manifest(tmp_path, "run-echo", settings=FOREVER), "-i", "long.txt", "-O-")
     said(process, "feeding")
     assert process.stdout.read(10) == b"x" * 10
@@ -224,6 +224,17 @@ def test_a_node_that_is_killed_is_named(start, rx, tmp_path):
     assert process.wait() == 1
     assert process.stderr.read().decode() == "remotemedia: Process a crashed with code 137 (killed by SIGKILL)\n"
     assert exist(nodes) == []
+
+
+def test_a_crash_is_noticed_while_nobody_reads(start, rx, tmp_path):
+    """Nothing waits for the nodes then: all has been fed, and stdout is full."""
+    (tmp_path / "long.txt").write_text(("x" * 200_000 + "\n") * 20)
+    process = start(rx.manifest(tmp_path, "run-echo"), "-i", "long.txt", "-O-")
+    said(process, "fed long.txt")
+    assert process.stdout.read(10) == b"x" * 10
+    os.kill(node_pids(process.pid)["a"], signal.SIGKILL)
+    assert process.wait() == 1
+    assert process.stderr.read() == b"remotemedia: Process a crashed with code 137 (killed by SIGKILL)\n"
 
 
 # --- readers that leave ------------------------------------------------------------------------------------------

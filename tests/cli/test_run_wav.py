@@ -71,6 +71,17 @@ def test_more_than_a_wav_can_count_is_read_to_its_end():
     assert struct.unpack("<I", head[-4:]) == (0xFFFFFFFF,)
 
 
+def test_a_stream_cut_within_a_sample():
+    head = wav_head(8000, 2, np.dtype(np.int16))
+    assert read(head + b"\0\x40\0\xc0" + b"abc")[0].tolist() == [[0.5, -0.5]]
+
+
+def test_a_chunk_of_odd_length_is_padded():
+    head = wav_head(8000, 1, np.dtype(np.int16), 2)
+    odd = b"note" + struct.pack("<I", 3) + b"abc\0"
+    assert read(head[:-8] + odd + head[-8:] + b"\0\x40")[0].tolist() == [0.5]
+
+
 GOOD = wav_head(8000, 1, np.dtype(np.int16), 4) + b"abcd"
 
 
