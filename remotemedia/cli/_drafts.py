@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from remotemedia.cli._errors import Mistake
@@ -40,10 +40,12 @@ def new_draft(path: Path, what: str) -> Iterator[Draft]:
         raise Mistake(f"{what} cannot be written to {path}: the file is write-protected")
     draft = final.with_name(f".{final.stem[:100]}-{os.getpid()}{final.suffix}")
     try:
-        draft.open("wb").close()
-    except OSError as error:
-        raise Mistake(f"{what} cannot be written to {path}: {error.strerror}") from None
-    try:
+        try:
+            draft.open("wb").close()
+        except OSError as error:
+            raise Mistake(f"{what} cannot be written to {path}: {error.strerror}") from None
         yield Draft(final, draft)
     finally:
-        draft.unlink(missing_ok=True)
+        # What could not be made cannot be removed.
+        with suppress(OSError):
+            draft.unlink()
