@@ -303,7 +303,7 @@ async def _running(
 
     async def watch() -> None:
         # A message that failed is missing in the transcript or in the answer: the demo does not go on without it.
-        raise await failed
+        raise await asyncio.shield(failed)
 
     async def watched(*work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -327,6 +327,9 @@ async def _running(
         yield session, watched
     finally:
         await session.cleanup()
+    # What a node says of its last message may arrive after all its output.
+    if failed.done():
+        raise failed.result()
 
 
 def _raise_if_voice(error: NodeInitializationError) -> None:
