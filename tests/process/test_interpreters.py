@@ -21,6 +21,7 @@ from remotemedia.core.multiprocessing import MultiprocessConfig, Pipeline, Proce
 
 PACKAGE = Path(remotemedia.__file__).parent
 REPOSITORY = str(PACKAGE.parent)
+SEEDS = Path(__file__).parents[1] / "session" / "data"
 
 NODE = """
 import sys
@@ -99,6 +100,45 @@ def test_a_node_whose_dependency_is_in_a_virtual_environment(tmp_path: Path, run
     assert run(sys.executable, venv_path="there", python_executable="none") == f"found {there}"
     assert run(sys.executable, python_executable=str(there / "bin" / "python")) == f"found {there}"
     assert "ModuleNotFoundError: No module named 'only_there'" in run(sys.executable)
+
+
+QUICK_START = """
+import asyncio
+from pathlib import Path
+import numpy as np
+from remotemedia.core.data import RuntimeData
+from remotemedia.core.multiprocessing import Pipeline, Session
+from remotemedia.settings import import_node_modules, resolve_settings
+
+async def main():
+    config = resolve_settings().config  # of the runtime.toml in this folder
+    import_node_modules(extra_paths=config.extra_paths)
+    async with Session("s", Pipeline().add_node("audio_processor", "louder"), config) as session:
+        print(Path(f"/proc/{session.pids['louder']}/cmdline").read_text().partition("\\0")[0])
+        await session.send("louder", RuntimeData.audio(np.full(4, 2, "f4"), 24000))
+        print((await session.receive("louder")).payload.tolist())
+    print(session.get_channel_stats("session_to_louder").capacity, config.cleanup_grace_period_secs)
+
+asyncio.run(main())
+"""
+
+
+def test_the_runtime_file_of_the_quick_start(tmp_path: Path) -> None:
+    """As it is, beside the environment and the folder of nodes that it names."""
+    make_environment(tmp_path / ".venv")
+    (tmp_path / "nodes").mkdir()
+    shutil.copy(SEEDS / "my_audio_processor.txt", tmp_path / "nodes" / "my_audio_processor.py")
+    shutil.copy(SEEDS / "runtime.toml", tmp_path)
+    (tmp_path / "client.py").write_text(QUICK_START)
+    done = subprocess.run(
+        [sys.executable, "client.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": REPOSITORY},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{tmp_path}/.venv/bin/python\n[3.0, 3.0, 3.0, 3.0]\n100 5\n"
 
 
 def test_an_installed_remotemedia_is_not_in_another_environment(tmp_path: Path, run: Callable[..., str]) -> None:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytestmark = pytest.mark.usefixtures("leak_check")
@@ -59,6 +60,17 @@ def load_audio_file(path):
 def save_audio_file(path, audio):
     print(path, audio.metadata, bytes(audio.payload.astype("u1")).decode(), audio.session_id)
 """
+REAL_FILES = """
+import soundfile
+from remotemedia.core.data import RuntimeData
+
+def load_audio_file(path):
+    samples, sample_rate = soundfile.read(path, dtype="float32")
+    return RuntimeData.audio(samples, sample_rate)
+
+def save_audio_file(path, audio):
+    soundfile.write(path, audio.as_numpy(), audio.metadata.sample_rate, subtype="FLOAT")
+"""
 SAVED = (
     "output.wav AudioMetadata(sample_rate=24000, channels=1, format='f32') 64000 bytes of audio, you said? session_123"
 )
@@ -102,6 +114,15 @@ def check_client(printed: str) -> None:
 def test_the_client_as_one_script(python: Any, tmp_path: Path) -> None:
     (tmp_path / "client.py").write_text(NODES + FILES + CLIENT)
     check_client(python("client.py"))
+
+
+def test_the_client_with_real_files(python: Any, tmp_path: Path) -> None:
+    soundfile = pytest.importorskip("soundfile")
+    soundfile.write(tmp_path / "input.wav", np.zeros(16000, np.float32), 16000)
+    (tmp_path / "client.py").write_text(NODES + REAL_FILES + CLIENT)
+    assert python("client.py").splitlines()[-1].endswith(": ready (100%)")
+    samples, sample_rate = soundfile.read(tmp_path / "output.wav", dtype="float32")
+    assert (bytes(samples.astype("u1")), sample_rate) == (b"64000 bytes of audio, you said?", 24000)
 
 
 def test_the_client_with_a_main_guard(python: Any, tmp_path: Path) -> None:

@@ -11,21 +11,7 @@ import pytest
 from remotemedia.core.multiprocessing import ConfigurationError, MultiprocessConfig
 from remotemedia.settings import resolve_settings
 
-SEED = """\
-# runtime.toml
-[multiprocess]
-max_processes_per_session = 10  # None for unlimited
-channel_capacity = 100           # Messages per channel
-init_timeout_secs = 30          # Node initialization timeout
-cleanup_grace_period_secs = 5   # Graceful shutdown time
-enable_backpressure = true      # Block on full channels
-shm_segment_size = 268435456    # 256MB shared memory
-
-[multiprocess.python]
-executable = "python"            # Python interpreter path
-venv_path = ".venv"             # Optional virtualenv
-extra_paths = ["./nodes"]       # Additional Python paths
-"""
+SEED = (Path(__file__).parents[1] / "session" / "data" / "runtime.toml").read_text()
 
 # Name: the file, and the line, the place and the words each problem must have.
 WRONG: dict[str, tuple[str | bytes, list[tuple[int | None, str, str]]]] = {
