@@ -117,7 +117,7 @@ def sessions(results: Results) -> Table:
                 f"{row['cpu_pct']:.2f}" if "cpu_pct" in row else "",
             ]
         )
-    headings = ["who", "seconds", "messages", "lost", "hop p50 µs", "p95", "p99", "max", "MB early", "MB late", "CPU %"]
+    headings = ["who", "seconds", "sent", "lost", "hop p50 µs", "p95", "p99", "max", "MB early", "MB late", "CPU %"]
     return Table("Sessions: three nodes each, fed audio in real time", headings, lines)
 
 
