@@ -92,23 +92,20 @@ class MultiprocessExecutor:
             await session.initialize(progress_callback)
             await session.start()
         except BaseException:
-            self._made.pop(session_id, None)  # shutdown() may have been there first
             await session.cleanup()
             raise
         return session
 
     async def terminate_session(self, session_id: str) -> None:
         """Stops one session and gives back what it had; MultiprocessError when there is none of that id."""
-        session = self._find(session_id)
-        self._made.pop(session_id, None)
-        await session.cleanup()
+        await self._find(session_id).cleanup()
 
     async def shutdown(self) -> None:
         """Stops every session that this executor made, all at the same time, and ends its event streams."""
         self._shut_down = True
-        sessions, self._made = list(self._made.values()), {}
         try:
-            await asyncio.gather(*(session.cleanup() for session in sessions))
+            # Those that are being ended already are waited for, too.
+            await asyncio.gather(*(session.cleanup() for session in list(self._made.values())))
         finally:
             self.bus.end()
 
@@ -139,7 +136,6 @@ class MultiprocessExecutor:
             )
         except BaseException:
             if new:
-                self._made.pop(session_id, None)
                 await session.cleanup()
             raise
         return NodeHandle(node_type, node_id, pid, session)
@@ -194,6 +190,13 @@ class MultiprocessExecutor:
         with self._lock:
             if self._admitted.get(session.session_id) is session:
                 del self._admitted[session.session_id]
+
+    def forget(self, session: Session) -> None:
+        """It is over: its id may be another's now."""
+        self.release(session)
+        with self._lock:
+            if self._made.get(session.session_id) is session:
+                del self._made[session.session_id]
 
     # --- inside ---
 

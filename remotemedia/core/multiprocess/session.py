@@ -241,8 +241,12 @@ class Session:
 
     async def cleanup(self) -> None:
         """Stops and gives everything back: processes, descriptors, shared memory. May be repeated."""
-        await self.stop()
-        self.status = SessionStatus.STOPPED
+        try:
+            await self.stop()
+            self.status = SessionStatus.STOPPED
+        finally:
+            if self._is_down():
+                self.executor.forget(self)
 
     def _is_down(self) -> bool:
         return self._supervisor is None or all(child.exited.done() for child in self._supervisor.children.values())
