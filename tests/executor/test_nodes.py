@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -70,6 +71,38 @@ def test_wrong_nodes_are_refused_one_by_one(px: Any) -> None:
                 await executor.execute_node("t-tag", "c")
             await px.send_all(session, "a", ["x"])
             assert await px.received(session, "b") == ["x>a.input>b.in", "end>a>b.in"]
+
+    px.run(main())
+
+
+def test_a_session_that_is_being_started_stays_as_it_is(px: Any) -> None:
+    async def main() -> None:
+        async with MultiprocessExecutor() as executor:
+            for node_id in ("n0", "n1"):
+                await executor.execute_node("t-echo", node_id)
+            await executor.connect_nodes("n0", "out", "n1", "in")
+            starting = asyncio.create_task(executor.start_session())
+            await asyncio.sleep(0)
+            for call in (
+                executor.execute_node("t-echo", "late"),
+                executor.connect_nodes("n0", "more", "n1", "in"),
+                executor.start_session(),
+            ):
+                with pytest.raises(SessionStateError, match="too late: session 'default' is being started"):
+                    await call
+            await px.works(await starting)
+
+    px.run(main())
+
+
+def test_a_session_that_is_made_whole_takes_no_more_nodes_meanwhile(px: Any) -> None:
+    async def main() -> None:
+        async with MultiprocessExecutor() as executor:
+            making = asyncio.create_task(executor.create_session("one", px.chain("t-echo", "t-echo")))
+            await px.until(lambda: executor.sessions)
+            with pytest.raises(SessionStateError, match="too late"):
+                await executor.execute_node("t-echo", "late", session_id="one")
+            await px.works(await making)
 
     px.run(main())
 

@@ -133,6 +133,7 @@ class Session:
         """
         stop_if_loading()
         self._require("execute_node()", SessionStatus.CREATED, SessionStatus.INITIALIZING)
+        self._require_unwired("execute_node()")
         await self._raise_failure()
         self._check_limits(len(self.pipeline.nodes) + 1)
         self.pipeline.add_node(node.node_type, node.node_id, node.config, memory_limit_bytes=node.memory_limit_bytes)
@@ -146,6 +147,7 @@ class Session:
     def connect(self, from_node: str, from_port: str, to_node: str, to_port: str) -> None:
         """Adds a connection between nodes that were launched, before ``complete``. PipelineError for a wrong name."""
         self._require("connect_nodes()", SessionStatus.INITIALIZING)
+        self._require_unwired("connect_nodes()")
         for node_id in (from_node, to_node):
             if node_id not in self.pipeline.node_ids:
                 choices = ", ".join(self.pipeline.node_ids)
@@ -156,6 +158,7 @@ class Session:
         """Gives the nodes that were launched their channels; returns when every one is ready. Raises like
         ``initialize``."""
         self._require("start_session()", SessionStatus.INITIALIZING)
+        self._require_unwired("start_session()")
         await self._raise_failure()
         self.pipeline.validate()
         assert self._supervisor is not None
@@ -509,6 +512,11 @@ class Session:
             raise SessionStateError(
                 f"{call} needs a session that is {states}; session {self.session_id!r} is {self.status.value}"
             )
+
+    def _require_unwired(self, call: str) -> None:
+        # The channels are made for the graph as it is then; in a session that failed, the failure is what to tell.
+        if self._wiring is not None and not self._over():
+            raise SessionStateError(f"{call} comes too late: session {self.session_id!r} is being started already")
 
     def _require_running(self, call: str) -> None:
         # A failed session lets the call go on to raise the failure itself.
