@@ -107,17 +107,22 @@ def test_a_session_that_is_made_whole_takes_no_more_nodes_meanwhile(px: Any) -> 
     px.run(main())
 
 
-def test_a_graph_that_is_wrong_can_be_ended(px: Any) -> None:
+def test_what_makes_the_graph_wrong_is_refused_and_the_rest_works(px: Any) -> None:
     async def main() -> None:
         async with MultiprocessExecutor() as executor:
-            for node_id in "ab":
-                await executor.execute_node("t-echo", node_id)
-            await executor.connect_nodes("a", "out", "b", "in")
-            await executor.connect_nodes("b", "out", "a", "in")
-            with pytest.raises(PipelineError, match="cycle"):
-                await executor.start_session()
-            assert len(executor.sessions["default"].pids) == 2
-            await executor.terminate_session("default")
+            with pytest.raises(PipelineError, match="node 'n0': there is no param 'fator'; did you mean 'factor'"):
+                await executor.execute_node("t-strict", "n0", {"fator": 2})
+            assert executor.sessions == {}
+            await executor.execute_node("t-strict", "n0")
+            with pytest.raises(PipelineError, match="param 'factor' must be a number"):
+                await executor.execute_node("t-strict", "n1", {"factor": "two"})
+            await executor.execute_node("t-echo", "n1")
+            with pytest.raises(PipelineError, match="'n0' has no output port 'wrds'; did you mean 'words'"):
+                await executor.connect_nodes("n0", "wrds", "n1", "in")
+            await executor.connect_nodes("n0", "words", "n1", "in")
+            with pytest.raises(PipelineError, match="cycle: n0 -> n1 -> n0"):
+                await executor.connect_nodes("n1", "out", "n0", "words")
+            await px.works(await executor.start_session())
 
     px.run(main())
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from remotemedia.core.data import DataType, RuntimeData
-from remotemedia.core.multiprocessing import MultiprocessNode, register_node
+from remotemedia.core.multiprocessing import MultiprocessNode, Param, register_node
 
 FOREVER_SECS = 3600
 MB = 1_000_000
@@ -71,6 +71,15 @@ class Declared(Tag):
     """Says by what name it is to be fed."""
 
     inputs = {"words": DataType.TEXT}
+
+
+@register_node("t-strict")
+class Strict(Base):
+    """Takes one param, and has one port on each side."""
+
+    params = {"factor": Param(float, 1.0)}
+    inputs = {"words": DataType.TEXT}
+    outputs = {"words": DataType.TEXT}
 
 
 @register_node("t-ports")

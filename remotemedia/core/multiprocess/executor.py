@@ -143,7 +143,10 @@ class MultiprocessExecutor:
     async def connect_nodes(
         self, from_node: str, from_port: str, to_node: str, to_port: str, *, session_id: str = DEFAULT_SESSION
     ) -> None:
-        """Connects two nodes of a session that ``start_session`` has not completed. PipelineError for a wrong name."""
+        """Connects two nodes of a session that ``start_session`` has not completed.
+
+        PipelineError for a wrong node or port, data that does not fit, or a cycle: then it is not part of the session.
+        """
         session = self._find(session_id)
         session.connect(from_node, from_port, to_node, to_port)
 

@@ -139,13 +139,15 @@ class Session:
         self.pipeline.add_node(node.node_type, node.node_id, node.config, memory_limit_bytes=node.memory_limit_bytes)
         try:
             self._introductions.add(self.pipeline.nodes[-1])
+            self._refuse_wrong("nodes[")
             return (self._supervisor or self._open()).spawn(node.node_type, node.node_id, node.memory_limit_bytes)
         except MultiprocessError:
             self.pipeline.nodes.pop()
             raise
 
     def connect(self, from_node: str, from_port: str, to_node: str, to_port: str) -> None:
-        """Adds a connection between nodes that were launched, before ``complete``. PipelineError for a wrong name."""
+        """Adds a connection between nodes that were launched, before ``complete``. PipelineError for a wrong name, and
+        for what would make a graph that cannot run; then it is not part of the session."""
         self._require("connect_nodes()", SessionStatus.INITIALIZING)
         self._require_unwired("connect_nodes()")
         for node_id in (from_node, to_node):
@@ -153,6 +155,11 @@ class Session:
                 choices = ", ".join(self.pipeline.node_ids)
                 raise PipelineError(f"there is no node {node_id!r} to connect; the nodes are: {choices}")
         self.pipeline.connect(from_node, from_port, to_node, to_port)
+        try:
+            self._refuse_wrong("connections[")
+        except PipelineError:
+            self.pipeline.connections.pop()
+            raise
 
     async def complete(self, progress_callback: Callable[[InitProgress], None] | None = None) -> None:
         """Gives the nodes that were launched their channels; returns when every one is ready. Raises like
@@ -512,6 +519,12 @@ class Session:
             raise SessionStateError(
                 f"{call} needs a session that is {states}; session {self.session_id!r} is {self.status.value}"
             )
+
+    def _refuse_wrong(self, part: str) -> None:
+        # What came before was right, so it is the newest that is not.
+        for problem in self.pipeline.find_problems():
+            if problem.place.startswith(part):
+                raise PipelineError(problem.message)
 
     def _require_unwired(self, call: str) -> None:
         # The channels are made for the graph as it is then; in a session that failed, the failure is what to tell.
