@@ -230,5 +230,6 @@ def test_an_executor_that_was_shut_down_makes_no_more_sessions(px: Any) -> None:
             await executor.create_session("one", px.chain("t-echo"))
         with pytest.raises(SessionStateError, match="not shut down"):
             await executor.execute_node("t-echo", "n0")
+        assert await rest(executor.events()) == []
 
     px.run(main())

@@ -159,12 +159,16 @@ class EventBus:
     def __init__(self) -> None:
         self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
         self._lock = threading.Lock()
+        self._ended = False
 
     def stream(self, backlog: int) -> EventStream:
         """A new listener. RuntimeError without a running event loop."""
         stream = EventStream(self, backlog)
         with self._lock:
-            self._streams.add(stream)
+            if self._ended:
+                stream.end()
+            else:
+                self._streams.add(stream)
         return stream
 
     def remove(self, stream: EventStream) -> None:
@@ -178,7 +182,9 @@ class EventBus:
             _call(stream, stream.put, event)
 
     def end(self) -> None:
-        """Ends every stream after what it has."""
+        """Ends every stream after what it has, and those that are still to be made."""
+        with self._lock:
+            self._ended = True
         for stream in self._listening():
             self.remove(stream)
             _call(stream, stream.end)
