@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from remotemedia.core.multiprocessing import MultiprocessExecutor, SessionStateError
+from remotemedia.core.multiprocessing import (
+    MultiprocessExecutor,
+    ProcessEvent,
+    ProcessExited,
+    Session,
+    SessionStateError,
+)
 
 pytestmark = pytest.mark.usefixtures("leak_check")
 
@@ -67,3 +73,39 @@ def test_an_end_that_is_cancelled_leaves_no_session(px: Any) -> None:
             assert session.pids == executor.sessions == {}
 
     px.run(main())
+
+
+def test_a_node_that_is_stopped_before_it_knows_what_it_is_ends_well(px: Any, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> list[ProcessEvent]:
+        async with MultiprocessExecutor() as executor:
+            events = executor.events()
+            await executor.execute_node("t-echo", "n0")
+            await executor.terminate_session("default")
+        return [event async for event in events]
+
+    *_, exited = px.run(main())
+    assert isinstance(exited, ProcessExited)
+    assert exited.exit_code == 0
+    assert caplog.text == ""
+
+
+class DroppingId(str):
+    """While somebody looks it up, the session it names is dropped, as a thread or a garbage collection may do."""
+
+    kept: dict[str, Session]
+
+    def __hash__(self) -> int:
+        self.kept.clear()
+        return super().__hash__()
+
+
+def test_sessions_can_be_listed_while_one_is_dropped(px: Any) -> None:
+    executor = MultiprocessExecutor()
+    name = DroppingId("one")
+    name.kept = {}
+    session = Session(name, px.chain("t-echo"), executor=executor)
+    executor.admit(session)
+    name.kept[""] = session
+    del session
+    assert list(executor.sessions) in ([], ["one"])
+    assert name.kept == executor.sessions == {}

@@ -67,7 +67,8 @@ class MultiprocessExecutor:
     def sessions(self) -> dict[str, Session]:
         """The sessions there are, by id, the oldest first; a copy. From any thread."""
         with self._lock:
-            return {**self._made, **self._admitted}
+            # items() holds each session; by its keys alone one could be collected between the key and the look.
+            return {**self._made, **dict(self._admitted.items())}
 
     async def initialize(self) -> None:
         """Checks what every session needs; ProcessSpawnError without a Python. May be repeated, and left out."""

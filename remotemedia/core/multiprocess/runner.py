@@ -141,7 +141,7 @@ def main(argv: list[str] | None = None) -> int:
         return EXIT_ABANDONED
     hello, fds = received
     if hello["type"] != "hello":
-        return EXIT_ABANDONED  # told to stop before it was told what it is
+        return 0  # told to stop before it was told what it is
     try:
         _ring.start_deathwatch(fds[0], CONTROL_FD)
         os.close(fds.pop(0))
