@@ -13,6 +13,7 @@ from remotemedia.core.multiprocessing import (
     ProcessExited,
     Session,
     SessionStateError,
+    SessionStatus,
 )
 
 pytestmark = pytest.mark.usefixtures("leak_check")
@@ -109,3 +110,71 @@ def test_sessions_can_be_listed_while_one_is_dropped(px: Any) -> None:
     del session
     assert list(executor.sessions) in ([], ["one"])
     assert name.kept == executor.sessions == {}
+
+
+def test_a_session_whose_event_loop_is_closed_is_ended_by_shutdown(px: Any) -> None:
+    executor = MultiprocessExecutor()
+    session = px.run(executor.create_session("one", px.chain("t-echo", "t-echo")))
+    (pid, _) = session.pids.values()
+
+    async def main() -> None:
+        await executor.create_session("two", px.chain("t-echo"))
+        await executor.shutdown()
+
+    px.run(main())
+    assert (session.pids, session.status, executor.sessions) == ({}, SessionStatus.STOPPED, {})
+    assert not px.exists(pid)
+
+
+def test_a_session_of_another_event_loop_is_left_alone(px: Any, in_thread: Any) -> None:
+    executor = MultiprocessExecutor()
+
+    async def elsewhere() -> None:
+        other = await executor.create_session("other", px.chain("t-echo", "t-echo"))
+        with pytest.raises(SessionStateError, match="'one'"):
+            await executor.shutdown()
+        assert other.pids == {}
+
+    async def main() -> None:
+        session = await executor.create_session("one", px.chain("t-echo", "t-echo"))
+        await asyncio.to_thread(in_thread(lambda: px.run(elsewhere())).result)
+        await px.works(session)
+        await executor.shutdown()
+        assert session.pids == executor.sessions == {}
+
+    px.run(main())
+
+
+def test_a_forked_child_has_its_own_default_executor(px: Any, child_python: Any) -> None:
+    child = child_python(
+        px.PATH_LINES
+        + """
+import asyncio, threading
+import session_support as px
+from remotemedia.core.multiprocessing import Session, default_executor
+
+async def one():
+    async with Session("same", px.chain("t-echo", "t-echo")) as session:
+        await px.works(session)
+
+def forked():
+    thread = threading.Thread(target=lambda: asyncio.run(one()) or say("works"))  # here a loop runs already
+    thread.start()
+    thread.join()
+    os._exit(0)
+
+async def main():
+    async with Session("same", px.chain("t-echo", "t-echo")) as session:
+        pid = os.fork()
+        if not pid:
+            forked()
+        os.waitpid(pid, 0)
+        await px.works(session)
+        say(list(default_executor().sessions))
+
+asyncio.run(main())
+"""
+    )
+    child.expect("works")
+    child.expect(["same"])
+    assert child.wait() == 0

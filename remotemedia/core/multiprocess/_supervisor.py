@@ -348,11 +348,21 @@ class Supervisor:
         """Until the taking down that is under way is over."""
         await asyncio.shield(self.failed)
 
+    def require_loop(self, call: str) -> None:
+        """SessionStateError on another event loop than that of the processes, unless theirs is closed."""
+        if self._loop is not asyncio.get_running_loop() and not self._loop.is_closed():
+            raise SessionStateError(
+                f"{call} was called on another event loop than the one that initialized session {self._session_id!r}"
+            )
+
     async def stop(self) -> None:
         """Ends all processes: they drain and clean up within the grace period, then SIGTERM, then SIGKILL.
 
-        Cancelled, it kills what is left at once.
+        Cancelled, it kills what is left at once, and so it does when its event loop is closed.
         """
+        if self._loop.is_closed():
+            self.abandon()
+            return
         if self._failure is not None:
             try:
                 await self.wait_failed()

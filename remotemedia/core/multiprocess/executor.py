@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import weakref
 from collections.abc import Callable
@@ -102,11 +103,17 @@ class MultiprocessExecutor:
         await self._find(session_id).cleanup()
 
     async def shutdown(self) -> None:
-        """Stops every session that this executor made, all at the same time, and ends its event streams."""
+        """Stops every session that this executor made, all at the same time, and ends its event streams.
+
+        SessionStateError when one belongs to another event loop that still runs; the others are stopped all the same.
+        """
         self._shut_down = True
         try:
             # Those that are being ended already are waited for, too.
-            await asyncio.gather(*(session.cleanup() for session in list(self._made.values())))
+            ends = (session.cleanup() for session in list(self._made.values()))
+            for error in await asyncio.gather(*ends, return_exceptions=True):
+                if error is not None:
+                    raise error
         finally:
             self.bus.end()
 
@@ -248,3 +255,12 @@ def default_executor() -> MultiprocessExecutor:
     if _default is None:
         _default = MultiprocessExecutor()
     return _default
+
+
+def _forget_default() -> None:
+    """For a forked child: the sessions are its parent's, and a thread of the parent's may hold the lock for ever."""
+    global _default
+    _default = None
+
+
+os.register_at_fork(after_in_child=_forget_default)

@@ -64,7 +64,7 @@ class SessionStatus(Enum):
 class Session:
     """A pipeline at work. ``async with Session(...)`` initializes and starts it, and cleans up whatever happens.
 
-    A session belongs to the event loop that initialized it. When a node's process ends on its own, every pending and
+    A session belongs to the event loop that initialized it; once that is closed, ``stop`` kills from any. When a node's process ends on its own, every pending and
     later call raises ProcessCrashError, once all of the session's processes are gone.
 
     Args:
@@ -237,6 +237,8 @@ class Session:
         if self.status in (SessionStatus.CREATED, SessionStatus.STOPPED):
             self.status = SessionStatus.STOPPED
             return
+        if self._supervisor is not None:
+            self._supervisor.require_loop("stop()")
         failed = self.status is SessionStatus.ERROR
         self.status = SessionStatus.STOPPING
         if self._wiring is not None:
@@ -259,7 +261,7 @@ class Session:
                 self.executor.forget(self)
 
     def _is_down(self) -> bool:
-        return self._supervisor is None or all(child.exited.done() for child in self._supervisor.children.values())
+        return self._supervisor is None or not any(child.running for child in self._supervisor.children.values())
 
     async def _bring_down(self) -> None:
         supervisor, wiring = self._supervisor, self._wiring
@@ -451,7 +453,7 @@ class Session:
         """The process id of each node that is running."""
         if self._supervisor is None:
             return {}
-        return {n: child.pid for n, child in self._supervisor.children.items() if not child.exited.done()}
+        return {n: child.pid for n, child in self._supervisor.children.items() if child.running}
 
     # --- inside ---
 
