@@ -64,8 +64,9 @@ class SessionStatus(Enum):
 class Session:
     """A pipeline at work. ``async with Session(...)`` initializes and starts it, and cleans up whatever happens.
 
-    A session belongs to the event loop that initialized it; once that is closed, ``stop`` kills from any. When a node's process ends on its own, every pending and
-    later call raises ProcessCrashError, once all of the session's processes are gone.
+    A session belongs to the event loop that initialized it; once that is closed, ``stop`` kills from any. When a
+    node's process ends on its own, every pending and later call raises ProcessCrashError, once all of the session's
+    processes are gone.
 
     Args:
         session_id: any non-empty str; messages that name no session get it.
