@@ -73,6 +73,15 @@ class Declared(Tag):
     inputs = {"words": DataType.TEXT}
 
 
+@register_node("t-liar")
+class Liar(Base):
+    """Writes what its config says to the orchestrator, as a message: by its length, and not by its sense."""
+
+    async def initialize(self) -> None:
+        said = self.config["says"].encode()
+        os.write(3, len(said).to_bytes(4) + said)
+
+
 @register_node("t-strict")
 class Strict(Base):
     """Takes one param, and has one port on each side."""

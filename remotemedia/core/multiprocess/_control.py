@@ -42,7 +42,7 @@ class ControlSocket:
         self._in_fds: deque[int] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_message: Callable[[Message, list[int]], None] | None = None
-        self._on_end: Callable[[], None] | None = None
+        self._on_end: Callable[[Exception | None], None] | None = None
 
     def fileno(self) -> int:
         """The socket's descriptor; -1 when closed."""
@@ -65,9 +65,10 @@ class ControlSocket:
         self,
         loop: asyncio.AbstractEventLoop,
         on_message: Callable[[Message, list[int]], None],
-        on_end: Callable[[], None],
+        on_end: Callable[[Exception | None], None],
     ) -> None:
-        """Calls ``on_message`` for each message and ``on_end`` once when the peer is gone or talks nonsense."""
+        """Calls ``on_message`` for each message, and ``on_end`` once: with None when the peer is gone, with the error
+        when what it sends is no message; then nothing more is read."""
         self._sock.setblocking(False)
         self._loop, self._on_message, self._on_end = loop, on_message, on_end
         loop.add_reader(self._sock, self._readable)
@@ -170,16 +171,16 @@ class ControlSocket:
         try:
             while self._on_message is not None and (found := self._next()) is not None:
                 self._on_message(*found)
-        except ValueError:
-            self._end()
+        except (ValueError, RecursionError) as error:
+            self._end(error)
 
-    def _end(self) -> None:
+    def _end(self, error: Exception | None = None) -> None:
         on_end = self._on_end
         self._on_message = self._on_end = None
         if self._loop is not None and self._sock.fileno() >= 0:
             self._loop.remove_reader(self._sock)
         if on_end is not None:
-            on_end()
+            on_end(error)
 
     def _read(self) -> bool:
         """Reads once; False at the peer's end."""

@@ -119,7 +119,8 @@ class Supervisor:
                 child.control.attach(
                     self._loop,
                     lambda message, fds: self._on_message(node_id, message, fds),
-                    lambda: None,  # a node's end is told by its pidfd
+                    # A node's end is told by its pidfd.
+                    lambda error: self._nonsense(node_id, error) if error is not None else None,
                 )
             except BaseException:
                 child.abandon()
@@ -251,8 +252,11 @@ class Supervisor:
             os.close(fd)  # a node has none to give
         try:
             self._take(node_id, message)
-        except (KeyError, TypeError, ValueError) as error:
-            self._fail(MultiprocessError(f"node {node_id!r} sent a control message that makes no sense: {error!r}"))
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            self._nonsense(node_id, error)
+
+    def _nonsense(self, node_id: str, error: Exception) -> None:
+        self._fail(MultiprocessError(f"node {node_id!r} sent a control message that makes no sense: {error!r}"))
 
     def _take(self, node_id: str, message: Message) -> None:
         kind = message["type"]

@@ -47,7 +47,7 @@ class _Life:
     async def live(self) -> int:
         """Runs the node; the process's exit code."""
         self._work = asyncio.create_task(self._run(), name=f"node {self._node.node_id}")
-        self._control.attach(asyncio.get_running_loop(), self._on_message, self._stopped.set)
+        self._control.attach(asyncio.get_running_loop(), self._on_message, lambda error: self._stopped.set())
         try:
             await self._work
             await self._stopped.wait()
