@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import faulthandler
 import os
+import signal
 import socket
 import sys
 import traceback
@@ -133,6 +134,7 @@ def main(argv: list[str] | None = None) -> int:
     os.set_inheritable(CONTROL_FD, False)
     os.closerange(CONTROL_FD + 1, os.sysconf("SC_OPEN_MAX"))
     faulthandler.enable()
+    faulthandler.register(signal.SIGQUIT)  # all stacks, to the log, also of a node that is stuck in C code
 
     # The answer carries descriptors; it is sent once somebody is there to take them.
     control.send({"type": "here"})
