@@ -122,18 +122,29 @@ def _files() -> set[str]:
 _AT_START = pytest.StashKey[Holdings]()
 _LEAKS = pytest.StashKey[list[str]]()
 _STDERR = pytest.StashKey[int]()
+_WATCHDOG = pytest.StashKey[subprocess.Popen[bytes]]()
 _FAILED = pytest.StashKey[bool]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
-        "markers", "watchdog(seconds): all stacks are dumped and the run ends when this test takes longer"
+        "markers", "watchdog(seconds): all stacks of all processes are dumped and the run ends when it takes longer"
     )
     # Output is not captured yet: this is the real one.
     config.stash[_STDERR] = os.dup(2)
+    faulthandler.register(signal.SIGQUIT, file=config.stash[_STDERR])
+    config.stash[_WATCHDOG] = subprocess.Popen(
+        [sys.executable, "-IS", str(Path(__file__).with_name("watchdog.py")), str(config.stash[_STDERR])],
+        stdin=subprocess.PIPE,
+        pass_fds=[config.stash[_STDERR]],
+    )
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    with config.stash[_WATCHDOG] as watchdog:
+        assert watchdog.stdin is not None
+        watchdog.stdin.close()
+    faulthandler.unregister(signal.SIGQUIT)
     os.close(config.stash[_STDERR])
 
 
@@ -141,11 +152,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     marker = item.get_closest_marker("watchdog")
     seconds = marker.args[0] if marker else WATCHDOG_SECS
-    faulthandler.dump_traceback_later(seconds, exit=True, file=item.config.stash[_STDERR])
+    orders = item.config.stash[_WATCHDOG].stdin
+    assert orders is not None
+    os.write(orders.fileno(), f"{seconds} {item.nodeid!r}\n".encode(errors="replace"))
     try:
         return (yield)
     finally:
-        faulthandler.cancel_dump_traceback_later()
+        os.write(orders.fileno(), b"\n")
 
 
 def _start_worker_pools() -> None:
