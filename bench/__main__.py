@@ -32,6 +32,7 @@ Measures remotemedia beside other ways to pass arrays between processes, all in 
   sessions    ten sessions at once beside one, and what nine notice when one crashes
   all         all of these (the default)
   report      docs/performance.md and its figures from a file of results
+  soak        what happens under load, faults and time: python -m bench soak --help
 """
 _EXAMPLES = """\
 examples:
@@ -90,6 +91,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["soak"]:
+        from bench import soak
+
+        return soak.main(sys.argv[2:])
     parser = _parser()
     options = parser.parse_args()
     if options.mode == "report":

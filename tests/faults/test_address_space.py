@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.usefixtures("leak_check")
+pytestmark = [
+    pytest.mark.usefixtures("leak_check"),
+    pytest.mark.promise(
+        "memory pressure",
+        "no address space: a clear error, nothing left",
+        "the limit set at each step of a start in turn",
+    ),
+]
 
 # The nodes inherit the limit: it may be one of them that cannot map what it was given.
 SCRIPT = """

@@ -12,7 +12,14 @@ import pytest
 
 from remotemedia.core.multiprocessing import InitProgress, ProcessCrashError, Session, SessionStatus
 
-pytestmark = pytest.mark.usefixtures("leak_check")
+pytestmark = [
+    pytest.mark.usefixtures("leak_check"),
+    pytest.mark.promise(
+        "SC-005",
+        "whoever calls or waits gets the same error; nothing of the pipeline lives on when it is raised",
+        "exits and signals in process(), in initialize(), at rest, with all channels full, after the end of the stream",
+    ),
+]
 
 ENDS = [
     ("os._exit(0)", 0, None),

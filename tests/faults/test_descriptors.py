@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.usefixtures("leak_check")
+pytestmark = [
+    pytest.mark.usefixtures("leak_check"),
+    pytest.mark.promise(
+        "system limits",
+        "no descriptors: a clear error, other sessions go on, nothing left",
+        "a host program with 0, 1, 2, ... descriptors to spare",
+    ),
+]
 
 SCRIPT = """
 import asyncio, resource, session_support as px

@@ -29,7 +29,14 @@ from remotemedia.core.multiprocessing import (
     register_node,
 )
 
-pytestmark = pytest.mark.usefixtures("leak_check")
+pytestmark = [
+    pytest.mark.usefixtures("leak_check"),
+    pytest.mark.promise(
+        "failures",
+        "a failed message fails alone; what cannot start is refused with one error, and nothing is left",
+        "process() and initialize() that raise, unknown types, late nodes, wrong settings",
+    ),
+]
 
 
 def test_a_process_call_that_raises_fails_one_message(px: Any, caplog: pytest.LogCaptureFixture) -> None:

@@ -24,7 +24,14 @@ from remotemedia.core.multiprocessing import (
     ProcessCrashError,
 )
 
-pytestmark = pytest.mark.usefixtures("leak_check")
+pytestmark = [
+    pytest.mark.usefixtures("leak_check"),
+    pytest.mark.promise(
+        "memory pressure",
+        "a node that reaches its memory limit is named with it; other sessions go on",
+        "limits by cgroup v2 and by rlimit, reached in initialize(), in process() and in pieces",
+    ),
+]
 
 MB = 1_000_000
 ROOM_BYTES = 60 * MB

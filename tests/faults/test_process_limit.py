@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.usefixtures("leak_check")
+pytestmark = [
+    pytest.mark.usefixtures("leak_check"),
+    pytest.mark.promise(
+        "system limits",
+        "more nodes than max_processes_per_session: refused before anything starts",
+        "a pipeline of four with a limit of three, under an audit hook",
+    ),
+]
 
 SCRIPT = """
 import asyncio, session_support as px

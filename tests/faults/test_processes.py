@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.usefixtures("leak_check")
+pytestmark = [
+    pytest.mark.usefixtures("leak_check"),
+    pytest.mark.promise(
+        "system limits",
+        "no more processes: a clear error, other sessions go on, nothing left",
+        "RLIMIT_NPROC reached at the first, a middle and the last node",
+    ),
+]
 
 # A user of its own that runs nothing else, without the privileges that lift the limit. The effective user stays root:
 # another could not read what only root may. A node's program gets the privileges back: its threads are not refused.

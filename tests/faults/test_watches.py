@@ -10,7 +10,14 @@ import pytest
 
 from remotemedia.core.multiprocessing import MultiprocessExecutor, ProcessSpawnError
 
-pytestmark = pytest.mark.usefixtures("leak_check")
+pytestmark = [
+    pytest.mark.usefixtures("leak_check"),
+    pytest.mark.promise(
+        "system limits",
+        "no more watches: a clear error, nothing left",
+        "epoll refusing at each step of a start in turn",
+    ),
+]
 
 NODES, WATCHED_PER_NODE = 2, 4
 

@@ -1,0 +1,82 @@
+"""``python -m bench soak``: every promise under load, faults and time. Runs tests/faults and shows their ledger."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from bench import machine, reliability
+
+REPOSITORY = Path(__file__).parents[1]
+RESULTS = REPOSITORY / "bench" / "results" / "reliability.json"
+
+_DESCRIPTION = """\
+Tries every promise under load, faults and time: what was promised, what was tried, how often, what was lost.
+Exits with 1 when anything was lost or left behind.
+"""
+_EXAMPLES = """\
+examples:
+  python -m bench soak                           the quick form, as in the tests: less than ten minutes
+  python -m bench soak --long                    everything: about an hour
+  python -m bench soak --long --report           the same, and docs/reliability.md is made of it
+  python -m bench soak --long --only SC-005      one criterion
+"""
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        "python -m bench soak",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--long", action="store_true", help="every scenario, and for longer")
+    parser.add_argument("--only", metavar="CRITERION[,...]", help='such as "SC-005" or "security"')
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here")
+    parser.add_argument("--report", action="store_true", help=f"write {RESULTS.name} and docs/reliability.md")
+    options = parser.parse_args(arguments)
+    if options.report and options.only:
+        parser.error("--report needs all criteria; leave --only out")
+    found = run(long=options.long, only=options.only)
+    if found is None:
+        return 2
+    _show(found)
+    if options.json:
+        reliability.save(found, options.json)
+    if options.report:
+        reliability.save(found, RESULTS)
+        print(reliability.write(RESULTS))
+    return 0 if reliability.kept(found) else 1
+
+
+def run(*, long: bool, only: str | None) -> reliability.Ledger | None:
+    """The ledger of a run, with the machine it was made on; None when nothing was tried."""
+    with tempfile.TemporaryDirectory(prefix="remotemedia-soak-") as folder:
+        target = Path(folder) / "ledger.json"
+        more = {"REMOTEMEDIA_SOAK": "long" if long else "quick", "REMOTEMEDIA_SOAK_JSON": str(target)}
+        if only:
+            more["REMOTEMEDIA_SOAK_ONLY"] = only
+        command = [sys.executable, "-m", "pytest", "tests/faults", "--quiet", "-p", "no:cacheprovider"]
+        subprocess.run(command, cwd=REPOSITORY, env={**os.environ, **more}, check=False)
+        if not target.exists():
+            return None
+        ledger: reliability.Ledger = json.loads(target.read_text())
+    return {"machine": machine.describe(), **ledger}
+
+
+def _show(ledger: reliability.Ledger) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = 160
+    table = Table(*reliability.HEADINGS, title="Promises", title_justify="left", show_lines=True)
+    for row in ledger["rows"]:
+        table.add_row(*reliability.cells(row), style=None if reliability.row_kept(row) else "red")
+    console.print(table)

@@ -1,0 +1,156 @@
+"""The ledger: what these tests promise, how often they tried, and what was lost or left behind.
+
+``python -m bench soak`` runs them and makes docs/reliability.md of it. REMOTEMEDIA_SOAK=long tries everything and more
+often, REMOTEMEDIA_SOAK_ONLY names criteria, REMOTEMEDIA_SOAK_JSON the file that the ledger is written to.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+T = TypeVar("T")
+LONG = os.environ.get("REMOTEMEDIA_SOAK") == "long"
+
+
+@dataclass
+class Entry:
+    """One promise. Tests with the same one share it."""
+
+    criterion: str
+    promised: str
+    tried: str
+    counts: Counter[str] = field(default_factory=Counter)
+    """How often, by what was counted: "sessions", "crashes", "messages"."""
+    lost: int = 0
+    """What was counted and did not come; a test that fails counts as one."""
+    left: int = 0
+    """Tests that left something behind."""
+    secs: float = 0.0
+    figures: dict[str, list[float]] = field(default_factory=dict)
+    bounds: dict[str, float] = field(default_factory=dict)
+
+    def count(self, what: str, by: int = 1) -> None:
+        self.counts[what] += by
+
+    def lose(self, number: int) -> None:
+        """So many did not come. The test must fail, too."""
+        self.lost += number
+
+    def took(self, name: str, *values: float, p95_at_most: float | None = None) -> None:
+        """Figures, with their unit in the name ("detection, ms"). Nothing is asserted of them: the table judges."""
+        self.figures.setdefault(name, []).extend(values)
+        if p95_at_most is not None:
+            self.bounds[name] = p95_at_most
+
+
+_ENTRIES = pytest.StashKey[dict[tuple[str, str], Entry]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", 'promise(criterion, promised, tried): a line of docs/reliability.md, such as "SC-005"'
+    )
+    config.addinivalue_line("markers", "long: only in python -m bench soak, the long form")
+
+
+def _entry(item: pytest.Item) -> Entry | None:
+    marker = item.get_closest_marker("promise")
+    if marker is None:
+        return None
+    entries = item.config.stash.setdefault(_ENTRIES, {})
+    criterion, promised, tried = marker.args
+    return entries.setdefault((criterion, promised), Entry(criterion, promised, tried))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    started = time.monotonic()
+    try:
+        return (yield)
+    finally:
+        if (entry := _entry(item)) is not None:
+            entry.secs += time.monotonic() - started
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report: Any = yield
+    entry = _entry(item)
+    if entry is not None:
+        if report.when == "call" and not report.skipped:
+            entry.count("tests")
+        if report.failed:
+            entry.lost += report.when != "teardown"
+            entry.left += report.when == "teardown"
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    target = os.environ.get("REMOTEMEDIA_SOAK_JSON")
+    if target:
+        rows = [
+            {
+                "criterion": entry.criterion,
+                "promised": entry.promised,
+                "tried": entry.tried,
+                "counts": dict(entry.counts),
+                "lost": entry.lost,
+                "left": entry.left,
+                "secs": round(entry.secs, 1),
+                "figures": {name: _summary(values, entry.bounds.get(name)) for name, values in entry.figures.items()},
+            }
+            for entry in session.config.stash.get(_ENTRIES, {}).values()
+            if entry.counts
+        ]
+        Path(target).write_text(json.dumps({"long": LONG, "exit": int(session.exitstatus), "rows": rows}, indent=1))
+
+
+def _summary(values: list[float], bound: float | None) -> dict[str, float | int | None]:
+    ordered = sorted(values)
+
+    def at(quantile: float) -> float:
+        return ordered[min(len(ordered) - 1, int(quantile * len(ordered)))]
+
+    return {"count": len(ordered), "p50": at(0.5), "p95": at(0.95), "max": ordered[-1], "p95_at_most": bound}
+
+
+@pytest.fixture
+def ledger(request: pytest.FixtureRequest) -> Entry:
+    """The line of the table that this test's promise mark names."""
+    entry = _entry(request.node)
+    assert entry is not None, "a test that counts says what for: @pytest.mark.promise(...)"
+    return entry
+
+
+@pytest.fixture(scope="session")
+def scale() -> Any:
+    """``scale(quick, long)``: the first in a run of the tests, the second in ``python -m bench soak --long``."""
+
+    def choose(quick: T, long: T) -> T:
+        return long if LONG else quick
+
+    return choose
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What the form of this run leaves out is deselected, not skipped: nothing is missing."""
+    only = os.environ.get("REMOTEMEDIA_SOAK_ONLY")
+
+    def wanted(item: pytest.Item) -> bool:
+        if item.get_closest_marker("long") is not None and not LONG:
+            return False
+        promise = item.get_closest_marker("promise")
+        return only is None or (promise is not None and promise.args[0] in only.split(","))
+
+    if unwanted := [item for item in items if not wanted(item)]:
+        config.hook.pytest_deselected(items=unwanted)
+        items[:] = filter(wanted, items)
