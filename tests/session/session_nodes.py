@@ -82,6 +82,31 @@ class Liar(Base):
         os.write(3, len(said).to_bytes(4) + said)
 
 
+@register_node("t-desert")
+class Desert(Base):
+    """Goes on without its control socket: from ``initialize()``, from ``process()``, or at rest, from a callback."""
+
+    async def initialize(self) -> None:
+        if self.config["when"] == "loading":
+            self.desert()
+
+    async def process(self, data: RuntimeData) -> RuntimeData:
+        if self.config["when"] == "processing":
+            self.desert()
+        elif self.config["when"] == "idle":
+            asyncio.get_running_loop().call_later(0.05, self.desert)
+        return data
+
+    def desert(self) -> None:
+        how = self.config["how"]
+        if how == "close":
+            os.close(3)
+            return
+        if how == "leave the group, exec":
+            os.setpgid(0, os.getpgid(os.getppid()))
+        os.execvp("sleep", ["sleep", str(FOREVER_SECS)])
+
+
 @register_node("t-strict")
 class Strict(Base):
     """Takes one param, and has one port on each side."""

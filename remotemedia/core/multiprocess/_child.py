@@ -59,6 +59,7 @@ class Child:
         self.control = ControlSocket(spawned.control)
         self.exited: asyncio.Future[Exit] = loop.create_future()
         self.memory: HeldLimit | None = None
+        self.put_down_for = ""
         self._loop = loop
         self._pidfd = spawned.pidfd
         logger, extra = _logger.getChild(node_id), about(session_id, node_id)
@@ -98,6 +99,21 @@ class Child:
         if not self.exited.done():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
+            if number == signal.SIGKILL:  # it may have left its group
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    signal.pidfd_send_signal(self._pidfd, number)
+
+    def put_down_if_deserted(self) -> None:
+        """Its control socket has ended: kills it, unless that is so because the process is ending by itself.
+
+        A node that cannot be told to stop, nor say that it fails, is none any more.
+        """
+        if not self.exited.done() and not self.usage.exiting():
+            self.put_down_for = (
+                "it was ended as it had closed its control socket: it became another program, "
+                "or closed descriptors that were not its own"
+            )
+            self.signal_group(signal.SIGKILL)
 
     def _on_exit(self) -> None:
         self._ended = time.monotonic()

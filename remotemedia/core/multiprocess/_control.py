@@ -186,8 +186,10 @@ class ControlSocket:
         """Reads once; False at the peer's end."""
         try:
             data, fds, _, _ = socket.recv_fds(self._sock, _READ_BYTES, _FDS_PER_SEND, socket.MSG_CMSG_CLOEXEC)
-        except ConnectionError:
-            return False
+        except BlockingIOError:
+            raise
+        except OSError:
+            return False  # the peer is gone, or somebody closed the descriptor behind our back
         self._in_fds.extend(fds)
         self._in += data
         return bool(data)

@@ -10,7 +10,8 @@ __all__ = ["ProcessUsage", "Usage"]
 
 _TICKS_PER_SEC = os.sysconf("SC_CLK_TCK")
 # Fields of /proc/PID/stat, counted from behind the name, which may hold anything.
-_USER_TICKS, _SYSTEM_TICKS, _BORN_TICKS = 11, 12, 19
+_STATE, _FLAGS, _USER_TICKS, _SYSTEM_TICKS, _BORN_TICKS = 0, 6, 11, 12, 19
+_PF_EXITING = 0x4
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class ProcessUsage:
         )
         ticks = int(stat[_USER_TICKS]) + int(stat[_SYSTEM_TICKS])
         return Usage(ticks / _TICKS_PER_SEC, memory_kb * 1024)
+
+    def exiting(self) -> bool:
+        """Whether it has ended, or the kernel is taking it down. Not to be asked once it may have been reaped."""
+        stat = self._stat()
+        return not stat or stat[_STATE] in (b"Z", b"X") or bool(int(stat[_FLAGS]) & _PF_EXITING)
 
     def _stat(self) -> list[bytes]:
         try:

@@ -119,8 +119,7 @@ class Supervisor:
                 child.control.attach(
                     self._loop,
                     lambda message, fds: self._on_message(node_id, message, fds),
-                    # A node's end is told by its pidfd.
-                    lambda error: self._nonsense(node_id, error) if error is not None else None,
+                    lambda error: self._unheard(child, error),
                 )
             except BaseException:
                 child.abandon()
@@ -258,6 +257,13 @@ class Supervisor:
     def _nonsense(self, node_id: str, error: Exception) -> None:
         self._fail(MultiprocessError(f"node {node_id!r} sent a control message that makes no sense: {error!r}"))
 
+    def _unheard(self, child: Child, error: Exception | None) -> None:
+        """A control socket has ended."""
+        if error is not None:
+            self._nonsense(child.node_id, error)
+        elif not self._ending:
+            child.put_down_if_deserted()
+
     def _take(self, node_id: str, message: Message) -> None:
         kind = message["type"]
         if kind == "here":
@@ -321,7 +327,9 @@ class Supervisor:
             unfit = why_python_is_unfit(self._python, child.stderr_tail)
             if unfit is not None:
                 return ProcessSpawnError(f"cannot start the process of node {child.node_id!r}: {unfit}")
-        reason = "" if child.memory is None else child.memory.explain_crash(exit.code, exit.signal, loaded=loaded)
+        reason = child.put_down_for if exit.signal == signal.SIGKILL else ""
+        if not reason and child.memory is not None:
+            reason = child.memory.explain_crash(exit.code, exit.signal, loaded=loaded)
         return ProcessCrashError(child.node_id, exit.code, exit.signal, child.stderr_tail, self._session_id, reason)
 
     def _fail(self, error: MultiprocessError) -> None:

@@ -48,7 +48,7 @@ class _Life:
     async def live(self) -> int:
         """Runs the node; the process's exit code."""
         self._work = asyncio.create_task(self._run(), name=f"node {self._node.node_id}")
-        self._control.attach(asyncio.get_running_loop(), self._on_message, lambda error: self._stopped.set())
+        self._control.attach(asyncio.get_running_loop(), self._on_message, lambda error: self._stop(abort=True))
         try:
             await self._work
             await self._stopped.wait()
@@ -88,11 +88,14 @@ class _Life:
         elif kind == "interrupt":
             self._loop.interrupt(int(message["epoch"]))
         elif kind == "stop":
-            self._stopped.set()
-            # Told to drain, it ends by itself once its inputs have ended; before it runs there is nothing to drain.
-            if self._work is not None and (message.get("abort") or not self._started.is_set()):
-                self._loop.abort()
-                self._work.cancel()
+            self._stop(abort=bool(message.get("abort")))
+
+    def _stop(self, *, abort: bool) -> None:
+        self._stopped.set()
+        # Told to drain, it ends by itself once its inputs have ended; before it runs there is nothing to drain.
+        if self._work is not None and (abort or not self._started.is_set()):
+            self._loop.abort()
+            self._work.cancel()
 
     def _fail(self, error: Exception) -> int:
         """The node could not be initialized, or its loop met what it cannot go on from."""
