@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,7 +21,9 @@ class Draft:
         self.path = path
 
     def keep(self) -> None:
-        """The draft becomes the file."""
+        """The draft becomes the file, with the permissions of the one it replaces."""
+        with suppress(FileNotFoundError):
+            self.path.chmod(stat.S_IMODE(self.final.stat().st_mode))
         self.path.replace(self.final)
 
 

@@ -174,7 +174,9 @@ def _end_lines(summary: Summary) -> list[str]:
         lines.append(f"{_messages(summary.unwritten)} without -O not written")
     if summary.failures:
         lines.append(f"{_messages(summary.failures)} failed")
-    lines.append(f"{len(summary.nodes)} processes ready in {summary.init_secs:.2f} s, done in {summary.run_secs:.2f} s")
+    count = len(summary.nodes)
+    processes = "1 process" if count == 1 else f"{count} processes"
+    lines.append(f"{processes} ready in {summary.init_secs:.2f} s, done in {summary.run_secs:.2f} s")
     return lines
 
 

@@ -302,11 +302,13 @@ def test_sound_does_not_go_to_a_terminal(rx, tmp_path, environment):
 
 def test_an_existing_file_is_replaced_and_a_link_stays_one(rx, tmp_path):
     (tmp_path / "kept.txt").write_text("old")
+    (tmp_path / "kept.txt").chmod(0o640)
     (tmp_path / "link.txt").symlink_to("kept.txt")
     done = rx.run(rx.manifest(tmp_path, "run-echo"), "-i", "-", "-O", "link.txt", data=b"new\n")
     assert done.returncode == 0
     assert (tmp_path / "link.txt").is_symlink()
     assert (tmp_path / "kept.txt").read_text() == "new\n"
+    assert (tmp_path / "kept.txt").stat().st_mode & 0o777 == 0o640
 
 
 def test_a_device_is_written_not_replaced(rx, tmp_path):

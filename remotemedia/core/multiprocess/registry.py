@@ -149,5 +149,6 @@ def _unknown(node_type: str) -> str:
     known = sorted({*_nodes, *_entry_points().names})
     return (
         f"Unknown node type {node_type!r}; {offer(node_type, known, 'known types')} "
-        f'(register a class with @register_node("{node_type}") and import its module before the pipeline is built)'
+        f'(register a class with @register_node("{node_type}") and import its module before the pipeline is built; '
+        "the commands import what --nodes names)"
     )
