@@ -70,6 +70,7 @@ class _Look:
         nodes = [
             _Node(report.session_id, node, metrics.nodes[node_id], stats.get(node_id))
             for node_id, node in report.nodes.items()
+            if node_id in metrics.nodes  # a node may have been launched, or its launch undone, between the looks
         ]
         return cls(report, metrics, nodes, channels)
 
