@@ -17,10 +17,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-__all__ = ["CONTROL_FD", "ControlSocket", "Message"]
+__all__ = ["CONTROL_FD", "ORCHESTRATOR_FD", "ControlSocket", "Message"]
 
 CONTROL_FD = 3
 """Where a node's process finds its control socket."""
+
+ORCHESTRATOR_FD = 4
+"""Where it finds a pidfd of its orchestrator."""
 
 Message: TypeAlias = "dict[str, Any]"
 

@@ -1,4 +1,4 @@
-"""Starting one node's process: posix_spawn in a process group of its own, with nothing inherited but three pipes."""
+"""Starting one node's process: posix_spawn in a process group of its own, with no descriptors but five of its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from remotemedia.core.multiprocess._control import CONTROL_FD
+from remotemedia.core.multiprocess._control import CONTROL_FD, ORCHESTRATOR_FD
 from remotemedia.core.multiprocess.config import MultiprocessConfig
 from remotemedia.errors import ProcessSpawnError
 
@@ -79,13 +79,16 @@ def spawn_runner(python: str, node_type: str, node_id: str, session_id: str) -> 
             theirs.enter_context(control_end)
             stdout_fd, stdout_end = _pipe(ours, theirs)
             stderr_fd, stderr_end = _pipe(ours, theirs)
+            orchestrator = os.pidfd_open(os.getpid())
+            theirs.callback(os.close, orchestrator)
+            ends = {1: stdout_end, 2: stderr_end, CONTROL_FD: control_end.fileno(), ORCHESTRATOR_FD: orchestrator}
             pid = os.posix_spawn(
                 python,
                 argv,
                 _environment(),
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                    *_moves({1: stdout_end, 2: stderr_end, CONTROL_FD: control_end.fileno()}, ours, theirs),
+                    *_moves(ends, theirs),
                 ],
                 setpgroup=0,
                 setsigmask=[],
@@ -114,16 +117,14 @@ def _pipe(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[int
     return read_fd, write_fd
 
 
-def _moves(
-    wanted: dict[int, int], ours: contextlib.ExitStack, theirs: contextlib.ExitStack
-) -> list[tuple[int, int, int]]:
+def _moves(wanted: dict[int, int], theirs: contextlib.ExitStack) -> list[tuple[int, int, int]]:
     """dup2 actions that put each descriptor at its number, also when a host without stdio got low numbers for them."""
     moves = []
     for target, fd in wanted.items():
-        if fd <= CONTROL_FD:
+        if fd <= max(wanted):
             import fcntl
 
-            fd = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, CONTROL_FD + 1)
+            fd = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, max(wanted) + 1)
             theirs.callback(os.close, fd)
         moves.append((os.POSIX_SPAWN_DUP2, fd, target))
     return moves

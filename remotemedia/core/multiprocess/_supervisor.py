@@ -136,18 +136,12 @@ class Supervisor:
         """Tells one process what it is, now that it is there: the kernel limits how many descriptors are underway."""
         try:
             hello, fds = self._introductions.hello(node_id)
-            try:
-                pidfd = os.pidfd_open(os.getpid())
-            except OSError:
-                for fd in fds:
-                    os.close(fd)
-                raise
         except OSError as error:
             self._fail_without_memory(node_id, error)
         else:
             child = self.children[node_id]
             rlimit_bytes = None if child.memory is None else child.memory.rlimit_bytes
-            child.control.send({**hello, "rlimit_data_bytes": rlimit_bytes}, [pidfd, *fds])
+            child.control.send({**hello, "rlimit_data_bytes": rlimit_bytes}, fds)
 
     def connect(self) -> None:
         """There are channels now: gives them to the nodes that asked before there were any."""

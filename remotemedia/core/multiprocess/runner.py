@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from remotemedia import _ring
-from remotemedia.core.multiprocess._control import CONTROL_FD, ControlSocket, Message
+from remotemedia.core.multiprocess._control import CONTROL_FD, ORCHESTRATOR_FD, ControlSocket, Message
 
 __all__ = ["main"]
 
@@ -135,21 +135,23 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("there is no control socket: a node's process is started by a session")
     # Whatever else the host program left inheritable is not this node's: a pipe held open here would never end there.
     os.set_inheritable(CONTROL_FD, False)
-    os.closerange(CONTROL_FD + 1, os.sysconf("SC_OPEN_MAX"))
+    os.closerange(ORCHESTRATOR_FD + 1, os.sysconf("SC_OPEN_MAX"))
     faulthandler.enable()
     faulthandler.register(signal.SIGQUIT)  # all stacks, to the log, also of a node that is stuck in C code
 
-    # The answer carries descriptors; it is sent once somebody is there to take them.
-    control.send({"type": "here"})
-    received = control.receive()
-    if received is None:
-        return EXIT_ABANDONED
-    hello, fds = received
-    if hello["type"] != "hello":
-        return 0  # told to stop before it was told what it is
     try:
-        _ring.start_deathwatch(fds[0], CONTROL_FD)
-        os.close(fds.pop(0))
+        # Before a word is said: whoever else holds the session's end of the control socket, such as a forked child of
+        # the orchestrator, keeps it from being closed.
+        _ring.start_deathwatch(ORCHESTRATOR_FD, CONTROL_FD)
+        os.close(ORCHESTRATOR_FD)
+        # The answer carries descriptors; it is sent once somebody is there to take them.
+        control.send({"type": "here"})
+        received = control.receive()
+        if received is None:
+            return EXIT_ABANDONED
+        hello, fds = received
+        if hello["type"] != "hello":
+            return 0  # told to stop before it was told what it is
         loop_factory = _prepare(hello)
         control.send({"type": "progress", "status": "loading", "progress": 0.0, "message": None})
         node = _load(hello, arguments.node_type, arguments.node_id)
