@@ -51,14 +51,15 @@ MAY: dict[str, set[str]] = {
     CONFIG: {ERRORS},
     f"{IMPL}.progress": {ERRORS},
     f"{IMPL}.statistics": {ERRORS, RING},
+    f"{IMPL}._watch": set(),
 }
-_LOW = {ERRORS, NAMING, RING, DATA, DTYPES, CONFIG, *impl("progress", "statistics")}
+_LOW = {ERRORS, NAMING, RING, DATA, DTYPES, CONFIG, *impl("progress", "statistics", "_watch")}
 for _module in CHANNEL_ROOM:
     MAY[_module] = _LOW | CHANNEL_ROOM
 for _module in NODE_ROOM | REGISTRY_ROOM:
     MAY[_module] = _LOW | CHANNEL_ROOM | NODE_ROOM | REGISTRY_ROOM
 for _module in CHILD_ROOM:
-    MAY[_module] = {ERRORS, CONFIG, f"{IMPL}.progress"} | CHILD_ROOM
+    MAY[_module] = {ERRORS, CONFIG, *impl("progress", "_watch")} | CHILD_ROOM
 MAY[f"{IMPL}.runner"] = _LOW | CHANNEL_ROOM | NODE_ROOM | REGISTRY_ROOM | impl("_control")
 for _module in HIGH:
     MAY[_module] = _LOW | CHANNEL_ROOM | NODE_ROOM | REGISTRY_ROOM | CHILD_ROOM | HIGH

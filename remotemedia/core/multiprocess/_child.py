@@ -16,6 +16,7 @@ from remotemedia.core.multiprocess._logs import about
 from remotemedia.core.multiprocess._memory_limit import HeldLimit, MemoryLimit
 from remotemedia.core.multiprocess._procfs import ProcessUsage
 from remotemedia.core.multiprocess._spawn import Spawned
+from remotemedia.core.multiprocess._watch import watch
 
 __all__ = ["Child", "Exit"]
 
@@ -68,7 +69,7 @@ class Child:
         try:
             self._stdout.start()
             self._stderr.start()
-            loop.add_reader(self._pidfd, self._on_exit)
+            watch(loop, self._pidfd, self._on_exit)
         except BaseException:
             self.abandon()
             raise
@@ -186,7 +187,7 @@ class _Output:
 
     def start(self) -> None:
         """Reads from now on."""
-        self._loop.add_reader(self._fd, self._readable)
+        watch(self._loop, self._fd, self._readable)
 
     def _readable(self) -> bool:
         """Reads once; False when there is nothing more to read now or ever."""

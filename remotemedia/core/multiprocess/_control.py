@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from remotemedia.core.multiprocess._watch import watch
+
 __all__ = ["CONTROL_FD", "ORCHESTRATOR_FD", "ControlSocket", "Message"]
 
 CONTROL_FD = 3
@@ -74,7 +76,7 @@ class ControlSocket:
         when what it sends is no message; then nothing more is read."""
         self._sock.setblocking(False)
         self._loop, self._on_message, self._on_end = loop, on_message, on_end
-        loop.add_reader(self._sock, self._readable)
+        watch(loop, self._sock.fileno(), self._readable)
         self._deliver()
         with self._lock:
             self._flush()

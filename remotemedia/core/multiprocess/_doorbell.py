@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 
 from remotemedia._ring import Segment
+from remotemedia.core.multiprocess._watch import watch
 
 __all__ = ["Doorbell"]
 
@@ -58,7 +59,7 @@ class Doorbell:
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
         # A segment outlives an event loop when asyncio.run() is called twice.
         self._unbind()
-        loop.add_reader(self._segment.fileno(), self._rung)
+        watch(loop, self._segment.fileno(), self._rung)
         self._loop = loop
 
     def _unbind(self) -> None:

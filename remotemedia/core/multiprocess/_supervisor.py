@@ -102,6 +102,11 @@ class Supervisor:
         """Whether its processes are being or were told to end."""
         return self._ending
 
+    @property
+    def forked(self) -> bool:
+        """Whether this is a forked child: the processes are its parent's."""
+        return os.getpid() != self._owner_pid
+
     def progress(self, node_id: str) -> InitProgress | None:
         """What was last heard of a node's start."""
         return self._progress.get(node_id)
@@ -226,7 +231,9 @@ class Supervisor:
     # --- while it runs ---
 
     def broadcast(self, message: Message) -> None:
-        """Sends a control message to every node."""
+        """Sends a control message to every node; in a forked child to none."""
+        if self.forked:
+            return
         for child in self.children.values():
             child.control.send(message)
 
@@ -354,19 +361,28 @@ class Supervisor:
         """Until the taking down that is under way is over."""
         await asyncio.shield(self.failed)
 
-    def require_loop(self, call: str) -> None:
-        """SessionStateError on another event loop than that of the processes, unless theirs is closed."""
-        if self._loop is not asyncio.get_running_loop() and not self._loop.is_closed():
+    def require_own(self, call: str, *, ending: bool = False) -> None:
+        """SessionStateError in a forked child, and on another event loop than that of the processes.
+
+        A call that ends the session may be made in a forked child, where it does nothing, and when the loop is closed.
+        """
+        if ending and (self.forked or self._loop.is_closed()):
+            return
+        if self.forked:
+            raise SessionStateError(f"{call} in a forked child: session {self._session_id!r} belongs to its parent")
+        if self._loop is not asyncio._get_running_loop():
             raise SessionStateError(
                 f"{call} was called on another event loop than the one that initialized session {self._session_id!r}"
+                + (", which is closed: stop() and cleanup() still work" if self._loop.is_closed() else "")
             )
 
     async def stop(self) -> None:
         """Ends all processes: they drain and clean up within the grace period, then SIGTERM, then SIGKILL.
 
-        Cancelled, it kills what is left at once, and so it does when its event loop is closed.
+        Cancelled, it kills what is left at once, and so it does when its event loop is closed. In a forked child it
+        does nothing.
         """
-        if self._loop.is_closed():
+        if self._loop.is_closed() or self.forked:
             self.abandon()
             return
         if self._failure is not None:
@@ -412,13 +428,28 @@ class Supervisor:
         if running:
             await asyncio.wait(running)
 
+    def kill_elsewhere(self, later: Callable[[], None]) -> bool:
+        """Whether another thread is running the event loop: all processes are killed, and ``later`` is called there.
+
+        What the loop watches is that thread's to close; but it may be a daemon thread, and never run again.
+        """
+        if not self._loop.is_running() or self._loop is asyncio._get_running_loop():
+            return False
+        self._ending = self._abandoned = True
+        with contextlib.suppress(RuntimeError):  # it was closed meanwhile
+            self._loop.call_soon_threadsafe(later)
+        self._signal(signal.SIGKILL)
+        return True
+
     def _signal(self, number: int) -> None:
+        if self.forked:
+            return
         for child in self.children.values():
             child.signal_group(number)
 
     def abandon(self) -> None:
         """Kills and reaps everything without waiting for an event loop. In a forked child it does nothing."""
-        if os.getpid() != self._owner_pid:
+        if self.forked:
             return
         self._ending = self._abandoned = True
         for child in self.children.values():

@@ -64,9 +64,10 @@ class SessionStatus(Enum):
 class Session:
     """A pipeline at work. ``async with Session(...)`` initializes and starts it, and cleans up whatever happens.
 
-    A session belongs to the event loop that initialized it; once that is closed, ``stop`` kills from any. When a
-    node's process ends on its own, every pending and later call raises ProcessCrashError, once all of the session's
-    processes are gone.
+    A session belongs to the event loop that initialized it: on another, and in a forked child, a call raises
+    SessionStateError. Once that loop is closed, ``stop`` kills from any. A forked child ends nothing.
+    When a node's process ends on its own, every pending and later call raises ProcessCrashError, once all of the
+    session's processes are gone.
 
     Args:
         session_id: any non-empty str; messages that name no session get it.
@@ -95,6 +96,7 @@ class Session:
         self._introductions = Introductions(self.config)
         self._wiring: Wiring | None = None
         self._supervisor: Supervisor | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._crash_callbacks: list[Callable[[ProcessCrashError], None]] = []
         self._error_callbacks: list[Callable[[NodeProcessError], None]] = []
         self._drops_reported = False
@@ -185,7 +187,7 @@ class Session:
             self.executor.bus.emit,
         )
         self.status = SessionStatus.INITIALIZING
-        self._supervisor = supervisor
+        self._supervisor, self._loop = supervisor, asyncio.get_running_loop()
         # A session that is dropped, or an interpreter that ends, takes its processes along.
         self._finalizer = weakref.finalize(self, _abandon, os.getpid(), supervisor, None)
         return supervisor
@@ -226,6 +228,7 @@ class Session:
             await self._raise_failure()
         self._require("start()", SessionStatus.READY)
         assert self._supervisor is not None
+        self._supervisor.require_own("start()")
         self._supervisor.broadcast({"type": "start"})
         self.status = SessionStatus.RUNNING
 
@@ -239,7 +242,7 @@ class Session:
             self.status = SessionStatus.STOPPED
             return
         if self._supervisor is not None:
-            self._supervisor.require_loop("stop()")
+            self._supervisor.require_own("stop()", ending=True)
         failed = self.status is SessionStatus.ERROR
         self.status = SessionStatus.STOPPING
         if self._wiring is not None:
@@ -412,6 +415,7 @@ class Session:
         """
         self._require_running("interrupt()")
         assert self._supervisor is not None
+        self._supervisor.require_own("interrupt()")
         await self._raise_failure()
         epoch = self._wired().segment.next_epoch()
         await self._supervisor.interrupt(epoch)
@@ -535,6 +539,8 @@ class Session:
             raise SessionStateError(f"{call} comes too late: session {self.session_id!r} is being started already")
 
     def _require_running(self, call: str) -> None:
+        if self._supervisor is not None and self._loop is not asyncio._get_running_loop():
+            self._supervisor.require_own(call)
         # A failed session lets the call go on to raise the failure itself.
         failed = self._supervisor is not None and self._supervisor.failure is not None
         if not (failed and self.status is SessionStatus.ERROR):
@@ -572,7 +578,8 @@ def _weak(method: Callable[[ErrorT], None]) -> Callable[[ErrorT], None]:
 
 def _abandon(owner_pid: int, supervisor: Supervisor, wiring: Wiring | None) -> None:
     """Ends a session nobody has any more, without waiting for its event loop; in a forked child it does nothing."""
-    if os.getpid() == owner_pid:
-        supervisor.abandon()
-        if wiring is not None:
-            wiring.close()
+    if os.getpid() != owner_pid or supervisor.kill_elsewhere(partial(_abandon, owner_pid, supervisor, wiring)):
+        return
+    supervisor.abandon()
+    if wiring is not None:
+        wiring.close()
