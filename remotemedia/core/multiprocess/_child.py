@@ -54,7 +54,6 @@ class Child:
     def __init__(self, session_id: str, node_id: str, spawned: Spawned, loop: asyncio.AbstractEventLoop) -> None:
         self.node_id = node_id
         self.pid = spawned.pid
-        self.usage = ProcessUsage(spawned.pid)
         self._started = time.monotonic()
         self._ended: float | None = None
         self.control = ControlSocket(spawned.control)
@@ -67,6 +66,7 @@ class Child:
         self._stdout = _Output(spawned.stdout_fd, loop, logger, logging.INFO, extra)
         self._stderr = _Output(spawned.stderr_fd, loop, logger, logging.WARNING, extra)
         try:
+            self.usage = ProcessUsage(spawned.pid)
             self._stdout.start()
             self._stderr.start()
             watch(loop, self._pidfd, self._on_exit)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -113,7 +114,7 @@ class ControlSocket:
         while self._on_message is not None and self._sock.fileno() >= 0:
             try:
                 alive = self._read()
-            except BlockingIOError:
+            except OSError:
                 return
             self._deliver()
             if not alive:
@@ -168,6 +169,9 @@ class ControlSocket:
             alive = self._read()
         except BlockingIOError:
             return
+        except OSError as error:
+            self._end(error)
+            return
         self._deliver()
         if not alive:
             self._end()
@@ -188,15 +192,17 @@ class ControlSocket:
             on_end(error)
 
     def _read(self) -> bool:
-        """Reads once; False at the peer's end."""
+        """Reads once; False at the peer's end. OSError when this process has no room for the descriptors that came."""
         try:
-            data, fds, _, _ = socket.recv_fds(self._sock, _READ_BYTES, _FDS_PER_SEND, socket.MSG_CMSG_CLOEXEC)
+            data, fds, flags, _ = socket.recv_fds(self._sock, _READ_BYTES, _FDS_PER_SEND, socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
             raise
         except OSError:
             return False  # the peer is gone, or somebody closed the descriptor behind our back
         self._in_fds.extend(fds)
         self._in += data
+        if flags & socket.MSG_CTRUNC:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return bool(data)
 
     def _next(self) -> tuple[Message, list[int]] | None:

@@ -27,16 +27,22 @@ class ProcessUsage:
 
     def __init__(self, pid: int) -> None:
         self._folder = Path(f"/proc/{pid}")
-        self._born = self._stat()[_BORN_TICKS:][:1]
+        try:
+            self._born = self._stat()[_BORN_TICKS:][:1]
+        except (FileNotFoundError, ProcessLookupError):
+            self._born = []
 
     def read(self) -> Usage | None:
-        """None once it is gone, also when another process has its number by now. From any thread."""
+        """None once it is gone, also when another process has its number by now. From any thread.
+
+        OSError when this process has no descriptor left to look.
+        """
         try:
             status = (self._folder / "status").read_bytes()
-        except OSError:
+            stat = self._stat()  # last: if this is still the same process, the status was its own
+        except (FileNotFoundError, ProcessLookupError):
             return None
-        stat = self._stat()  # last: if this is still the same process, the status was its own
-        if not stat or stat[_BORN_TICKS : _BORN_TICKS + 1] != self._born:
+        if stat[_BORN_TICKS : _BORN_TICKS + 1] != self._born:
             return None
         # A process that has ended and waits to be reaped has no memory, and no such lines.
         memory_kb = sum(
@@ -47,11 +53,11 @@ class ProcessUsage:
 
     def exiting(self) -> bool:
         """Whether it has ended, or the kernel is taking it down. Not to be asked once it may have been reaped."""
-        stat = self._stat()
-        return not stat or stat[_STATE] in (b"Z", b"X") or bool(int(stat[_FLAGS]) & _PF_EXITING)
+        try:
+            stat = self._stat()
+        except OSError:
+            return True  # or this process has no descriptor left to look: then its pidfd will tell
+        return stat[_STATE] in (b"Z", b"X") or bool(int(stat[_FLAGS]) & _PF_EXITING)
 
     def _stat(self) -> list[bytes]:
-        try:
-            return (self._folder / "stat").read_bytes().rpartition(b")")[2].split()
-        except OSError:
-            return []
+        return (self._folder / "stat").read_bytes().rpartition(b")")[2].split()

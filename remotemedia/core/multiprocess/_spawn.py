@@ -100,8 +100,8 @@ def spawn_runner(python: str, node_type: str, node_id: str, session_id: str) -> 
         try:
             pidfd = os.pidfd_open(pid)
         except OSError as error:
-            os.killpg(pid, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):  # the program may have reaped it already
+                os.killpg(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
             raise ProcessSpawnError(f"cannot watch the process of node {node_id!r}: {error}") from error
         ours.pop_all()

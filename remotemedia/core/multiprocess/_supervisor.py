@@ -331,6 +331,8 @@ class Supervisor:
         reason = child.put_down_for if exit.signal == signal.SIGKILL else ""
         if not reason and child.memory is not None:
             reason = child.memory.explain_crash(exit.code, exit.signal, loaded=loaded)
+        if exit.code < 0:
+            reason = reason or "its exit code is unknown, for this program ignores SIGCHLD or waits for all children"
         return ProcessCrashError(child.node_id, exit.code, exit.signal, child.stderr_tail, self._session_id, reason)
 
     def _fail(self, error: MultiprocessError) -> None:

@@ -48,7 +48,7 @@ class _Life:
     async def live(self) -> int:
         """Runs the node; the process's exit code."""
         self._work = asyncio.create_task(self._run(), name=f"node {self._node.node_id}")
-        self._control.attach(asyncio.get_running_loop(), self._on_message, lambda error: self._stop(abort=True))
+        self._control.attach(asyncio.get_running_loop(), self._on_message, self._on_end)
         try:
             await self._work
             await self._stopped.wait()
@@ -96,6 +96,12 @@ class _Life:
         if self._work is not None and (abort or not self._started.is_set()):
             self._loop.abort()
             self._work.cancel()
+
+    def _on_end(self, error: Exception | None) -> None:
+        if error is not None and not self._channels.done():
+            self._channels.set_exception(error)  # such as: no room for the descriptors that came with them
+        else:
+            self._stop(abort=True)
 
     def _fail(self, error: Exception) -> int:
         """The node could not be initialized, or its loop met what it cannot go on from."""

@@ -435,7 +435,10 @@ class Session:
         return status_of(self.session_id, self.status, self.pipeline, self._supervisor, self._wiring, self._last_errors)
 
     def get_metrics(self) -> Metrics:
-        """Memory, processor time and latencies. From any thread, at any time; reads a few files of /proc per node."""
+        """Memory, processor time and latencies. From any thread, at any time; reads a few files of /proc per node.
+
+        OSError when the program has no descriptor left for that.
+        """
         return metrics_of(self.session_id, self.pipeline, self._supervisor, self._wiring)
 
     def get_channel_stats(self, name: str) -> ChannelStats:
