@@ -49,17 +49,18 @@ MAY: dict[str, set[str]] = {
     DATA: {ERRORS},
     DTYPES: {ERRORS},
     CONFIG: {ERRORS},
+    f"{IMPL}._descriptors": set(),
     f"{IMPL}.progress": {ERRORS},
     f"{IMPL}.statistics": {ERRORS, RING},
     f"{IMPL}._watch": set(),
 }
-_LOW = {ERRORS, NAMING, RING, DATA, DTYPES, CONFIG, *impl("progress", "statistics", "_watch")}
+_LOW = {ERRORS, NAMING, RING, DATA, DTYPES, CONFIG, *impl("progress", "statistics", "_descriptors", "_watch")}
 for _module in CHANNEL_ROOM:
     MAY[_module] = _LOW | CHANNEL_ROOM
 for _module in NODE_ROOM | REGISTRY_ROOM:
     MAY[_module] = _LOW | CHANNEL_ROOM | NODE_ROOM | REGISTRY_ROOM
 for _module in CHILD_ROOM:
-    MAY[_module] = {ERRORS, CONFIG, *impl("progress", "_watch")} | CHILD_ROOM
+    MAY[_module] = {ERRORS, CONFIG, *impl("progress", "_descriptors", "_watch")} | CHILD_ROOM
 MAY[f"{IMPL}.runner"] = _LOW | CHANNEL_ROOM | NODE_ROOM | REGISTRY_ROOM | impl("_control")
 for _module in HIGH:
     MAY[_module] = _LOW | CHANNEL_ROOM | NODE_ROOM | REGISTRY_ROOM | CHILD_ROOM | HIGH
@@ -193,7 +194,7 @@ def test_tests_use_the_ring_only_in_its_own_folder() -> None:
     wrong = [
         f"{path.relative_to(REPOSITORY)}:{line}"
         for path in sorted(tests.rglob("*.py"))
-        if path.relative_to(tests).parts[0] not in {"ring", "channel", "contract", "fault"}
+        if path.relative_to(tests).parts[0] not in {"ring", "channel", "contract", "faults"}
         for line, name, _ in imports(path.read_text(), "tests", package=False)
         if name == RING
     ]

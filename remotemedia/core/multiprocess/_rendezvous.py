@@ -14,15 +14,17 @@ import hashlib
 import json
 import logging
 import os
-import selectors
+import select
 import socket
 import struct
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import Literal
 
+from remotemedia.core.multiprocess._descriptors import receive
 from remotemedia.errors import ChannelError, ChannelInUseError
 
 __all__ = ["Meeting", "Role"]
@@ -36,6 +38,8 @@ _MAX_HELLO_BYTES = 4096
 _MAX_FDS = 3
 # How long the process that holds the name may take to answer; its answering thread needs only its GIL.
 _ANSWER_TIMEOUT_SECS = 10.0
+# A greeting follows its connection at once. Who has sent none when so many others have come since is hung up on.
+_MAX_GREETING = 16
 
 
 class Meeting:
@@ -70,25 +74,33 @@ class Meeting:
         self._address = _address(name)
         self._listener: socket.socket | None = None
         self._connection: socket.socket | None = None
-        self._greeting: set[socket.socket] = set()
+        self._greeting: dict[socket.socket, None] = {}
         self._closed = False
         self._service = _Service.get()
         self._fds: list[int] = []
         try:
             for fd in fds:
                 self._fds.append(os.dup(fd))
+            deadline = time.monotonic() + _ANSWER_TIMEOUT_SECS
             while not (self._listen() or self._connect()):
-                pass  # the holder of the name went away between the two: the name is free again
+                # The holder of the name went away between the two, or does not listen yet: the name is free again, or
+                # will be listened to, in a moment.
+                if time.monotonic() > deadline:
+                    raise ChannelError(
+                        f"channel {name!r} cannot be opened: whoever holds the name has answered nobody for "
+                        f"{_ANSWER_TIMEOUT_SECS:g} s"
+                    )
+                os.sched_yield()
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
         """Leaves: the name is free, and the peer notices. ``lost`` is not called."""
-        self._closed = True  # seen by an accept under way in the service's thread
-        self._service.forget(self._listener, self._connection)
-        self._service.forget(*self._greeting)
-        self._listener = self._connection = None
+        with self._service.lock:  # a greeting under way in the service's thread would leave another socket
+            self._closed = True
+            sockets = (self._listener, self._connection, *self._greeting)
+        self._service.forget(*sockets)
         self._close_fds()
 
     def _close_fds(self) -> None:
@@ -109,36 +121,46 @@ class Meeting:
                 return False
             raise ChannelError(f"cannot open channel {self.name!r}: {error}") from None
         self._listener = listener
-        self._service.watch(listener, self._on_connect)
+        self._service.watch(listener, self._on_connect, only_news=True)
         return True
 
     def _on_connect(self) -> None:
-        assert self._listener is not None
+        if self._closed or self._listener is None:
+            return
         try:
             connection, _ = self._listener.accept()
         except OSError:
-            return  # it gave up, or another thread's close came first
-        if self._closed or _peer_uid(connection) != os.getuid():
+            # It gave up, or there are no descriptors to spare: then it stays in the queue until another comes. To be
+            # told of it again and again would keep a processor busy.
+            return
+        self._service.watch(self._listener, self._on_connect, only_news=True)  # tells of the next, if it is here
+        if _peer_uid(connection) != os.geteuid():
             connection.close()  # of another user, nothing is even read
             return
         connection.setblocking(False)
-        self._greeting.add(connection)
+        if len(self._greeting) >= _MAX_GREETING:
+            self._drop(next(iter(self._greeting)))
+        self._greeting[connection] = None
         self._service.watch(connection, lambda: self._on_hello(connection))
 
     def _on_hello(self, connection: socket.socket) -> None:
+        if self._closed:
+            return
         try:
             hello, fds = _receive(connection)
         except BlockingIOError:
             return
-        except (OSError, EOFError, ValueError):
+        except (OSError, EOFError):
             self._drop(connection)
             return
-        refusal = self._refusal(connection, hello, fds)
+        except ValueError:
+            why = f"pid {os.getpid()} holds channel {self.name!r} but cannot read the greeting: no descriptors left?"
+            self._refuse(connection, "unreadable", why)
+            return
+        refusal = self._refusal(hello, fds)
         if refusal:
             _close_all(fds)
-            with contextlib.suppress(OSError):
-                _send(connection, {"version": _VERSION, "refused": refusal[0], "why": refusal[1]}, [])
-            self._drop(connection)
+            self._refuse(connection, *refusal)
             return
         try:
             _send(connection, {"version": _VERSION, "role": self.role}, self._fds)
@@ -146,7 +168,7 @@ class Meeting:
             _close_all(fds)
             self._drop(connection)
             return
-        self._greeting.discard(connection)
+        self._greeting.pop(connection, None)
         try:
             self._settle(connection, fds)
         except (OSError, ChannelError):
@@ -154,11 +176,16 @@ class Meeting:
             self._connection = self.peer_pid = None
             self._drop(connection)
 
+    def _refuse(self, connection: socket.socket, refused: str, why: str) -> None:
+        with contextlib.suppress(OSError):
+            _send(connection, {"version": _VERSION, "refused": refused, "why": why}, [])
+        self._drop(connection)
+
     def _drop(self, connection: socket.socket) -> None:
-        self._greeting.discard(connection)
+        self._greeting.pop(connection, None)
         self._service.forget(connection)
 
-    def _refusal(self, connection: socket.socket, hello: dict[str, object], fds: list[int]) -> tuple[str, str] | None:
+    def _refusal(self, hello: dict[str, object], fds: list[int]) -> tuple[str, str] | None:
         if hello.get("version") != _VERSION:
             return "version", f"channel {self.name!r} is held by another version of remotemedia"
         if hello.get("role") not in ("publisher", "subscriber") or len(fds) != _expected_fds(str(hello["role"])):
@@ -176,7 +203,7 @@ class Meeting:
         connection.settimeout(_ANSWER_TIMEOUT_SECS)
         try:
             connection.connect(self._address)
-            if _peer_uid(connection) != os.getuid():
+            if _peer_uid(connection) != os.geteuid():
                 raise ChannelError(f"channel {self.name!r} is held by another user")
             _send(connection, {"version": _VERSION, "role": self.role}, self._fds)
             answer, fds = _receive(connection)
@@ -184,8 +211,8 @@ class Meeting:
             pid = _peer_pid(connection)
             connection.close()
             raise ChannelError(
-                f"pid {pid} holds channel {self.name!r} but did not answer within {_ANSWER_TIMEOUT_SECS:g} s; "
-                f"is it stopped?"
+                f"pid {pid} holds channel {self.name!r} but did not answer within {_ANSWER_TIMEOUT_SECS:g} s: "
+                f"is it stopped, or are there no descriptors left?"
             ) from None
         except BlockingIOError:
             connection.close()
@@ -193,17 +220,27 @@ class Meeting:
         except (ConnectionError, EOFError):
             connection.close()
             return False
+        except ValueError:
+            connection.close()
+            raise ChannelError(f"{self._nonsense()}, or there are no descriptors left to take it with") from None
         except BaseException:
             connection.close()
             raise
-        if "refused" in answer or len(fds) != _expected_fds(str(answer.get("role"))):
+        other = "subscriber" if self.role == "publisher" else "publisher"
+        if answer.get("role") != other or len(fds) != _expected_fds(other):
             _close_all(fds)
             connection.close()
             kind = ChannelInUseError if answer.get("refused") == "taken" else ChannelError
-            raise kind(str(answer.get("why", f"channel {self.name!r} gave an answer that makes no sense")))
+            raise kind(str(answer.get("why", self._nonsense())))
         connection.setblocking(False)
-        self._settle(connection, fds)
+        try:
+            self._settle(connection, fds)
+        except ChannelError as error:
+            raise ChannelError(f"{self._nonsense()}: {error}") from None
         return True
+
+    def _nonsense(self) -> str:
+        return f"whoever holds channel {self.name!r} gave an answer that makes no sense"
 
     # --- together ---
 
@@ -220,15 +257,15 @@ class Meeting:
 
     def _on_peer(self) -> None:
         connection = self._connection
-        if connection is None:
+        if self._closed or connection is None:
             return
         try:
-            if connection.recv(1):
-                return  # nothing is ever said after the greeting; ignored
+            connection.recv(1)
         except BlockingIOError:
             return
         except OSError:
             pass
+        # Its end. Or a word, and nothing is ever said after the greeting: that is no peer, and might never stop.
         self._service.forget(connection)
         lost = self._lost()
         if lost is not None:
@@ -252,74 +289,78 @@ class _Service:
             return cls._instance
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._selector: selectors.BaseSelector | None = None
+        self.lock = threading.RLock()
+        self._epoll: select.epoll | None = None
         self._waker: socket.socket | None = None
         self._receiver: socket.socket | None = None
         self._thread: threading.Thread | None = None
-        self._watched: dict[socket.socket, Callable[[], None]] = {}
+        self._watched: dict[int, tuple[socket.socket, Callable[[], None]]] = {}
 
-    def watch(self, sock: socket.socket, callback: Callable[[], None]) -> None:
-        """Calls ``callback`` in the thread whenever ``sock`` is readable; the service closes it on ``forget``."""
-        with self._lock:
-            if self._selector is None:
+    def watch(self, sock: socket.socket, callback: Callable[[], None], *, only_news: bool = False) -> None:
+        """Calls ``callback`` in the thread whenever ``sock`` is readable; the service closes it on ``forget``.
+
+        With ``only_news``, once: when it becomes readable, or is already. ``callback`` may be called for nothing.
+        """
+        with self.lock:
+            if self._epoll is None:
                 self._start()
-            assert self._selector is not None
-            if sock in self._watched:
-                self._selector.modify(sock, selectors.EVENT_READ, sock)
+            assert self._epoll is not None
+            events = select.EPOLLIN | (select.EPOLLET if only_news else 0)
+            if sock.fileno() in self._watched:
+                self._epoll.modify(sock, events)
             else:
-                self._selector.register(sock, selectors.EVENT_READ, sock)
-            self._watched[sock] = callback
+                self._epoll.register(sock, events)
+            self._watched[sock.fileno()] = sock, callback
 
     def forget(self, *sockets: socket.socket | None) -> None:
         """Stops watching and closes; the thread ends with the last one."""
         thread = None
-        with self._lock:
+        with self.lock:
             for sock in sockets:
                 if sock is None:
                     continue
-                if self._watched.pop(sock, None) is not None and self._selector is not None:
-                    self._selector.unregister(sock)
+                if self._watched.pop(sock.fileno(), None) is not None and self._epoll is not None:
+                    self._epoll.unregister(sock)
                 sock.close()
             if not self._watched:
                 thread = self._thread
                 if self._waker is not None:
-                    # The thread keeps its own selector; a socket that comes from now on gets a new thread.
+                    # The thread keeps its own epoll; a socket that comes from now on gets a new thread.
                     # shutdown, not just close: a forked child may hold a copy.
                     self._waker.shutdown(socket.SHUT_RDWR)
                     self._waker.close()
-                    self._waker = self._receiver = self._selector = None
+                    self._waker = self._receiver = self._epoll = None
         # While the interpreter ends, a daemon thread never runs again, and joining it would wait for ever.
         if thread is not None and thread is not threading.current_thread() and not sys.is_finalizing():
             thread.join()
 
     def _start(self) -> None:
         with contextlib.ExitStack() as undo:
-            # Nothing is kept until all of it exists: a selector without its thread would answer nobody, for ever.
-            selector = undo.enter_context(selectors.DefaultSelector())
+            # Nothing is kept until all of it exists: an epoll without its thread would answer nobody, for ever.
+            epoll = undo.enter_context(select.epoll())
             receiver, waker = socket.socketpair()
             undo.callback(receiver.close)
             undo.callback(waker.close)
-            selector.register(receiver, selectors.EVENT_READ, None)
+            epoll.register(receiver, select.EPOLLIN)
             thread = threading.Thread(
-                target=self._run, args=(selector, receiver), name="remotemedia-rendezvous", daemon=True
+                target=self._run, args=(epoll, receiver), name="remotemedia-rendezvous", daemon=True
             )
             thread.start()
             undo.pop_all()
-        self._selector, self._receiver, self._waker, self._thread = selector, receiver, waker, thread
+        self._epoll, self._receiver, self._waker, self._thread = epoll, receiver, waker, thread
 
-    def _run(self, selector: selectors.BaseSelector, receiver: socket.socket) -> None:
+    def _run(self, epoll: select.epoll, receiver: socket.socket) -> None:
         try:
             while True:
-                for key, _ in selector.select():
-                    if key.data is None:
+                for fd, _ in epoll.poll():
+                    if fd == receiver.fileno():
                         return
-                    with self._lock:
-                        callback = self._watched.get(key.data)
-                        if callback is not None:
-                            self._call(key.data, callback)
+                    with self.lock:
+                        # Forgotten meanwhile, its number may be another's by now: called for nothing, then.
+                        if fd in self._watched:
+                            self._call(*self._watched[fd])
         finally:
-            selector.close()
+            epoll.close()
             receiver.close()
 
     def _call(self, sock: socket.socket, callback: Callable[[], None]) -> None:
@@ -337,15 +378,15 @@ class _Service:
         service, cls._instance = cls._instance, None
         if service is None:
             return
-        service._lock = threading.RLock()
+        service.lock = threading.RLock()
         # Closed only, not unregistered: parent and child share one epoll.
-        for sock in (*service._watched, service._waker, service._receiver):
+        for sock in (*(sock for sock, _ in service._watched.values()), service._waker, service._receiver):
             if sock is not None:
                 sock.close()
-        if service._selector is not None:
-            service._selector.close()
+        if service._epoll is not None:
+            service._epoll.close()
         service._watched = {}
-        service._selector = service._waker = service._receiver = service._thread = None
+        service._epoll = service._waker = service._receiver = service._thread = None
 
 
 os.register_at_fork(after_in_child=_Service._in_forked_child)
@@ -354,7 +395,7 @@ os.register_at_fork(after_in_child=_Service._in_forked_child)
 def _address(name: str) -> str:
     raw = name.encode("utf-8", "surrogatepass")
     shown = name if len(raw) <= 60 and raw.isascii() else hashlib.sha256(raw).hexdigest()
-    return f"\0remotemedia/{os.getuid()}/{shown}"
+    return f"\0remotemedia/{os.geteuid()}/{shown}"
 
 
 def _expected_fds(role: str) -> int:
@@ -367,7 +408,7 @@ def _send(sock: socket.socket, message: dict[str, object], fds: list[int]) -> No
 
 
 def _receive(sock: socket.socket) -> tuple[dict[str, object], list[int]]:
-    raw, fds, flags, _ = socket.recv_fds(sock, _MAX_HELLO_BYTES, _MAX_FDS, socket.MSG_CMSG_CLOEXEC)
+    raw, fds, flags = receive(sock, _MAX_HELLO_BYTES, _MAX_FDS)
     try:
         if not raw:
             raise EOFError("the peer hung up")

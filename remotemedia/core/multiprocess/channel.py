@@ -19,7 +19,7 @@ from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocess._doorbell import Doorbell
 from remotemedia.core.multiprocess._form import FORM
 from remotemedia.core.multiprocess._side import Side, check_count, check_name, deadline_ns_after, new_segment
-from remotemedia.errors import ChannelClosedError, ChannelFullError
+from remotemedia.errors import ChannelClosedError, ChannelCorruptedError, ChannelFullError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -278,8 +278,7 @@ class Publisher(Side):
         self._producer.close()
 
     def _met(self, fds: list[int], pid: int) -> None:
-        os.set_blocking(fds[1], False)
-        self._producer.attach_peer(_ring.Segment(fds[0], fds[1], False))
+        self._producer.attach_peer(_peer_segment(*fds))
         self._met_subscriber.set()
 
     def _lost(self) -> None:
@@ -482,8 +481,11 @@ class Subscriber(Side):
 
     def _met(self, fds: list[int], pid: int) -> None:
         ring_fd, segment_fd, event_fd = fds
-        os.set_blocking(event_fd, False)
-        peer = _ring.Segment(segment_fd, event_fd, False)
+        try:
+            peer = _peer_segment(segment_fd, event_fd)
+        except BaseException:
+            os.close(ring_fd)
+            raise
         self._consumer = _ring.Consumer(ring_fd, FORM, self._segment, peer, {peer.pool_id: peer})
         self._attached.set()
         self._segment.ring()
@@ -501,6 +503,17 @@ def any_ready_soon(subscribers: Collection[Subscriber]) -> bool:
     first = next(iter(subscribers))
     consumers = tuple(s._consumer for s in subscribers if s._consumer is not None)
     return first._segment.spin(consumers, first._spin_ns)
+
+
+def _peer_segment(segment_fd: int, event_fd: int) -> _ring.Segment:
+    """Takes both descriptors over, whatever happens."""
+    try:
+        os.set_blocking(event_fd, False)
+    except OSError as error:
+        os.close(segment_fd)
+        os.close(event_fd)
+        raise ChannelCorruptedError(f"the other side sent what is no doorbell: {error}") from None
+    return _ring.Segment(segment_fd, event_fd, False)
 
 
 def _secs_since(then_ns: int) -> float:
