@@ -6,13 +6,16 @@ often, REMOTEMEDIA_SOAK_ONLY names criteria, REMOTEMEDIA_SOAK_JSON the file that
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 import pytest
@@ -147,6 +150,18 @@ def scale() -> Any:
         return long if LONG else quick
 
     return choose
+
+
+@pytest.fixture(scope="session")
+def security_nodes() -> ModuleType:
+    """Node classes of the tests of security; by path, as nothing here is importable by name."""
+    name = "security_nodes"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+        assert spec is not None and spec.loader is not None
+        sys.modules[name] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[name]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

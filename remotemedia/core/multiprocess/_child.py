@@ -56,7 +56,7 @@ class Child:
         self.pid = spawned.pid
         self._started = time.monotonic()
         self._ended: float | None = None
-        self.control = ControlSocket(spawned.control)
+        self.control = ControlSocket(spawned.control, to_node=True)
         self.exited: asyncio.Future[Exit] = loop.create_future()
         self.memory: HeldLimit | None = None
         self.put_down_for = ""

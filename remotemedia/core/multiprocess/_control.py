@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from remotemedia.core.multiprocess._descriptors import receive
 from remotemedia.core.multiprocess._watch import watch
 
 __all__ = ["CONTROL_FD", "ORCHESTRATOR_FD", "ControlSocket", "Message"]
@@ -32,16 +33,25 @@ Message: TypeAlias = "dict[str, Any]"
 
 _LENGTH = struct.Struct(">I")
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+# Of a node: what it has to tell is cut short before (_failure).
+_MAX_NODE_MESSAGE_BYTES = 512 * 1024
 _READ_BYTES = 65536
+_READS_OF_A_BUFFER = 64
 # The kernel's SCM_MAX_FD is 253.
 _FDS_PER_SEND = 250
 
 
 class ControlSocket:
-    """One end of a control socket; it owns the socket and every descriptor given to ``send``."""
+    """One end of a control socket; it owns the socket and every descriptor given to ``send``.
 
-    def __init__(self, sock: socket.socket) -> None:
+    At the other end of the orchestrator's is a node (``to_node``), which may send anything: it has no descriptors to
+    give, and no long stories to tell.
+    """
+
+    def __init__(self, sock: socket.socket, *, to_node: bool = False) -> None:
         self._sock = sock
+        self._to_node = to_node
+        self._max_in_bytes = _MAX_NODE_MESSAGE_BYTES if to_node else _MAX_MESSAGE_BYTES
         self._lock = threading.Lock()
         self._out: deque[tuple[memoryview, list[int]]] = deque()
         self._in = bytearray()
@@ -74,7 +84,8 @@ class ControlSocket:
         on_end: Callable[[Exception | None], None],
     ) -> None:
         """Calls ``on_message`` for each message, and ``on_end`` once: with None when the peer is gone, with the error
-        when what it sends is no message; then nothing more is read."""
+        when what it sends is no message, or ``on_message`` raises for it what a wrong message leads to (ValueError,
+        KeyError, TypeError, OverflowError); then nothing more is read."""
         self._sock.setblocking(False)
         self._loop, self._on_message, self._on_end = loop, on_message, on_end
         watch(loop, self._sock.fileno(), self._readable)
@@ -111,7 +122,10 @@ class ControlSocket:
 
     def drain(self) -> None:
         """Delivers what the peer said before it went: its last words and its end may be noticed in any order."""
-        while self._on_message is not None and self._sock.fileno() >= 0:
+        # The socket's buffer is read a few times over; what the peer started may hold a copy, and go on for ever.
+        for _ in range(_READS_OF_A_BUFFER):
+            if self._on_message is None or self._sock.fileno() < 0:
+                return
             try:
                 alive = self._read()
             except OSError:
@@ -180,7 +194,7 @@ class ControlSocket:
         try:
             while self._on_message is not None and (found := self._next()) is not None:
                 self._on_message(*found)
-        except (ValueError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             self._end(error)
 
     def _end(self, error: Exception | None = None) -> None:
@@ -194,12 +208,15 @@ class ControlSocket:
     def _read(self) -> bool:
         """Reads once; False at the peer's end. OSError when this process has no room for the descriptors that came."""
         try:
-            data, fds, flags, _ = socket.recv_fds(self._sock, _READ_BYTES, _FDS_PER_SEND, socket.MSG_CMSG_CLOEXEC)
+            if self._to_node:
+                data, flags = self._sock.recv(_READ_BYTES), 0  # the kernel drops the descriptors
+            else:
+                data, fds, flags = receive(self._sock, _READ_BYTES, _FDS_PER_SEND)
+                self._in_fds.extend(fds)
         except BlockingIOError:
             raise
         except OSError:
             return False  # the peer is gone, or somebody closed the descriptor behind our back
-        self._in_fds.extend(fds)
         self._in += data
         if flags & socket.MSG_CTRUNC:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
@@ -209,7 +226,7 @@ class ControlSocket:
         if len(self._in) < _LENGTH.size:
             return None
         (length,) = _LENGTH.unpack_from(self._in)
-        if length > _MAX_MESSAGE_BYTES:
+        if length > self._max_in_bytes:
             raise ValueError(f"a control message claims {length} bytes")
         if len(self._in) < _LENGTH.size + length:
             return None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from remotemedia import _ring
 from remotemedia.core.data import RuntimeData
-from remotemedia.core.multiprocess._failure import describe_failure
+from remotemedia.core.multiprocess._failure import clip, describe_failure
 from remotemedia.core.multiprocess._handover import Attached, OutputChannel
 from remotemedia.core.multiprocess._loan import loan_array
 from remotemedia.core.multiprocess.channel import Subscriber, any_ready_soon
@@ -29,6 +29,8 @@ Report = Callable[[dict[str, Any]], None]
 _LONGEST_STRETCH_NS = 5_000_000
 """How long messages may be handled without a wait before the event loop gets a turn: for an interruption, a stop,
 and the node's own tasks."""
+
+_SHORT_CHARS = 1_000
 
 
 class NodeLoop:
@@ -72,7 +74,8 @@ class NodeLoop:
     def report_progress(self, fraction: float, message: str | None) -> None:
         """See ``MultiprocessNode.report_progress``; from any thread."""
         fraction = min(max(float(fraction), 0.0), 1.0)
-        self._report({"type": "progress", "status": "loading", "progress": fraction, "message": message})
+        said = None if message is None else clip(str(message), _SHORT_CHARS)
+        self._report({"type": "progress", "status": "loading", "progress": fraction, "message": said})
 
     def loan(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """See ``MultiprocessNode.loan``."""
@@ -319,7 +322,7 @@ class NodeLoop:
                 "type": "error",
                 **describe_failure(error),
                 "sequence": sequence,
-                "port": port,
+                "port": clip(port, _SHORT_CHARS),
             }
         )
 

@@ -51,6 +51,7 @@ TERM_GRACE_SECS = 1.0
 _logger = logging.getLogger("remotemedia.session")
 
 _LOADING_STATES = ("starting", "loading", "connecting")
+_SAID_WHILE = {"failed": _LOADING_STATES, "error": ("ready",), "interrupted": ("ready",)}
 
 
 class Supervisor:
@@ -80,6 +81,7 @@ class Supervisor:
         self._owner_pid = os.getpid()
         self._progress: dict[str, InitProgress] = {}
         self.on_progress: Callable[[InitProgress], None] = _tell_nobody
+        self._due: dict[str, str] = {}
         self._unconnected: set[str] = set()
         self._all_ready: asyncio.Future[None] = self._loop.create_future()
         self._all_ready.add_done_callback(_retrieve)
@@ -123,8 +125,8 @@ class Supervisor:
                 child.limit_memory(MemoryLimit.of(memory_limit_bytes, self._config.node_memory_limit_bytes))
                 child.control.attach(
                     self._loop,
-                    lambda message, fds: self._on_message(node_id, message, fds),
-                    lambda error: self._unheard(child, error),
+                    lambda message, _: self._take(node_id, message),
+                    lambda error: self._control_ended(child, error),
                 )
             except BaseException:
                 child.abandon()
@@ -132,6 +134,7 @@ class Supervisor:
         except OSError as error:
             raise ProcessSpawnError(f"cannot watch the process of node {node_id!r}: {error}") from error
         self.children[node_id] = child
+        self._due[node_id] = "here"
         child.exited.add_done_callback(lambda exited: self._exited(child, exited.result()))
         self._on_event(ProcessStarted(**self._whose(node_id)))
         self._note(InitProgress(node_id, "starting", 0.0))
@@ -145,6 +148,7 @@ class Supervisor:
             self._fail_without_memory(node_id, error)
         else:
             child = self.children[node_id]
+            self._due[node_id] = "unconnected" if hello["handover"] is None else "ready"
             rlimit_bytes = None if child.memory is None else child.memory.rlimit_bytes
             child.control.send({**hello, "rlimit_data_bytes": rlimit_bytes}, fds)
 
@@ -162,6 +166,7 @@ class Supervisor:
         if channels is None:
             self._unconnected.add(node_id)
         else:
+            self._due[node_id] = "ready"
             self.children[node_id].control.send(*channels)
 
     def _fail_without_memory(self, node_id: str, error: OSError) -> None:
@@ -247,38 +252,33 @@ class Supervisor:
         finally:
             del self._acks[epoch]
 
-    def _on_message(self, node_id: str, message: Message, fds: list[int]) -> None:
-        for fd in fds:
-            os.close(fd)  # a node has none to give
-        try:
-            self._take(node_id, message)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            self._nonsense(node_id, error)
-
-    def _nonsense(self, node_id: str, error: Exception) -> None:
-        self._fail(MultiprocessError(f"node {node_id!r} sent a control message that makes no sense: {error!r}"))
-
-    def _unheard(self, child: Child, error: Exception | None) -> None:
-        """A control socket has ended."""
+    def _control_ended(self, child: Child, error: Exception | None) -> None:
         if error is not None:
-            self._nonsense(child.node_id, error)
+            why = f"sent a control message that makes no sense: {error!r:.500}"
+            self._fail(MultiprocessError(f"node {child.node_id!r} {why}"))
         elif not self._ending:
             child.put_down_if_deserted()
 
     def _take(self, node_id: str, message: Message) -> None:
-        kind = message["type"]
+        """What a node says counts for that node alone, and only where it was due. Raises when it makes no sense."""
+        kind, status = message["type"], self._progress[node_id].status
+        if kind in ("here", "unconnected", "ready"):
+            if kind != self._due[node_id]:
+                raise ValueError(f"{kind!r}, but {self._due[node_id]} was due")
+            self._due[node_id] = "nothing more"
+        elif kind in _SAID_WHILE and status not in _SAID_WHILE[kind]:
+            raise ValueError(f"{kind!r} from a node that is {status}")
         if kind == "here":
             self._introduce(node_id)
         elif kind == "unconnected":
             self._connect(node_id)
         elif kind == "progress":
-            if message["status"] not in _LOADING_STATES:
-                raise ValueError(f"status {message['status']!r}")
-            if self._progress[node_id].status == "ready":
+            if status not in _LOADING_STATES:
                 return  # a late word from a thread of the node does not make it loading again
-            self._note(
-                InitProgress(node_id, message["status"], float(message["progress"]), _text_or_none(message["message"]))
-            )
+            progress = float(message["progress"])
+            if message["status"] not in _LOADING_STATES or not 0.0 <= progress <= 1.0:
+                raise ValueError(f"progress {progress} of status {message['status']!r}")
+            self._note(InitProgress(node_id, message["status"], progress, _text_or_none(message["message"])))
         elif kind == "ready":
             self._note(InitProgress(node_id, "ready", 1.0))
             if all(p.status == "ready" for p in self._progress.values()) and not self._all_ready.done():
