@@ -173,9 +173,10 @@ def test_a_node_that_hangs_up(px: Any, ledger: Any) -> None:
     async def main() -> None:
         async with Stage(px, ledger) as stage:
             error = await stage.fate("s", process="hang_up(socket.SHUT_WR)")
-            assert error == "MultiprocessError: node 'n0' has closed its control socket, but lives on"
+            assert error.startswith("ProcessCrashError: Process n0 crashed with code 137 (killed by SIGKILL): ")
+            assert "it had closed its control socket" in error
             error = await stage.fate("s", process="hang_up(socket.SHUT_RDWR)")
-            assert "node 'n0' has closed its control socket" in error or "Process n0 crashed with code 137" in error
+            assert error.startswith("ProcessCrashError: Process n0 crashed with code ")  # or it ended by itself
 
     px.run(main())
 

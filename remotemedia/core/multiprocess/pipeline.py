@@ -20,11 +20,14 @@ __all__ = ["SESSION_NAME", "Connection", "NodeConfig", "Pipeline"]
 
 @dataclass(frozen=True)
 class NodeConfig:
-    """One node of a pipeline: its registered type, its id, the JSON values given to it, and its own memory limit."""
+    """One node of a pipeline: its registered type, its id, the JSON values given to it, and its own memory limit.
+
+    What was given to it may be secret: ``repr`` leaves it out.
+    """
 
     node_type: str
     node_id: str
-    config: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict, repr=False)
     memory_limit_bytes: int | None = None
 
 

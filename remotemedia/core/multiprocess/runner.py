@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import faulthandler
 import os
 import signal
@@ -141,7 +142,10 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("there is no control socket: a node's process is started by a session")
     # Whatever else the host program left inheritable is not this node's: a pipe held open here would never end there.
     os.set_inheritable(CONTROL_FD, False)
-    os.closerange(ORCHESTRATOR_FD + 1, os.sysconf("SC_OPEN_MAX"))
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  not up to a limit: the host may have lowered that
+        if int(name) > ORCHESTRATOR_FD:
+            with contextlib.suppress(OSError):  # what listed them
+                os.close(int(name))
     faulthandler.enable()
     faulthandler.register(signal.SIGQUIT)  # all stacks, to the log, also of a node that is stuck in C code
 
