@@ -882,6 +882,7 @@ cdef class Producer(_Ring):
     def put(self, object message, object port=None, object epoch=None) -> int:
         """Publishes one message without blocking: OK, FULL, NO_MEMORY (the pool has no room) or CLOSED.
 
+        One of an interrupted turn is dropped, which is OK, too.
         Its payload is an ndarray, bytes-like or str. An array that lies in a loaned or received block is passed on by
         reference and becomes read-only; any other is copied once. ``port`` replaces the message's; ``epoch`` is the turn
         it belongs to, the current one unless given. PayloadError when it can never travel, TypeError for a field of
@@ -935,6 +936,8 @@ cdef class Producer(_Ring):
                 self.reclaimed = True
                 self._reclaim()
             return RM_CLOSED
+        if self.turns is not None and <int>(epoch - load_u32_acquire(&self.turns.s.shared.epoch)) < 0:  # SYNC epoch
+            return RM_OK  # its turn was interrupted: the consumer would skip it, and until then it would take up room
 
         try:
             # Checked also when there is no room: what can never travel is refused at once.
@@ -1277,7 +1280,15 @@ cdef class Consumer(_Ring):
         """
         self.enter()
         try:
-            return self._next()
+            return self._next(True)
+        finally:
+            self.busy = False
+
+    def skip_stale(self) -> None:
+        """Takes the messages of interrupted turns that wait here, so that what they hold is free. Raises like ``take``."""
+        self.enter()
+        try:
+            self._next(False)
         finally:
             self.busy = False
 
@@ -1291,12 +1302,12 @@ cdef class Consumer(_Ring):
         self.enter()
         try:
             while True:
-                message = self._next()
+                message = self._next(True)
                 if message is not None or self._over():
                     return message
                 rc = _wait(&self.own.s, rm_has_message, &self.r, &self.spinner, spin_ns, deadline_ns)
                 if rc == RM_TIMEOUT:
-                    return self._next()
+                    return self._next(True)
         finally:
             self.busy = False
 
@@ -1304,7 +1315,8 @@ cdef class Consumer(_Ring):
         """Whether no message will come any more: the wait for one would return at once, for ever."""
         return self.left or (rm_has_message(&self.r) and load_u64(&self.r.shared.tail) == self.r.position)
 
-    cdef object _next(self):
+    cdef object _next(self, bint take):
+        """Skips what is stale; then, if it is to ``take``, the next message."""
         cdef rm_slot slot
         cdef int rc
         if self.left:  # what came between the last look and the closing is the producer's again
@@ -1321,7 +1333,7 @@ cdef class Consumer(_Ring):
                 if self.turns is not None and <int>(slot.epoch - load_u32_acquire(&self.turns.s.shared.epoch)) < 0:
                     self._skip(&slot)
                     continue
-                return self._take(&slot)
+                return self._take(&slot) if take else None
         except ChannelCorruptedError as error:
             self.broken = str(error)
             raise

@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -177,3 +177,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if unwanted := [item for item in items if not wanted(item)]:
         config.hook.pytest_deselected(items=unwanted)
         items[:] = filter(wanted, items)
+
+
+@pytest.fixture(scope="session")
+def beside() -> Callable[[str], ModuleType]:
+    """``beside("memory_nodes")``: a module of these tests; by path, as nothing here is importable by name."""
+
+    def load(name: str) -> ModuleType:
+        if name not in sys.modules:
+            spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+            assert spec is not None and spec.loader is not None
+            sys.modules[name] = module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+        return sys.modules[name]
+
+    return load

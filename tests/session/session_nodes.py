@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ctypes
 import os
 import signal
@@ -302,38 +301,6 @@ class Turn(Base):
     async def on_interrupt(self) -> None:
         self.forgotten.append(self.gathered)
         self.gathered = 0
-
-
-@register_node("t-stubborn")
-class Stubborn(Base):
-    """Swallows cancellation, once per call, and puts something out afterwards."""
-
-    async def process(self, data: RuntimeData) -> Any:
-        if not str(data.payload).startswith("wait"):
-            return data
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.sleep(FOREVER_SECS)
-        return RuntimeData.text(f"stale {data.payload}")
-
-
-@register_node("t-stream")
-class Stream(Base):
-    """Streams without end; ``stubborn`` swallows cancellation and goes on, ``pause`` awaits between outputs."""
-
-    async def process(self, data: RuntimeData) -> Any:
-        number = 0
-        if not str(data.payload).startswith("stream"):
-            yield data
-            return
-        while True:
-            try:
-                if self.config.get("pause", True):
-                    await asyncio.sleep(0.0005)
-            except asyncio.CancelledError:
-                if not self.config.get("stubborn"):
-                    raise
-            yield RuntimeData.text(f"{data.payload}.{number}")
-            number += 1
 
 
 @register_node("t-config")

@@ -1,4 +1,7 @@
-"""``session.interrupt()``: the old turn is gone, the new one is complete, wherever the nodes were."""
+"""``session.interrupt()``: the old turn is gone, the new one is complete.
+
+Wherever the nodes are, and whatever else happens: tests/faults/test_interruption*.py.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from remotemedia.core.multiprocessing import MultiprocessConfig, NodeProcessError, Pipeline, Session
+from remotemedia.core.multiprocessing import NodeProcessError, Session
 
 pytestmark = pytest.mark.usefixtures("leak_check")
 
@@ -28,121 +31,6 @@ def test_while_idle_fifty_times(px: Any) -> None:
     async def main() -> None:
         async with px.session("t-echo", "t-echo") as session:
             for turn in range(50):
-                await session.interrupt()
-                await new_turn(px, session, "n1", [f"{turn}", "again"])
-
-    px.run(main())
-
-
-def test_while_messages_are_queued_fifty_times(px: Any) -> None:
-    async def main() -> None:
-        async with px.session("t-echo", ("t-work", {"secs": 0.001}), "t-echo", channel_capacity=50) as session:
-            for turn in range(50):
-                for number in range(20):
-                    await session.send("n0", px.text(f"old {turn}.{number}"))
-                await session.interrupt()
-                await new_turn(px, session, "n2", [f"{turn}.{number}" for number in range(3)])
-
-    px.run(main())
-
-
-@pytest.mark.parametrize("capacity", [1, 10])
-def test_while_a_process_call_awaits_fifty_times(px: Any, capacity: int) -> None:
-    async def main() -> None:
-        async with px.session("t-echo", "t-do", "t-echo", channel_capacity=capacity) as session:
-            for turn in range(50):
-                await session.send("n0", px.text("wait"))
-                data = await session.receive("n2")  # it is in process() now
-                assert data is not None and data.payload == "wait"
-                for _ in range(capacity):
-                    await session.send("n0", px.text("old"))
-                await session.interrupt()
-                await new_turn(px, session, "n2", [f"{turn}", "again"])
-            assert [stats.failures for stats in session.node_stats()] == [0, 0, 0]
-
-    px.run(main())
-
-
-@pytest.mark.parametrize(
-    "config", [{}, {"stubborn": True}, {"pause": False}], ids=["plain", "swallows the cancellation", "never awaits"]
-)
-@pytest.mark.parametrize("capacity", [2, 10_000])
-def test_inside_an_endless_stream_fifty_times(px: Any, config: dict[str, Any], capacity: int) -> None:
-    async def main() -> None:
-        async with px.session(("t-stream", config), "t-echo", channel_capacity=capacity) as session:
-            for turn in range(50):
-                await session.send("n0", px.text("stream"))
-                data = await session.receive("n1")
-                assert data is not None and data.payload == "stream.0"
-                await session.interrupt()
-                await new_turn(px, session, "n1", [f"{turn}", "again"])
-
-    px.run(main())
-
-
-def test_while_blocked_on_a_full_channel_downstream(px: Any) -> None:
-    async def main() -> None:
-        async with px.session("t-echo", "t-echo", channel_capacity=1) as session:
-            for turn in range(50):
-                # One in each of three channels, one in the hands of each node, and a send that waits.
-                sending = asyncio.create_task(px.send_all(session, "n0", [f"old {turn}"] * 5, end=False))
-                await sending
-                waiting = asyncio.create_task(session.send("n0", px.text("old")))
-                await asyncio.sleep(0)  # now it waits for room: it belongs to the old turn
-                await session.interrupt()
-                waiting.cancel()
-                await asyncio.gather(waiting, return_exceptions=True)
-                await new_turn(px, session, "n1", [f"{turn}.{number}" for number in range(8)])
-
-    px.run(main())
-
-
-def test_during_a_fan_out_and_a_fan_in(px: Any) -> None:
-    pipeline = Pipeline()
-    for name in "abcd":
-        pipeline.add_node({"c": "t-work", "d": "t-tag"}.get(name, "t-echo"), name)
-    for a, b in ("ab", "ac", "bd", "cd"):
-        pipeline.connect(a, "output", b, a)
-
-    async def main() -> None:
-        async with Session("s", pipeline, MultiprocessConfig(channel_capacity=2)) as session:
-            for turn in range(50):
-                for number in range(4):
-                    await session.send("a", px.text(f"old {turn}.{number}"))
-                await session.interrupt()
-                sending = asyncio.create_task(px.send_all(session, "a", [f"{turn}.{n}" for n in range(4)], end=False))
-                found = [data.payload for data in [await session.receive("d") for _ in range(8)] if data]
-                await sending
-                for port in "bc":
-                    wanted = [f"{turn}.{n}>d.{port}" for n in range(4)]
-                    assert [word for word in found if word.endswith(f"d.{port}")] == wanted
-                with pytest.raises(TimeoutError):
-                    await session.receive("d", timeout=0)
-
-    px.run(main())
-
-
-def test_a_call_that_does_not_await_is_waited_for(px: Any) -> None:
-    async def main() -> None:
-        async with px.session("t-do", "t-echo") as session:
-            for turn in range(3):
-                await session.send("n0", px.text("block 0.1"))
-                data = await session.receive("n1")
-                assert data is not None and data.payload == "block 0.1"
-                await session.send("n0", px.text("old"))
-                await session.interrupt()
-                await new_turn(px, session, "n1", [f"{turn}", "again"])
-
-    px.run(main())
-
-
-def test_user_code_that_swallows_the_cancellation(px: Any) -> None:
-    async def main() -> None:
-        async with px.session("t-stubborn", "t-echo") as session:
-            for turn in range(50):
-                await new_turn(px, session, "n1", ["in"])
-                await session.send("n0", px.text(f"wait {turn}"))
-                await px.until(lambda: session.get_channel_stats("session_to_n0").current_occupancy == 0)
                 await session.interrupt()
                 await new_turn(px, session, "n1", [f"{turn}", "again"])
 

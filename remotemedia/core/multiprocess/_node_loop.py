@@ -98,6 +98,9 @@ class NodeLoop:
                 await self._rest()
             elif self._open and not any_ready_soon(self._open):
                 await self._channels.doorbell.wait(self._ready)
+        # finish() belongs to the turn it begins in: on_interrupt() comes first, also when its word is still on the way.
+        while self._interrupts or self._turn != self._channels.turns.epoch:
+            await self._acknowledge()
         await self._finish()
         while self._interrupts:
             await self._acknowledge()
@@ -130,8 +133,9 @@ class NodeLoop:
             self._rested_ns = _ring.now_ns()
 
     async def _acknowledge(self) -> None:
+        assert self._channels is not None
         epochs, self._interrupts = self._interrupts, []
-        await self._begin_turn(epochs[-1])
+        await self._begin_turn(self._channels.turns.epoch)
         for epoch in epochs:
             self._report({"type": "interrupted", "epoch": epoch})
 
@@ -139,6 +143,8 @@ class NodeLoop:
         if _not_before(self._turn, epoch):
             return
         self._turn = epoch
+        for subscriber in self._open:
+            subscriber.skip_stale()
         try:
             await self._node.on_interrupt()
         except (Exception, asyncio.CancelledError) as error:
@@ -174,6 +180,8 @@ class NodeLoop:
         sequence, port = data.sequence, data.port
         if epoch != self._turn:
             await self._begin_turn(epoch)
+            if self._interrupts:
+                return  # interrupted again, before anything was done with it
         failed = False
         self._node._status = NodeStatus.PROCESSING
         self._blocked_ns = 0

@@ -120,6 +120,11 @@ class Wiring:
             return 0, 0
         return sum(segment.counters()["pool_used_bytes"] for segment in segments), resident
 
+    def skip_stale(self) -> None:
+        """Drops what interrupted turns left for the session to receive."""
+        for subscriber in self.outputs.values():
+            subscriber.skip_stale()
+
     def close_channels(self) -> None:
         """Ends the stream into the pipeline and tells it that nobody listens any more."""
         for publisher in self.inputs.values():
@@ -183,7 +188,12 @@ class Wiring:
     def _publisher(self, node_id: str) -> Publisher:
         name = _input_name(node_id)
         producer = _ring.Producer(
-            os.dup(self._ring_fds[name]), FORM, self.segment, self._nodes[node_id], session=self._session_id
+            os.dup(self._ring_fds[name]),
+            FORM,
+            self.segment,
+            self._nodes[node_id],
+            session=self._session_id,
+            turns=self.segment,
         )
         return Publisher.over(name, producer, self.segment, self.doorbell, spin_us=self._config.spin_us)
 

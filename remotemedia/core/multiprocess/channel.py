@@ -391,6 +391,11 @@ class Subscriber(Side):
             raise ChannelClosedError(f"the publisher of channel {self.channel_name!r} died without closing the channel")
         return message
 
+    def skip_stale(self) -> None:
+        """For the framework: drops the messages of interrupted turns that wait here; their memory is free then."""
+        if self._consumer is not None:
+            self._consumer.skip_stale()
+
     def __iter__(self) -> Iterator[RuntimeData]:
         """Messages until the end of the stream."""
         while True:

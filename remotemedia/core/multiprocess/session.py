@@ -417,8 +417,11 @@ class Session:
         assert self._supervisor is not None
         self._supervisor.require_own("interrupt()")
         await self._raise_failure()
-        epoch = self._wired().segment.next_epoch()
+        wiring = self._wired()
+        epoch = wiring.segment.next_epoch()
+        wiring.skip_stale()  # before any wait: a node in loan() may need this memory to get on
         await self._supervisor.interrupt(epoch)
+        wiring.skip_stale()  # and what came meanwhile: the new turn finds its channels empty
 
     # --- what happened ---
 
