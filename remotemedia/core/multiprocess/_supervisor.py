@@ -328,11 +328,7 @@ class Supervisor:
             unfit = why_python_is_unfit(self._python, child.stderr_tail)
             if unfit is not None:
                 return ProcessSpawnError(f"cannot start the process of node {child.node_id!r}: {unfit}")
-        reason = child.put_down_for if exit.signal == signal.SIGKILL else ""
-        if not reason and child.memory is not None:
-            reason = child.memory.explain_crash(exit.code, exit.signal, loaded=loaded)
-        if exit.code < 0:
-            reason = reason or "its exit code is unknown, for this program ignores SIGCHLD or waits for all children"
+        reason = _reason(child, exit, loaded=loaded)
         return ProcessCrashError(child.node_id, exit.code, exit.signal, child.stderr_tail, self._session_id, reason)
 
     def _fail(self, error: MultiprocessError) -> None:
@@ -461,6 +457,18 @@ class Supervisor:
 
 def _tell_nobody(progress: InitProgress) -> None:
     pass
+
+
+def _reason(child: Child, exit: Exit, *, loaded: bool) -> str:
+    """What is known of why a process ended."""
+    if exit.code < 0:
+        return "its exit code is unknown, for this program ignores SIGCHLD or waits for all children"
+    if child.put_down_for and exit.signal == signal.SIGKILL:
+        return child.put_down_for
+    explained = "" if child.memory is None else child.memory.explain_crash(exit.code, exit.signal, loaded=loaded)
+    if exit.signal == signal.SIGBUS and not explained:
+        return "it touched memory that the system has no page for, or a file that was cut short"
+    return explained
 
 
 def _event_of(exit: Exit, **more: Any) -> ProcessExited:

@@ -45,9 +45,11 @@ class _Life:
         self._stopped = asyncio.Event()
         self._work: asyncio.Task[None] | None = None
         self._initialized = False
+        self._ready = False
 
     async def live(self) -> int:
         """Runs the node; the process's exit code."""
+        code = 0
         self._work = asyncio.create_task(self._run(), name=f"node {self._node.node_id}")
         self._control.attach(asyncio.get_running_loop(), self._on_message, self._on_end)
         try:
@@ -57,10 +59,14 @@ class _Life:
             if not self._stopped.is_set():
                 raise
         except Exception as error:
-            return self._fail(error)
+            if self._ready:  # its loop met what it cannot go on from
+                traceback.print_exc()
+                return EXIT_ABANDONED
+            self._control.send(_failure(error))
+            code = EXIT_FAILED_TO_INITIALIZE
         if self._initialized:
             await self._cleanup()
-        return 0
+        return code
 
     async def _run(self) -> None:
         from remotemedia.core.multiprocess._handover import Handover, attach
@@ -76,6 +82,7 @@ class _Life:
         handover = Handover.from_json(raw)
         self._loop.connect(attach(handover, fds), backpressure=handover.backpressure, spin_us=handover.spin_us)
         self._node._status = NodeStatus.READY
+        self._ready = True
         self._control.send({"type": "ready"})
         await self._started.wait()
         await self._node.run()
@@ -103,14 +110,6 @@ class _Life:
             self._channels.set_exception(error)  # such as: no room for the descriptors that came with them
         else:
             self._stop(abort=True)
-
-    def _fail(self, error: Exception) -> int:
-        """The node could not be initialized, or its loop met what it cannot go on from."""
-        if self._initialized:
-            traceback.print_exc()
-            return EXIT_ABANDONED
-        self._control.send(_failure(error))
-        return EXIT_FAILED_TO_INITIALIZE
 
     async def _cleanup(self) -> None:
         from remotemedia.core.multiprocess.node import NodeStatus
