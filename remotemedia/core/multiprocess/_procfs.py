@@ -54,6 +54,9 @@ class ProcessUsage:
     def exiting(self) -> bool:
         """Whether it has ended, or the kernel is taking it down. Not to be asked once it may have been reaped."""
         try:
+            # Its other threads, and what only they hold open, go before the one that dumps core is marked.
+            if b"CoreDumping:\t1" in (self._folder / "status").read_bytes():
+                return True
             stat = self._stat()
         except OSError:
             return True  # or this process has no descriptor left to look: then its pidfd will tell
