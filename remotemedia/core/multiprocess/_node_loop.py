@@ -17,7 +17,7 @@ from remotemedia.core.multiprocess._handover import Attached, OutputChannel
 from remotemedia.core.multiprocess._loan import loan_array
 from remotemedia.core.multiprocess.channel import Subscriber, any_ready_soon
 from remotemedia.core.multiprocess.node import MultiprocessNode, NodeStatus
-from remotemedia.errors import ChannelClosedError
+from remotemedia.errors import ChannelClosedError, ChannelCorruptedError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -198,6 +198,8 @@ class NodeLoop:
             if not self._interrupts:  # a cancellation of the user's own making
                 failed = True
                 self._report_failure(error, sequence, port)
+        except ChannelCorruptedError:
+            raise  # no message will come through any more: see _Life.live
         except Exception as error:
             failed = True
             self._report_failure(error, sequence, port)
@@ -219,6 +221,8 @@ class NodeLoop:
                 raise
             if not self._interrupts:
                 self._report_failure(error, -1, "finish()")
+        except ChannelCorruptedError:
+            raise
         except Exception as error:
             self._report_failure(error, -1, "finish()")
         finally:
