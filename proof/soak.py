@@ -26,11 +26,12 @@ from pathlib import Path
 from rich.console import Console
 
 from proof.soak_content import Content
+from proof.soak_flow import Flow
 from proof.soak_nodes import Held
 from remotemedia.core.multiprocessing import (
     ChannelClosedError,
     MultiprocessConfig,
-    NodeProcessError,
+    MultiprocessExecutor,
     Pipeline,
     ProcessCrashError,
     Publisher,
@@ -42,13 +43,12 @@ REPOSITORY = str(Path(__file__).parents[1])
 # All that nodes and receivers may hold, with the gaps between, leaves room for the largest message.
 POOL_BYTES = 64 * 1024 * 1024
 REPORT_SECS = 5
-Paths = dict[str, int]
 
 
 class Tally:
     """What happened so far; says so every few seconds."""
 
-    def __init__(self, console: Console, limit_secs: float, limit_messages: float) -> None:
+    def __init__(self, console: Console, limit_secs: float = math.inf, limit_messages: float = math.inf) -> None:
         self.counts: Counter[str] = Counter()
         self._console = console
         self._started = self._said = time.monotonic()
@@ -89,99 +89,73 @@ def held_by_this_process() -> Counter[str]:
 # --- a session -------------------------------------------------------------------------------------------------
 
 
-def random_pipeline(chance: random.Random, most_nodes: int, config: dict[str, object]) -> tuple[Pipeline, Paths]:
-    """A graph without cycles, and for each output how many ways lead there."""
+def random_pipeline(chance: random.Random, most_nodes: int, config: dict[str, object]) -> Pipeline:
+    """A graph without cycles."""
     pipeline = Pipeline()
-    ways: Paths = {}
     for number in range(chance.randint(1, most_nodes)):
-        node_id = f"n{number}"
+        node_id, before = f"n{number}", pipeline.node_ids
         pipeline.add_node("soak-relay", node_id, {**config, "chance": chance.random()})
-        feeds = chance.sample(sorted(ways), min(len(ways), chance.choice((1, 1, 2))))
-        for feed in feeds:
+        for feed in chance.sample(before, min(len(before), chance.choice((1, 1, 2)))):
             pipeline.connect(feed, "output", node_id, "input")
-        ways[node_id] = sum(ways[feed] for feed in feeds) if feeds else 1
-    for node_id in set(ways) - set(pipeline.output_nodes):
+    for node_id in sorted(set(pipeline.node_ids) - set(pipeline.output_nodes)):
         if chance.random() < 0.2:
             pipeline.add_output(node_id)
-    return pipeline, {node_id: ways[node_id] for node_id in pipeline.output_nodes}
+    return pipeline
 
 
-class SessionRound:
-    """One session from start to end, and the accounts of it."""
+class SessionRound(Flow):
+    """One session from start to end, and the accounts of it. ``kills``: how likely one of its nodes is killed."""
 
-    def __init__(self, seed: int, most_nodes: int, tally: Tally, plant: str | None) -> None:
-        self._chance = random.Random(seed)
+    def __init__(
+        self,
+        seed: int,
+        most_nodes: int,
+        tally: Tally,
+        plant: str | None = None,
+        *,
+        kills: float = 0.2,
+        most_messages: int = 600,
+        executor: MultiprocessExecutor | None = None,
+    ) -> None:
+        chance = random.Random(seed)
         self._tally = tally
-        self._content = Content(seed)
-        self._count = self._chance.randrange(50, 600)
-        config = {"seed": seed, "plant": plant, "plant_at": self._count // 2}
-        pipeline, self._ways = random_pipeline(self._chance, most_nodes, config)
-        self._kill_at = self._chance.randrange(self._count) if self._chance.random() < 0.2 and not plant else -1
-        self._interrupts = 0.005 if self._chance.random() < 0.3 and not plant else 0
-        self._turn = 0  # messages before this number belong to an interrupted turn
-        self._seen: dict[str, Counter[int]] = {node_id: Counter() for node_id in self._ways}
-        self._failures: list[NodeProcessError] = []
+        self._numbers = range(chance.randrange(50, most_messages))
+        config = {"seed": seed, "plant": plant, "plant_at": len(self._numbers) // 2}
+        pipeline = random_pipeline(chance, most_nodes, config)
+        self._kill_at = chance.choice(self._numbers) if chance.random() < kills and not plant else -1
+        self._interrupts = 0.005 if chance.random() < 0.3 and not plant else 0
         settings = MultiprocessConfig(
-            channel_capacity=self._chance.choice((1, 2, 8, 32)),
+            channel_capacity=chance.choice((1, 2, 8, 32)),
             shm_segment_size=POOL_BYTES,
-            spin_us=self._chance.choice((0, 20)),
+            spin_us=chance.choice((0, 20)),
             extra_paths=(REPOSITORY,),
         )
-        self._session = Session(f"soak-{seed}", pipeline, settings)
-        self._session.on_error(self._failures.append)
+        session = Session(f"soak-{seed}", pipeline, settings, executor)
+        super().__init__(session, Content(seed), chance, on_sent=lambda: tally.count("messages"))
 
-    async def run(self) -> None:
+    async def live(self) -> None:
+        """From start to end; AssertionError for what was lost or changed."""
         crashed = False
         try:
-            async with self._session, asyncio.TaskGroup() as group:
-                for task in (self._send(), *map(self._receive, self._ways)):
-                    group.create_task(task)
+            async with self.session:
+                self._tally.count("starts", len(self.session.pids))
+                await self.run(self._numbers)
         except* ProcessCrashError as crashes:
             if self._kill_at < 0 or any(crash.signal != signal.SIGKILL for crash in crashes.exceptions):
                 raise
             crashed = True
-        if self._failures:
-            raise AssertionError(f"{self._failures[0]}\n{self._failures[0].remote_traceback}")
         if crashed:
             self._tally.count("crashes")
-        else:
-            self._check_accounts()
+        elif lost := self.lost(self._numbers):
+            raise AssertionError("\n".join(lost))
         self._tally.count("sessions")
 
-    async def _send(self) -> None:
-        chance = random.Random(self._content.seed)  # of its own: what is sent must not hang on who runs when
-        for number in range(self._count):
-            if number == self._kill_at:
-                os.kill(chance.choice(sorted(self._session.pids.values())), signal.SIGKILL)
-            await self._session.send("n0", self._content.message(number))
-            self._tally.count("messages")
-            if chance.random() < self._interrupts:
-                await self._session.interrupt()
-                self._turn = number + 1
-                self._tally.count("interruptions")
-            if chance.random() < 0.01:
-                await asyncio.sleep(chance.random() * 0.02)
-        await self._session.end_input()
-
-    async def _receive(self, node_id: str) -> None:
-        held = Held(self._content, self._chance, f"at the output of {node_id}")
-        while (data := await self._session.receive(node_id)) is not None:
-            number = self._content.check(data, f"at the output of {node_id}")
-            if number < self._turn:
-                raise AssertionError(f"message {number} came out of {node_id} after its turn was interrupted")
-            self._seen[node_id][number] += 1
-            held.keep_for_a_while(data)
-            if self._chance.random() < 0.01:
-                await asyncio.sleep(self._chance.random() * 0.02)
-        held.let_all_go()
-
-    def _check_accounts(self) -> None:
-        for node_id, ways in self._ways.items():
-            for number in range(self._count):
-                seen = self._seen[node_id][number]
-                # What was sent before an interruption may have come out in part.
-                if seen != ways and not (number < self._turn and seen < ways):
-                    raise AssertionError(f"message {number} came out of {node_id} {seen} times, not {ways}")
+    async def after(self, number: int, chance: random.Random) -> None:
+        if number == self._kill_at:
+            os.kill(chance.choice(sorted(self.session.pids.values())), signal.SIGKILL)
+        elif chance.random() < self._interrupts:
+            await self.interrupt(number + 1)
+            self._tally.count("interruptions")
 
 
 # --- a named channel -------------------------------------------------------------------------------------------
@@ -240,7 +214,7 @@ def soak(seed: int, most_nodes: int, tally: Tally, plant: str | None) -> None:
             if random.Random(seed).random() < 0.25 and not plant:
                 channel_round(seed, tally)
             else:
-                asyncio.run(SessionRound(seed, most_nodes, tally, plant).run())
+                asyncio.run(SessionRound(seed, most_nodes, tally, plant).live())
             if plant == "leak":
                 os.dup(0)
             if left := held_by_this_process() - before:

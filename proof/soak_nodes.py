@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import random
+import time
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import numpy as np
 
-from proof.soak_content import Content
+from proof.soak_content import CONTENTS, Content
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocessing import MultiprocessNode, register_node
 
@@ -39,17 +42,19 @@ class Held:
 
 @register_node("soak-relay")
 class Relay(MultiprocessNode):
-    """Config: ``seed`` of the content, ``chance`` of this node's own, ``plant`` (a bug), ``plant_at`` (its message)."""
+    """Config: ``content`` and its ``seed``, ``chance`` of this node's own, ``plant`` (a bug), ``plant_at`` (its
+    message), ``pauses`` (how likely one is after a message)."""
 
     async def initialize(self) -> None:
-        self._content = Content(self.config["seed"])
+        self._content = CONTENTS[self.config.get("content", "any")](self.config["seed"])
         self._chance = random.Random(self.config["chance"])
         self._held = Held(self._content, self._chance, self.node_id)
+        self._pauses = self.config.get("pauses", 0.01)
         self._plant = self.config.get("plant")
 
     async def process(self, data: RuntimeData) -> RuntimeData | None:
         number = self._content.check(data, self.node_id)
-        if self._chance.random() < 0.01:
+        if self._chance.random() < self._pauses:
             await asyncio.sleep(self._chance.random() * 0.01)
         if self._plant in ("flip", "lose") and number >= self.config["plant_at"] and data.size:
             return self._planted(data)
@@ -90,3 +95,31 @@ class Relay(MultiprocessNode):
         if isinstance(data.payload, np.ndarray):
             return replace(data, payload=np.frombuffer(raw, data.payload.dtype).reshape(data.payload.shape))
         return replace(data, payload=bytes(raw))
+
+
+@register_node("soak-generator")
+class Generator(Relay):
+    """Gives every message ``times`` times, and lets others run in between."""
+
+    async def process(self, data: RuntimeData) -> AsyncIterator[RuntimeData | None]:  # type: ignore[override]
+        for _ in range(self.config["times"]):
+            yield await super().process(data)
+            await asyncio.sleep(0)
+
+
+@register_node("soak-blocker")
+class Blocker(Relay):
+    """Does not let go of its process while it works: it waits, computes, or sticks in C with Python's lock held."""
+
+    async def process(self, data: RuntimeData) -> RuntimeData | None:
+        secs = self._chance.random() * 0.002
+        way = self._chance.randrange(3)
+        if way == 0:
+            time.sleep(secs)  # noqa: ASYNC251  that is the point
+        elif way == 1:
+            until = time.perf_counter() + secs
+            while time.perf_counter() < until:
+                pass
+        else:
+            ctypes.PyDLL(None).usleep(int(secs * 1e6))
+        return await super().process(data)
