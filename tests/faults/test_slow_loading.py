@@ -75,6 +75,7 @@ def slow_session(until: IO[str], memory_bytes: int, init_timeout_secs: float) ->
     "nodes that sleep, compute, stick in C with the GIL held, allocate gigabytes page by page, load in a thread or in "
     "their constructor; with words of their own and without",
 )
+@pytest.mark.watchdog(240)
 def test_updates(px: Any, ledger: Any, scale: Any, until: IO[str], memory_bytes: int) -> None:
     wanted = scale(2, 15)
     heard: dict[str, list[tuple[float, InitProgress]]] = defaultdict(list)
@@ -94,13 +95,13 @@ def test_updates(px: Any, ledger: Any, scale: Any, until: IO[str], memory_bytes:
         await session.initialize(hear)
         await session.cleanup()
 
-    px.run(main(), patience_secs=100)
+    px.run(main(), patience_secs=200)
     for kind in SLOW:
         times, updates = zip(*heard[kind], strict=True)
         assert len(updates) >= wanted
         assert updates[-1].status == "ready"
         ledger.count("updates", len(updates))
-        ledger.took("longest gap between updates of a node, s", max(b - a for a, b in pairwise(times)), p95_at_most=2.1)
+        ledger.took("longest gap between updates of a node, s", max(b - a for a, b in pairwise(times)), p95_at_most=2)
     assert "ready" not in [progress.status for _, progress in heard["quick"][:-1]]  # ready, it is not heard of again
     ledger.count("slow nodes", len(SLOW))
 
@@ -112,20 +113,17 @@ def test_updates(px: Any, ledger: Any, scale: Any, until: IO[str], memory_bytes:
 )
 @pytest.mark.parametrize("timeout_secs", [3.0, pytest.param(20.0, marks=pytest.mark.long)])
 def test_late_nodes(px: Any, ledger: Any, until: IO[str], memory_bytes: int, timeout_secs: float) -> None:
-    last: dict[str, InitProgress] = {}
-
     async def main() -> None:
         session = slow_session(until, memory_bytes, timeout_secs)
         started = time.monotonic()
         with pytest.raises(InitializationTimeout) as caught:
-            await session.initialize(lambda progress: last.update({progress.node_id: progress}))
+            await session.initialize()
         ledger.took("raised after init_timeout_secs, s", time.monotonic() - started - timeout_secs, p95_at_most=2)
         assert session.pids == {}
         named = dict(re.findall(r"'([\w-]+)' \((\w+), \d+%", str(caught.value)))
-        # "quick" too may be late where the machine is busy; then it is named.
-        assert named == {node_id: progress.status for node_id, progress in last.items() if progress.status != "ready"}
-        assert set(SLOW) <= set(named)
+        assert set(SLOW) <= set(named) <= {*SLOW, "quick"}  # that, too, may be late where the machine is busy
+        assert set(named.values()) <= {"starting", "loading", "connecting"}
         await session.cleanup()
 
-    px.run(main())
+    px.run(main(), patience_secs=100)
     ledger.count("late nodes", len(SLOW))

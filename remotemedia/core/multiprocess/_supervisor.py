@@ -39,8 +39,8 @@ from remotemedia.errors import (
 
 __all__ = ["Supervisor"]
 
-PROGRESS_BEAT_SECS = 2.0
-"""A node that is still loading is heard of at least this often (seed 003, SC-002)."""
+PROGRESS_BEAT_SECS = 1.5
+"""A node that is still loading is heard of at least every two seconds (seed 003, SC-002), also on a busy machine."""
 
 CRASH_GRACE_SECS = 1.0
 """How long the other nodes may clean up when one has crashed; pending calls raise once all are gone."""
