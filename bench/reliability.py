@@ -66,7 +66,9 @@ def cells(row: Row) -> tuple[str, ...]:
 def _figure(name: str, *, count: int, p50: float, p95: float, max: float, p95_at_most: float | None) -> str:
     if count == 1:
         return f"{name} {max:.3g}"
-    bound = f" (wanted: p95 at most {p95_at_most:g}{'' if p95 <= p95_at_most else '; NOT MET'})" if p95_at_most else ""
+    bound = ""
+    if p95_at_most is not None:
+        bound = f" (wanted: p95 at most {p95_at_most:g}{'' if p95 <= p95_at_most else '; NOT MET'})"
     return f"{name}: p50 {p50:.3g}, p95 {p95:.3g}, max {max:.3g}{bound}"
 
 
