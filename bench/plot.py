@@ -1,4 +1,4 @@
-"""Figures: one-way latency against payload size, on two logarithmic axes."""
+"""Figures: one-way latency against payload size, on two logarithmic axes; and who of a conversation works when."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def file_name(mode: str, rows: Sequence[Row]) -> str:
 
 
 def plot(results: Results, folder: Path, formats: Sequence[str]) -> list[Path]:
-    """Writes a figure for each mode that was measured at more than one size."""
+    """Writes a figure for each mode that was measured at more than one size, and one of the speech pipeline."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -49,7 +49,37 @@ def plot(results: Results, folder: Path, formats: Sequence[str]) -> list[Path]:
             figure.savefig(path, metadata={"Date": None} if kind == "svg" else None, dpi=150)
             written.append(path)
         pyplot.close(figure)
+    if pictured := [row for row in results.of("speech") if "picture" in row]:
+        figure = _draw_speech(pyplot, pictured)
+        for kind in formats:
+            path = folder / f"speech.{kind}"
+            figure.savefig(path, metadata={"Date": None} if kind == "svg" else None, dpi=150)
+            written.append(path)
+        pyplot.close(figure)
     return written
+
+
+def _draw_speech(pyplot: Any, rows: Sequence[Row]) -> Any:
+    """A column for each way to feed, a picture for each way to run the nodes."""
+    feeds, forms = (list(dict.fromkeys(row[name] for row in rows)) for name in ("fed", "contender"))
+    figure, grid = pyplot.subplots(
+        len(forms), len(feeds), figsize=(13, 2.4 * len(forms)), sharex="col", sharey=True, layout="constrained"
+    )
+    for row in rows:
+        axes, picture = grid[forms.index(row["contender"])][feeds.index(row["fed"])], row["picture"]
+        nodes = list(picture["nodes"])
+        for place, pieces in enumerate(picture["nodes"].values()):
+            bars = [(begin / 1000, (end - begin) / 1000) for begin, end in pieces]
+            axes.broken_barh(bars, (place - 0.35, 0.7), color=_COLORS[row["family"]])
+        for what, style in (("end", "--"), ("first", ":")):
+            axes.axvline(picture[what] / 1000, color="#333333", linestyle=style, linewidth=1)
+        axes.set_yticks(range(len(nodes)), nodes)
+        axes.set_title(f"{row['contender']}, fed {row['fed']}", fontsize="medium")
+        axes.grid(alpha=0.25, axis="x")
+    grid[0][0].invert_yaxis()
+    for axes in grid[-1]:
+        axes.set_xlabel("ms; dashed: the last was fed, dotted: the first audio is out")
+    return figure
 
 
 def _draw(axes: Any, rows: Sequence[Row]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bench.results import Results, Row, size_name, typical
 from bench.targets import verdicts
 
-TEXT_HEADINGS = ("size", "how", "state", "target", "µs", "until all of them", "who")
+TEXT_HEADINGS = ("size", "how", "state", "target", "µs", "until all of them", "who", "fed")
 
 # The rows of the start mode, in the order of the table: each step on the way of a node, then what lies beside it.
 _STEPS = {
@@ -121,6 +121,24 @@ def sessions(results: Results) -> Table:
     return Table("Sessions: three nodes each, fed audio in real time", headings, lines)
 
 
+def speech(results: Results) -> Table:
+    rows, lines = results.of("speech"), []
+    for row in rows:
+        times = [row[f"{since}_{until}_ns"] / 1e6 for since in ("end", "begin") for until in ("first", "last")]
+        ours = next(r for r in rows if (r["fed"], r["sessions"]) == (row["fed"], row["sessions"]))
+        lines.append(
+            [
+                row["fed"],
+                row["contender"],
+                str(row["sessions"]),
+                *(f"{ms:,.0f}" for ms in (*times, row["least_ns"] / 1e6)),
+                _ratio(row["p50"], ours["p50"]),
+            ]
+        )
+    headings = ["fed", "how", "at once", "end to first ms", "to last", "begin to first", "to last", "least", "/ ours"]
+    return Table("Speech: a question heard, answered and spoken", headings, lines)
+
+
 def targets(results: Results) -> Table:
     lines = [[verdict.target, verdict.wanted, verdict.shown, verdict.answer] for verdict in verdicts(results)]
     return Table("Targets", ["target", "wanted", "measured", "met"], lines)
@@ -138,5 +156,6 @@ def grid(title: str, rows: list[Row], figure: str) -> Table:
 def all_of(results: Results) -> list[Table]:
     """What the terminal shows."""
     found = [times(results, title, rows) for _, title, rows in groups(results)]
-    found += [throughput(results), idle(results), start(results), sessions(results), targets(results)]
+    found += [throughput(results), idle(results), start(results), sessions(results)]
+    found += [speech(results), targets(results)]
     return [table for table in found if table.rows]

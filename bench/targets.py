@@ -46,6 +46,7 @@ def verdicts(results: Results) -> list[Verdict]:
         "idle": _idle,
         "start": _start,
         "sessions": _sessions,
+        "speech": _speech,
     }
     return [verdict for mode, part in parts.items() if results.of(mode) for verdict in part(results)]
 
@@ -131,3 +132,17 @@ def _sessions(results: Results) -> list[Verdict]:
         Verdict("a node is killed: messages that other sessions lost", after and after["lost"], 0, unit=""),
         Verdict("a node is killed: a hop of the others, p95: after / before", p95(after, before), 1.5),
     ]
+
+
+def _speech(results: Results) -> list[Verdict]:
+    cases: dict[tuple[str, int], list[Row]] = {}
+    for row in results.of("speech"):
+        cases.setdefault((row["fed"], row["sessions"]), []).append(row)
+    found = []
+    for (fed, sessions), (ours, by_node, _) in cases.items():
+        where = f"speech, {sessions} at once, fed {fed}"
+        if by_node["p50"] >= 2 * ours["least_ns"]:
+            found.append(Verdict(f"{where}: node after node / ours", _ratio(by_node, ours), 2, True))
+        else:  # half of it is more than these CPUs allow
+            found.append(Verdict(f"{where}: ours / the least", ours["p50"] / ours["least_ns"], 1.25))
+    return found

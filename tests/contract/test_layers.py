@@ -81,7 +81,7 @@ PREFIXES: list[tuple[str, set[str], bool]] = [
     ("remotemedia.service", {*_USER, *_FILES}, True),
     ("remotemedia.client", _USER, True),
     ("remotemedia.testing", {*_USER, f"{IMPL}.channel"}, True),
-    ("bench", {*_USER, RING}, True),
+    ("bench", {*_USER, RING, "remotemedia.nodes"}, True),
     ("examples", _USER, True),
 ]
 NEVER_HEAVY = {
