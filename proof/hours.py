@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from proof.soak import POOL_BYTES, REPOSITORY, SessionRound, Tally, channel_round
+from proof.soak import INIT_TIMEOUT_SECS, POOL_BYTES, REPOSITORY, SessionRound, Tally, channel_round
 from proof.soak_content import SPEECH_HZ, Speech
 from proof.soak_figures import MAY_GROW, WARM_UP, growth, leaks, look
 from proof.soak_flow import Flow
@@ -44,7 +44,7 @@ class Stream(Flow):
     """The session that stays."""
 
     def __init__(self, session: Session, seed: int, tally: Tally) -> None:
-        super().__init__(session, Speech(seed), random.Random(seed), PAUSES, lambda: tally.count("messages"))
+        super().__init__(session, Speech(seed), random.Random(seed), PAUSES, lambda: tally.count("speech messages"))
         self._tally = tally
         self._last = 0
 
@@ -79,7 +79,9 @@ async def hours(options: argparse.Namespace, tally: Tally) -> tuple[list[str], n
             if planted is not None:
                 planted.append(await plant_leaks(session))
 
-    settings = MultiprocessConfig(shm_segment_size=POOL_BYTES, extra_paths=(REPOSITORY,))
+    settings = MultiprocessConfig(
+        shm_segment_size=POOL_BYTES, init_timeout_secs=INIT_TIMEOUT_SECS, extra_paths=(REPOSITORY,)
+    )
     async with MultiprocessExecutor(settings) as executor:
         session = await executor.create_session("stream", stream_pipeline(options.seed))
         tally.count("starts", len(session.pids))
@@ -140,9 +142,10 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    if os.environ.get("PYTHONMALLOC") != "malloc":  # so that there is one heap, counted to the byte
+    if os.environ.get("PYTHONMALLOC") != "malloc":
+        # One heap, counted to the byte: nothing that is free is put aside, and what is large goes back at once.
         os.environ["PYTHONMALLOC"] = "malloc"
-        os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"
+        os.environ["GLIBC_TUNABLES"] = "glibc.malloc.tcache_count=0:glibc.malloc.mmap_threshold=65536"
         os.execv(sys.executable, [sys.executable, "-m", "proof.hours", *sys.argv[1:]])
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it goes with whoever started it
     faulthandler.register(signal.SIGQUIT)

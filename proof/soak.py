@@ -42,6 +42,7 @@ from remotemedia.core.multiprocessing import (
 REPOSITORY = str(Path(__file__).parents[1])
 # All that nodes and receivers may hold, with the gaps between, leaves room for the largest message.
 POOL_BYTES = 64 * 1024 * 1024
+INIT_TIMEOUT_SECS = 120.0  # the machine may have other things to do
 REPORT_SECS = 5
 
 
@@ -128,6 +129,7 @@ class SessionRound(Flow):
             channel_capacity=chance.choice((1, 2, 8, 32)),
             shm_segment_size=POOL_BYTES,
             spin_us=chance.choice((0, 20)),
+            init_timeout_secs=INIT_TIMEOUT_SECS,
             extra_paths=(REPOSITORY,),
         )
         session = Session(f"soak-{seed}", pipeline, settings, executor)

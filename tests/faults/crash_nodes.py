@@ -26,9 +26,9 @@ class CrashNode(MultiprocessNode):
         self.reach("initialize")
 
     async def process(self, data: RuntimeData) -> RuntimeData:
-        if data.payload == "strike":
+        if data.payload in ("strike", "strike and hold"):
             self.reach("process")
-        elif data.payload == "hold":
+        if data.payload in ("hold", "strike and hold"):
             await asyncio.sleep(FOREVER_SECS)
         return data
 

@@ -53,9 +53,9 @@ if {node_id!r} in sys.orig_argv:
 """What an interpreter runs before anything else, if it finds it."""
 
 
-def before(node_id: str) -> list[str]:
-    """The nodes whose output it gets."""
-    return [one for one, other in EDGES if other == node_id]
+def neighbours(node_id: str) -> set[str]:
+    """A node and those that it shares a channel with."""
+    return {node for edge in EDGES if node_id in edge for node in edge}
 
 
 class Scene:
@@ -190,7 +190,9 @@ class Scene:
     async def strike(self) -> None:
         """In a pipeline that runs."""
         if self.scenario.phase == PROCESSING:
-            await self.session.send(self.victim, self.px.text("strike"))
+            # It would be the first to look at the memory that it spoilt.
+            order = "strike and hold" if isinstance(self.scenario.ending, matrix.Corrupted) else "strike"
+            await self.session.send(self.victim, self.px.text(order))
             await self._kill_once_there()
         elif self.scenario.fault in matrix.FROM_OUTSIDE:
             await self._kill()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -160,13 +161,14 @@ async def it_sticks(scene: Any, ledger: Any) -> None:
 
 async def whoever_looks_says_so(scene: Any, ledger: Any) -> None:
     await scene.px.until(scene.struck)
-    at_rest = scene.scenario.phase in (matrix.IDLE, matrix.RECEIVING)
+    node_id = scene.victim if scene.scenario.phase == matrix.FULL else "source"
     with pytest.raises((ChannelCorruptedError, ProcessCrashError)) as caught:
         while True:
-            await scene.session.send("source" if at_rest else scene.victim, scene.px.text("x"))
+            await scene.session.send(node_id, scene.px.text("x"))
     if isinstance(caught.value, ProcessCrashError):
         assert caught.value.exit_code == 4 and "ChannelCorruptedError: " in str(caught.value)
-        assert caught.value.node_id in (scene.victim, *crash_scene.before(scene.victim))
+        assert caught.value.node_id in crash_scene.neighbours(scene.victim)
+    assert not scene.failures
 
 
 AFTERWARDS = {
@@ -189,9 +191,11 @@ def test_while_it_stops(stage: Any, prepare: Any, scenario: Any, ledger: Any, ca
         if isinstance(ending, matrix.Crash):
             ways = {f"ended with {how(*way)} while the session stopped": says for way, says in ending.ways().items()}
             assert list(found) == [scene.victim]
+            assert f"node {scene.victim!r} {found[scene.victim]}" in caplog.text
             assert ways[found[scene.victim]] in caplog.text
         elif isinstance(ending, matrix.Stuck):
             assert scene.victim in found and set(found.values()) == {ENDED_LATE}
+            assert re.search(rf"nodes \[.*{scene.victim!r}.*\] did not stop within", caplog.text)
         elif isinstance(ending, matrix.Corrupted):
             assert "killed by signal 11" not in str(found)
         else:

@@ -40,7 +40,7 @@ def test_nothing_grows(ledger: Any, scale: Any) -> None:
         ledger.count(what, number)
     for name in ("resident kB", "kB of the heap", "pages of shared memory", "shared kB of the machine"):
         ledger.took(f"growth, {name}", account["growth"][name])
-    ledger.took("hours of 50 Hz audio", counts["messages"] / 50 / 3600)
+    ledger.took("hours of 50 Hz audio", counts["speech messages"] / 50 / 3600)
     assert counts["starts"] >= scale(100, 2000)
     assert counts["crashes"] >= scale(10, 300)
     assert counts["interruptions"] and counts["channels"]

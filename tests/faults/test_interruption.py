@@ -98,7 +98,7 @@ async def reach(px: Any, turns: Any, phase: Phase, name: str) -> asyncio.Task[No
     return feeding
 
 
-@pytest.mark.parametrize(("graph", "phase"), matrix())
+@pytest.mark.parametrize(("graph", "phase"), list(matrix()))
 @pytest.mark.promise(
     "interruption",
     "silence soon; nothing of the old turn afterwards, nothing of the new one lost, no block of memory kept",
@@ -117,6 +117,7 @@ def test_wherever_a_node_is(px: Any, ix: Any, ledger: Any, scale: Any, graph: st
             for _, name in itertools.product(range(scale(2, 30)), nodes):
                 feeding = await reach(px, turns, what, name)
                 await turns.interrupt(what.figure)
+                assert not any(stats.current_secs for stats in session.node_stats()), "a call of the old turn goes on"
                 await feeding
                 await turns.new_turn()
                 await turns.memory_is_back()

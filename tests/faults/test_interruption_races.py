@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -11,7 +12,13 @@ from typing import Any
 
 import pytest
 
-from remotemedia.core.multiprocessing import MultiprocessConfig, ProcessCrashError, Session, SessionStateError
+from remotemedia.core.multiprocessing import (
+    ChannelFullError,
+    MultiprocessConfig,
+    ProcessCrashError,
+    Session,
+    SessionStateError,
+)
 
 pytestmark = pytest.mark.usefixtures("leak_check")
 
@@ -173,6 +180,9 @@ def test_with_backpressure_off(px: Any, ix: Any, ledger: Any, scale: Any, graph:
             for _ in range(scale(5, 200)):
                 await turns.send(at=turns.source, act="stream")
                 await px.until(lambda: all(s.current_occupancy == 4 for s in turns.channels(into="session")))
+                with contextlib.suppress(ChannelFullError):
+                    while True:
+                        await turns.send()
                 await turns.interrupt()
                 handled = {sink: turns.node(sink).messages for sink in turns.sinks}
                 for _ in range(messages):

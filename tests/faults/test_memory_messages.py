@@ -16,6 +16,7 @@ from remotemedia.core.multiprocessing import NodeProcessError, PayloadError, Ses
 pytestmark = pytest.mark.usefixtures("leak_check")
 
 MB = 1 << 20
+ODD_BYTES = 293 * 4096  # between the sizes that the allocator sorts by
 
 
 @pytest.fixture
@@ -87,8 +88,8 @@ def test_as_large_as_the_pool(px: Any, mx: Any, ledger: Any, scale: Any) -> None
 
     async def main() -> None:
         nodes = ("t-echo", "m-more", "t-echo")
-        async with px.session(*nodes, shm_segment_size=MB, extra_paths=(mx.FOLDER,)) as session:
-            messages = [mx.filled(MB, number) for number in range(scale(20, 2000))]
+        async with px.session(*nodes, shm_segment_size=ODD_BYTES, extra_paths=(mx.FOLDER,)) as session:
+            messages = [mx.filled(ODD_BYTES, number) for number in range(scale(20, 2000))]
             await exchange(ledger, session, "n2", messages, lambda data, n: not (data.payload == n % 251 + 1).all())
             waited = {stats.name: stats.blocked_memory_secs > 0 for stats in session.channel_stats()}
             assert waited["session_to_n0"]
