@@ -219,6 +219,8 @@ class ControlSocket:
             return False  # the peer is gone, or somebody closed the descriptor behind our back
         self._in += data
         if flags & socket.MSG_CTRUNC:
+            _close_all(self._in_fds)  # whoever tells of it needs one
+            self._in_fds.clear()
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return bool(data)
 

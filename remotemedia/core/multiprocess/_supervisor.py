@@ -236,9 +236,7 @@ class Supervisor:
     # --- while it runs ---
 
     def broadcast(self, message: Message) -> None:
-        """Sends a control message to every node; in a forked child to none."""
-        if self.forked:
-            return
+        """Sends a control message to every node."""
         for child in self.children.values():
             child.control.send(message)
 

@@ -415,7 +415,6 @@ class Session:
         """
         self._require_running("interrupt()")
         assert self._supervisor is not None
-        self._supervisor.require_own("interrupt()")
         await self._raise_failure()
         wiring = self._wired()
         epoch = wiring.segment.next_epoch()
