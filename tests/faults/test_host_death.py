@@ -51,8 +51,8 @@ SUDDEN = {
 }
 ORDERLY = {"an exception": (signal.SIGUSR2, 1), "sys.exit": (signal.SIGALRM, 7)}
 MATRIX = [(phase, way) for phase in PHASES for way in {**SUDDEN, **ORDERLY}]
-QUICK = {(phase, [*SUDDEN, *ORDERLY][(2 * n + m) % 7]) for n, phase in enumerate(PHASES) for m in (0, 4)}
-"""Each phase twice, each way four times."""
+QUICK = {(phase, [*SUDDEN, *ORDERLY][2 * number % 7]) for number, phase in enumerate(PHASES)}
+"""Each phase once, each way at least once."""
 
 
 @pytest.fixture
@@ -114,7 +114,8 @@ def test_the_program_ends(px: Any, ledger: Any, host: Any, phase: str, way: str)
     child = host(phase)
     took_ms = end(px, child, child.hear(), number)
     assert child.wait() == code
-    said = child.stderr()
+    # That a node which sticks in C code was killed is a warning in the log.
+    said = "".join(line for line in child.stderr().splitlines(True) if not line.startswith("node"))
     if way != "SIGSEGV":  # faulthandler has much to say of that
         assert said.rstrip().endswith("RuntimeError: the program's own") if way == "an exception" else said == ""
     assert "never retrieved" not in said and "never awaited" not in said and "ignored" not in said

@@ -74,7 +74,7 @@ from remotemedia.core.multiprocessing import *
 
 logging.disable()
 
-async def attempt(executor, name, limit, by_node):
+async def attempt(executor, name, limit):
     def hear(progress):
         if progress.status == "starting" and progress.node_id == "n0":
             resource.prlimit(executor.sessions[name].pids["n0"], resource.RLIMIT_NOFILE, (limit, limit))
@@ -86,13 +86,13 @@ async def attempt(executor, name, limit, by_node):
         return "ok"
     except (NodeInitializationError, ProcessCrashError) as error:
         said = "Too many open files" in str(error) or "No file descriptors available" in str(error)
-        return [error.node_id, said]
+        return [type(error).__name__, error.node_id, said]
 
 async def main():
     async with MultiprocessExecutor(MultiprocessConfig(use_uvloop=False)) as executor:
         other = await executor.create_session("other", px.chain("t-echo", "t-echo"))
         for limit in range(6, 40, int(sys.argv[1])):
-            outcome = await attempt(executor, f"s{limit}", limit, False)
+            outcome = await attempt(executor, f"s{limit}", limit)
             say(outcome)
             if outcome == "ok":
                 break
@@ -109,10 +109,12 @@ asyncio.run(main())
 )
 def test_none_in_a_node(px: Any, ledger: Any, child_python: Any, scale: Any) -> None:
     child = child_python(px.PATH_LINES + IN_A_NODE, str(scale(3, 1)))
-    tried = 0
-    while (outcome := child.hear()) != ["ok"]:
-        assert outcome == [["n0", True]], (tried, outcome)
-        tried += 1
-    assert tried > scale(3, 10)
+    errors = []
+    while (outcome := child.hear()[0]) != "ok":
+        kind, *said = outcome
+        assert said == ["n0", True], (errors, outcome)
+        errors.append(kind)
+    # Where it is the descriptors it is given that have no room, the node can say so itself.
+    assert errors.count("NodeInitializationError") > scale(0, 3), errors
     assert child.wait() == 0, child.stderr()
-    ledger.count("starts refused", tried)
+    ledger.count("starts refused", len(errors))

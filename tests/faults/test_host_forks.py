@@ -30,11 +30,14 @@ async def main():
     (session,) = sessions
     receiving = asyncio.create_task(session.receive("n1"))
     await asyncio.sleep(0)
+    await session.send("n0", px.text("a"))
+    while session.node_stats()[1].messages == 0:
+        os.sched_yield()  # its arrival is for whoever looks first
     fork()
     (session,) = sessions
+    say((await receiving).payload)
     await session.interrupt()
-    await px.send_all(session, "n0", ["a", "b"], end=False)
-    say((await receiving).payload, (await session.receive("n1")).payload)
+    await px.works(session)
     pid = session.pids["n0"]
     os.kill(pid, signal.SIGKILL)
     try:
@@ -104,18 +107,49 @@ CHILDREN = {
 }
 
 
-@pytest.mark.promise(
+ends_nothing = pytest.mark.promise(
     "host program",
     "children that it forks end nothing: its sessions go on, and crashes are still noticed",
     "os.fork, multiprocessing (fork, forkserver, pool), subprocess with preexec_fn; children that leave, or first drop,"
     " use or run what they inherited",
 )
+
+
+@ends_nothing
 @pytest.mark.parametrize("how", CHILDREN)
 def test_a_forked_child_ends_nothing(px: Any, ledger: Any, child_python: Any, how: str) -> None:
     child = child_python(px.PATH_LINES + PROGRAM + f"def fork():\n    {CHILDREN[how]}\nasyncio.run(main())")
     assert child.hear() in ([7], [0])
-    child.expect("a", "b")
+    child.expect("a")
     child.expect("ProcessCrashError", "n0", 9, False)
+    assert child.wait() == 0, child.stderr()
+    ledger.count("forks")
+
+
+STOPPING = """
+import asyncio, session_support as px
+
+async def main():
+    session = px.session("t-slow-cleanup", "t-echo", cleanup_grace_period_secs=3600)
+    await session.initialize()
+    await session.start()
+    stop = asyncio.create_task(session.stop())
+    await px.until(lambda: "n1" not in session.pids)
+    pid = os.fork()
+    if not pid:
+        sys.exit(7)
+    say(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), px.lives(session.pids["n0"]))
+    stop.cancel()
+
+asyncio.run(main())
+"""
+
+
+@ends_nothing
+def test_a_forked_child_hurries_nobody(px: Any, ledger: Any, child_python: Any) -> None:
+    """It ends the task that waits for a node to stop, which in its parent would kill that node."""
+    child = child_python(px.PATH_LINES + STOPPING)
+    child.expect(7, True)
     assert child.wait() == 0, child.stderr()
     ledger.count("forks")
 

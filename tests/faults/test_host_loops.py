@@ -190,15 +190,23 @@ def calls(px: Any, session: Session) -> dict[str, Any]:
 @one_loop
 def test_a_session_of_another_event_loop(px: Any, ledger: Any, in_thread: Any) -> None:
     async def main() -> None:
-        async with px.session("t-echo", "t-echo") as session:
-            receiving = asyncio.create_task(session.receive("n1"))
-            await asyncio.sleep(0)
-            for name, call in {**calls(px, session), "stop": session.stop}.items():
-                with pytest.raises(SessionStateError, match=rf"^{name}\(\) was called on another event loop"):
-                    await asyncio.to_thread(in_thread(lambda call=call: px.run(call())).result)
-                ledger.count("calls refused")
-            await session.send("n0", px.text("own"))
-            assert (await receiving).payload == "own"
+        session = px.session("t-echo", "t-echo")
+
+        async def refused(name: str, call: Any) -> None:
+            with pytest.raises(SessionStateError, match=rf"^{name}\(\) was called on another event loop"):
+                await asyncio.to_thread(in_thread(lambda: px.run(call())).result)
+            ledger.count("calls refused")
+
+        await session.initialize()
+        await refused("start", session.start)
+        await session.start()
+        receiving = asyncio.create_task(session.receive("n1"))
+        await asyncio.sleep(0)
+        for name, call in {**calls(px, session), "stop": session.stop}.items():
+            await refused(name, call)
+        await session.send("n0", px.text("own"))
+        assert (await receiving).payload == "own"
+        await session.cleanup()
 
     px.run(main())
 
