@@ -28,7 +28,7 @@ MAY_GROW: dict[str, tuple[float, float]] = {
     "pages of shared memory": (8, 0.1),
     "kB of payload in use": (32, 0),
     "kB of the heap": (8, 0.25),
-    "resident kB": (128, 0.25),
+    "resident kB": (512, 0.25),
     "descriptors of the nodes": (0.5, 0),
     "threads of the nodes": (0.5, 0),
     "mappings of the nodes": (0.5, 0),

@@ -69,7 +69,7 @@ class Stuck:
 
 @dataclass(frozen=True)
 class Corrupted:
-    """Whoever looks at that memory says so and reads nothing through it."""
+    """Whoever looks at that memory says so and reads nothing through it: ChannelCorruptedError, or exit code 4."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,10 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.usefixtures("leak_check")
+pytestmark = [
+    pytest.mark.usefixtures("leak_check"),
+    pytest.mark.watchdog(3000 if os.environ.get("REMOTEMEDIA_SOAK") == "long" else 600),
+]
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -32,7 +36,6 @@ def hours(*options: str) -> tuple[int, dict[str, Any], str]:
     "50 Hz speech through one session, beside it sessions of random graphs and named channels that start, stop and "
     "crash; held views, interruptions; a line fitted to each figure after every round",
 )
-@pytest.mark.watchdog(3000)
 def test_nothing_grows(ledger: Any, scale: Any) -> None:
     code, account, said = hours(*scale(["--hours=0.2", "--rounds=10", "--sessions=5"], ["--hours=8", "--rounds=60"]))
     counts = account["counts"]

@@ -102,7 +102,7 @@ def test_together_with_the_end(px: Any, ix: Any, ledger: Any, scale: Any, graph:
     nodes = ix.GRAPHS[graph]
 
     async def main() -> None:
-        for _ in range(scale(3, 100)):
+        for _ in range(scale(3, 30)):
             async with Session("s", ix.pipeline_of(nodes)) as session:
                 turns = ix.Turns(session, nodes, ledger)
                 await turns.new_turn()
@@ -207,7 +207,7 @@ def test_with_backpressure_off(px: Any, ix: Any, ledger: Any, scale: Any, graph:
 @pytest.mark.parametrize("what", ["stop", "cleanup", "crash before", "crash after"])
 def test_together_with_the_end_of_the_session(px: Any, ix: Any, ledger: Any, scale: Any, what: str) -> None:
     async def main() -> None:
-        for number in range(scale(2, 60)):
+        for number in range(scale(2, 20)):
             # Not interrupted any more, the node drains for as long as it may.
             config = MultiprocessConfig(cleanup_grace_period_secs=0.1)
             async with Session("s", ix.pipeline_of(ix.DIAMOND), config) as session:
@@ -261,7 +261,7 @@ def test_by_chance(px: Any, ix: Any, ledger: Any, scale: Any, graph: str) -> Non
                 taken[way] += 1
                 ledger.count("messages of new turns")
 
-            for _ in range(scale(300, 20_000)):
+            for _ in range(scale(300, 5_000)):
                 on_the_way = turns.sent * len(ways) - sum(taken.values())
                 step = chance.random()
                 if step < 0.5 and on_the_way < 4:  # so few that no send has to wait for a receive

@@ -89,7 +89,7 @@ def test_as_large_as_the_pool(px: Any, mx: Any, ledger: Any, scale: Any) -> None
     async def main() -> None:
         nodes = ("t-echo", "m-more", "t-echo")
         async with px.session(*nodes, shm_segment_size=ODD_BYTES, extra_paths=(mx.FOLDER,)) as session:
-            messages = [mx.filled(ODD_BYTES, number) for number in range(scale(20, 2000))]
+            messages = [mx.filled(ODD_BYTES, number) for number in range(scale(20, 500))]
             await exchange(ledger, session, "n2", messages, lambda data, n: not (data.payload == n % 251 + 1).all())
             waited = {stats.name: stats.blocked_memory_secs > 0 for stats in session.channel_stats()}
             assert waited["session_to_n0"]
@@ -105,7 +105,7 @@ def test_many_pools_worth(px: Any, mx: Any, ledger: Any, scale: Any) -> None:
 
     async def main() -> None:
         async with px.session("m-more", "m-more", shm_segment_size=MB, extra_paths=(mx.FOLDER,)) as session:
-            sizes = [chance.choice([MB, MB // 3, 4096, 100]) - chance.randrange(99) for _ in range(scale(200, 20_000))]
+            sizes = [chance.choice([MB, MB // 3, 4096, 100]) - chance.randrange(99) for _ in range(scale(200, 3_000))]
 
             def wrong(data: RuntimeData, number: int) -> bool:
                 array = data.as_numpy()
@@ -151,7 +151,7 @@ def changed(data: RuntimeData | None, number: int) -> bool:
 )
 @pytest.mark.parametrize(("capacity", "count"), [(3, 20_000), (1500, 90_000)])
 def test_thousands_of_tiny_ones(px: Any, ledger: Any, scale: Any, capacity: int, count: int) -> None:
-    count *= scale(1, 10)
+    count *= scale(1, 5)
 
     async def main() -> None:
         config = {"shm_segment_size": 64 * 1024, "channel_capacity": capacity}
