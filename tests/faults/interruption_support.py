@@ -45,6 +45,9 @@ def in_futex(pid: int) -> bool:
     return words[0] == {"x86_64": "202", "aarch64": "98"}[platform.machine()] and words[2] == "0x9"
 
 
+WITH_WORK = "interrupt to silence, some nodes at a call of 30 ms that does not await, ms"
+
+
 class Turns:
     """Sends turn after turn into a running session and keeps the books of what comes out."""
 

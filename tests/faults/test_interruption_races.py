@@ -135,7 +135,7 @@ def test_during_finish(px: Any, ix: Any, ledger: Any, tmp_path: Path, act: str, 
             await turns.new_turn()
             await session.end_input()
             await px.until(begun.exists)
-            await turns.interrupt()
+            await turns.interrupt(ix.WITH_WORK, None)
             found = [data.metadata["gathered"] async for _, data in session.outputs()]
             stale = [gathered for gathered in found if gathered]
             ledger.lose(len(stale))
@@ -273,7 +273,7 @@ def test_by_chance(px: Any, ix: Any, ledger: Any, scale: Any, graph: str) -> Non
                     # With a send before it in the same breath, which is of the old turn, and one after it.
                     old = asyncio.create_task(turns.send(at=chance.choice(list(nodes)), act="wait"))
                     await asyncio.sleep(0)
-                    await turns.interrupt()
+                    await turns.interrupt(ix.WITH_WORK, None)
                     await old
             while turns.sent * len(ways) > sum(taken.values()):
                 await receive()
