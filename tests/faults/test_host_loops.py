@@ -161,9 +161,9 @@ def test_an_event_loop_each(px: Any, ledger: Any, in_thread: Any, scale: Any) ->
             crashed.set()
         else:
             messages = [str(number) for number in range(count)]
-            await px.send_all(session, "n0", messages[: count // 2], end=False)
+            await px.send_all(session, "n0", messages[:100], end=False)
             await asyncio.to_thread(crashed.wait)
-            sending = asyncio.create_task(px.send_all(session, "n0", messages[count // 2 :]))
+            sending = asyncio.create_task(px.send_all(session, "n0", messages[100:]))
             assert await px.received(session, "n1") == messages
             await sending
         await executor.terminate_session(name)
