@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from remotemedia.cli._screen import NodeTable, PipeConsole, init_line
+from remotemedia.cli._screen import LiveNodes, PipeConsole, init_line
 
 if TYPE_CHECKING:
     from remotemedia.cli._demo_run import Summary
@@ -114,24 +113,12 @@ class PlainScreen(Screen):
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-class LiveScreen(Screen):
+class LiveScreen(LiveNodes, Screen):
     """Tables and bars that change while things happen."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._live: Live | None = None
 
     def starting(self, title: str, node_types: dict[str, str]) -> None:
         self._console.print(Text(title, "bold"))
-        self._nodes = NodeTable(node_types)
-        self._show(self._nodes)
-
-    def progress(self, progress: InitProgress) -> None:
-        self._nodes.note(progress)
-
-    def started(self) -> None:
-        self._nodes.stop_clock()
-        self.close()
+        self._show_nodes(node_types)
 
     def listening(self, total_secs: float) -> None:
         self._console.print(Text("\nlistening", "bold"))
@@ -154,16 +141,6 @@ class LiveScreen(Screen):
     def finished(self, summary: Summary) -> None:
         self.close()
         _print_summary(self._console, summary, box.SIMPLE_HEAD)
-
-    def close(self) -> None:
-        live, self._live = self._live, None
-        if live is not None:
-            live.stop()
-
-    def _show(self, content: RenderableType) -> None:
-        # Rendered on a thread of its own: the seconds go on while the pipeline keeps this one busy.
-        self._live = Live(content, console=self._console, refresh_per_second=12, redirect_stderr=False)
-        self._live.start()
 
 
 @contextmanager

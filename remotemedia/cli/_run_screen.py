@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import RenderableType
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from remotemedia.cli._errors import complain
-from remotemedia.cli._screen import NodeTable, PipeConsole, init_line
+from remotemedia.cli._screen import LiveNodes, PipeConsole, init_line
 
 if TYPE_CHECKING:
     from remotemedia.cli._run_session import Feed, Summary
@@ -85,23 +83,11 @@ class PlainScreen(Screen):
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-class LiveScreen(Screen):
+class LiveScreen(LiveNodes, Screen):
     """Bars and counters that move."""
 
-    def __init__(self, console: PipeConsole) -> None:
-        self._console = console
-        self._live: Live | None = None
-
     def starting(self, node_types: dict[str, str]) -> None:
-        self._nodes = NodeTable(node_types)
-        self._show(self._nodes)
-
-    def progress(self, progress: InitProgress) -> None:
-        self._nodes.note(progress)
-
-    def started(self) -> None:
-        self._nodes.stop_clock()
-        self.close()
+        self._show_nodes(node_types)
 
     def running(self, summary: Summary) -> None:
         self._show(_Flow(summary))
@@ -113,16 +99,6 @@ class LiveScreen(Screen):
         self.close()
         for line in [*map(_fed_line, summary.feeds), *_end_lines(summary)]:
             self._console.print(Text(line), soft_wrap=True)
-
-    def close(self) -> None:
-        live, self._live = self._live, None
-        if live is not None:
-            live.stop()
-
-    def _show(self, content: RenderableType) -> None:
-        # Rendered on a thread of its own: the seconds go on while the pipeline keeps this one busy.
-        self._live = Live(content, console=self._console, refresh_per_second=12, redirect_stderr=False)
-        self._live.start()
 
 
 @contextmanager

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -15,7 +16,7 @@ from remotemedia.cli._errors import ReaderGone
 if TYPE_CHECKING:
     from remotemedia.core.multiprocessing import InitProgress
 
-__all__ = ["NodeTable", "PipeConsole", "init_line"]
+__all__ = ["LiveNodes", "NodeTable", "PipeConsole", "init_line"]
 
 _STYLES = {"ready": "green", "failed": "bold red", "starting": "dim"}
 
@@ -67,6 +68,38 @@ class NodeTable:
                 Text(message, "dim"),
             )
         return table
+
+
+class LiveNodes:
+    """One display after the other on a terminal; the first is that of the nodes that start."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live: Live | None = None
+
+    def _show_nodes(self, node_types: dict[str, str]) -> None:
+        self._nodes = NodeTable(node_types)
+        self._show(self._nodes)
+
+    def progress(self, progress: InitProgress) -> None:
+        """A node is this far."""
+        self._nodes.note(progress)
+
+    def started(self) -> None:
+        """All are ready."""
+        self._nodes.stop_clock()
+        self.close()
+
+    def close(self) -> None:
+        """What is shown now stays as it is."""
+        live, self._live = self._live, None
+        if live is not None:
+            live.stop()
+
+    def _show(self, content: RenderableType) -> None:
+        # Rendered on a thread of its own: the seconds go on while the pipeline keeps this one busy.
+        self._live = Live(content, console=self._console, refresh_per_second=12, redirect_stderr=False)
+        self._live.start()
 
 
 def init_line(progress: InitProgress, elapsed_secs: float) -> str | None:

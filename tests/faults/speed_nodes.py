@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from abc import abstractmethod
 
 import numpy as np
 import numpy.typing as npt
@@ -54,9 +55,9 @@ class Hop(MultiprocessNode):
         self.left.append((number, time.monotonic_ns()))
         return made
 
+    @abstractmethod
     def made_of(self, data: RuntimeData) -> RuntimeData:
         """What is to be sent for a message."""
-        raise NotImplementedError
 
     async def finish(self) -> RuntimeData:
         return RuntimeData.text(json.dumps({"node": self.node_id, "came": self.came, "left": self.left}))
