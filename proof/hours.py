@@ -114,7 +114,9 @@ async def plant_leaks(stream: Session) -> list[Any]:
     threading.Thread(target=threading.Event().wait, daemon=True).start()
     fd = os.memfd_create("planted")
     os.truncate(fd, mmap.PAGESIZE)
-    shared, private = mmap.mmap(fd, mmap.PAGESIZE), mmap.mmap(-1, 16 * mmap.PAGESIZE)
+    shared = mmap.mmap(fd, mmap.PAGESIZE)
+    # Without its flags it would be shared memory, which no resident figure of a process counts as its own.
+    private = mmap.mmap(-1, 16 * mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     os.close(fd)
     shared[0] = 1
     private[:] = bytes(len(private))
