@@ -1,0 +1,1 @@
+"""What both ends of the gRPC service share: data as it is on the wire."""
