@@ -48,4 +48,9 @@ def extensions() -> list[Extension]:
     return cythonize([ring], force=True, build_dir="build/cython")
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": BuildWithCompiler})
+setup(
+    ext_modules=extensions(),
+    cmdclass={"build_ext": BuildWithCompiler},
+    # Not beside the generated modules, which are what setuptools takes for the root.
+    options={"egg_info": {"egg_base": "."}},
+)

@@ -29,6 +29,7 @@ cdef extern from "_ring_abi.h" nogil:
         uint32_t text_block
         uint64_t shape[RM_MAX_NDIM]
         uint32_t session_bytes, port_bytes, dtype_bytes, metadata_bytes
+        uint64_t origin
         char text[RM_INLINE_TEXT]
     ctypedef struct rm_ring_header:
         atomic_u64 tail, head, bytes, bytes_copied, drops, blocked_count, blocked_ns

@@ -13,6 +13,7 @@ cimport cython
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo, PyBUF_SIMPLE, PyObject_GetBuffer, PyBuffer_Release
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.long cimport PyLong_CheckExact
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
@@ -22,6 +23,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 import os as _os
+from operator import index as _index
 
 from remotemedia.errors import ChannelCorruptedError, ChannelError, PayloadError
 
@@ -166,12 +168,12 @@ cdef class MessageForm:
     TypeError when ``cls`` does not have the fields.
     """
 
-    FIELDS = ("type", "payload", "session_id", "timestamp", "metadata", "port", "sequence")
+    FIELDS = ("type", "payload", "session_id", "timestamp", "metadata", "port", "sequence", "origin")
 
     cdef object cls
     cdef tuple types
     cdef object encode_metadata, decode_metadata, encode_dtype, decode_dtype, timestamp, refuse
-    cdef Py_ssize_t type_at, payload_at, session_at, timestamp_at, metadata_at, port_at, sequence_at
+    cdef Py_ssize_t type_at, payload_at, session_at, timestamp_at, metadata_at, port_at, sequence_at, origin_at
 
     def __init__(self, type cls, tuple types, *, encode_metadata, decode_metadata, encode_dtype, decode_dtype,
                  timestamp, refuse):
@@ -179,7 +181,7 @@ cdef class MessageForm:
         if min(offsets) < 0:
             raise TypeError(f"{cls.__name__} must have __slots__ with {', '.join(self.FIELDS)}")
         (self.type_at, self.payload_at, self.session_at, self.timestamp_at, self.metadata_at, self.port_at,
-         self.sequence_at) = offsets
+         self.sequence_at, self.origin_at) = offsets
         self.cls = cls
         self.types = types
         self.encode_metadata = encode_metadata
@@ -208,6 +210,7 @@ cdef class MessageForm:
         _set(message, self.metadata_at, metadata)
         _set(message, self.port_at, port)
         _set(message, self.sequence_at, 0)
+        _set(message, self.origin_at, 0)
         return message
 
     cdef int check(self, object data) except -1:
@@ -243,6 +246,13 @@ cdef inline object _get(object message, Py_ssize_t at):
     if value == NULL:
         raise AttributeError("a field of the message was deleted")
     return <object>value
+
+
+cdef inline uint64_t _origin(object value) except? 0:
+    try:
+        return <uint64_t>(value if PyLong_CheckExact(value) else _index(value))  # a float would be cut
+    except (TypeError, OverflowError):
+        raise TypeError(f"RuntimeData.origin must be a whole number from 0 to 2**64 - 1, not {value!r}") from None
 
 
 cdef inline void _set(object message, Py_ssize_t at, object value) noexcept:
@@ -879,13 +889,13 @@ cdef class Producer(_Ring):
         """Whether the consumer has closed or is gone."""
         return load_u32(&self.r.shared.consumer_closed) != 0 or load_int(&self.r.peer_gone) != 0
 
-    def put(self, object message, object port=None, object epoch=None) -> int:
+    def put(self, object message, object port=None, object epoch=None, object origin=None) -> int:
         """Publishes one message without blocking: OK, FULL, NO_MEMORY (the pool has no room) or CLOSED.
 
         One of an interrupted turn is dropped, which is OK, too.
         Its payload is an ndarray, bytes-like or str. An array that lies in a loaned or received block is passed on by
         reference and becomes read-only; any other is copied once. ``port`` replaces the message's; ``epoch`` is the turn
-        it belongs to, the current one unless given. PayloadError when it can never travel, TypeError for a field of
+        it belongs to, the current one unless given; ``origin`` replaces the message's. PayloadError when it can never travel, TypeError for a field of
         another type than it must have.
         """
         cdef uint32_t turn = 0
@@ -896,7 +906,7 @@ cdef class Producer(_Ring):
                 turn = epoch
             elif self.turns is not None:
                 turn = self.turn
-            rc = self._put(message, port, turn)
+            rc = self._put(message, port, turn, origin)
         except ChannelCorruptedError as error:
             self.broken = str(error)
             raise
@@ -909,7 +919,7 @@ cdef class Producer(_Ring):
         """The turn that a message published now belongs to."""
         return load_u32_acquire(&self.turns.s.shared.epoch) if self.turns is not None else 0  # SYNC epoch
 
-    cdef int _put(self, object message, object port, uint32_t epoch) except -1:
+    cdef int _put(self, object message, object port, uint32_t epoch, object origin) except -1:
         cdef MessageForm form = self.form
         cdef rm_slot *slot = NULL
         cdef int rc, ndim = 0, i, kind, type_code, metadata_kind = 0
@@ -923,6 +933,7 @@ cdef class Producer(_Ring):
         cdef Py_buffer view
         cdef bint have_view = False, copied = False
         cdef double timestamp
+        cdef uint64_t origin_number
         cdef object payload, session, value, keep
 
         _need_numpy()
@@ -951,6 +962,7 @@ cdef class Producer(_Ring):
             port = _utf8(_get(message, form.port_at) if port is None else port, &text.port, &text.port_bytes)
             value = _get(message, form.timestamp_at)
             timestamp = PyFloat_AS_DOUBLE(value) if PyFloat_CheckExact(value) else form.timestamp(value)
+            origin_number = _origin(_get(message, form.origin_at) if origin is None else origin)
             value = _get(message, form.metadata_at)
             if value is not None:
                 metadata_kind, metadata = form.encode_metadata(value)
@@ -1058,6 +1070,7 @@ cdef class Producer(_Ring):
             slot.timestamp = timestamp
             slot.published_ns = rm_now_ns()
             slot.epoch = epoch
+            slot.origin = origin_number
             slot.type = <uint8_t>type_code
             slot.payload_kind = <uint8_t>kind
             slot.metadata_kind = <uint8_t>metadata_kind
@@ -1412,6 +1425,7 @@ cdef class Consumer(_Ring):
             _set(message, form.metadata_at, metadata)
             _set(message, form.port_at, self.named_port if slot.port_bytes else self.port)
             _set(message, form.sequence_at, slot.sequence)
+            _set(message, form.origin_at, slot.origin)
         except BaseException:
             # The message stays where it is (a signal handler may have raised), and its reference with it.
             if block is not None:

@@ -43,12 +43,12 @@
 
 #define RM_SEGMENT_MAGIC 0x47534d52u /* "RMSG" */
 #define RM_RING_MAGIC 0x4e524d52u    /* "RMRN" */
-#define RM_ABI_VERSION 3u
+#define RM_ABI_VERSION 4u
 
 #define RM_PAGE 4096u
 #define RM_MAX_NDIM 8
 #define RM_NO_BLOCK 0xffffffffu
-#define RM_INLINE_TEXT 112
+#define RM_INLINE_TEXT 104
 #define RM_LATENCY_BUCKETS 304 /* eight to each power of two of nanoseconds: up to 18 minutes, to an eighth */
 
 /* --- segment --------------------------------------------------------------------------------------------------- */
@@ -107,6 +107,7 @@ typedef struct {
 
     /* the text: session id, port, dtype and metadata, one after the other */
     uint32_t session_bytes, port_bytes, dtype_bytes, metadata_bytes;
+    uint64_t origin; /* the number that the first sender gave the message this one was made of */
     char text[RM_INLINE_TEXT];
 } rm_slot;
 

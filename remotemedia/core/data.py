@@ -88,6 +88,8 @@ class RuntimeData:
         metadata: AudioMetadata, VideoMetadata, a dict of JSON values, or None.
         port: the input port it arrived on; the framework sets it.
         sequence: its number on its channel, from 0; the framework sets it.
+        origin: a number of the sender's own that goes along: whatever a node makes of the message carries it too, and
+            with it what the session receives. What was made of several messages has the newest one's.
     """
 
     type: DataType
@@ -97,6 +99,7 @@ class RuntimeData:
     metadata: Metadata | None = None
     port: str = field(default="", kw_only=True)
     sequence: int = field(default=0, kw_only=True)
+    origin: int = field(default=0, kw_only=True)
 
     @classmethod
     def audio(

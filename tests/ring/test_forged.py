@@ -10,7 +10,7 @@ import pytest
 
 from remotemedia.errors import ChannelCorruptedError
 
-SHAPE, DTYPE_BYTES, TEXT = 64, 136, 144
+SHAPE, DTYPE_BYTES, TEXT = 64, 136, 152
 
 
 def _forge_dtype(p: Any, text: bytes) -> None:

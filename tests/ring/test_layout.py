@@ -33,7 +33,8 @@ LAYOUT = {
     "offsetof(rm_slot, text_block)": 56,
     "offsetof(rm_slot, shape)": 64,
     "offsetof(rm_slot, session_bytes)": 128,
-    "offsetof(rm_slot, text)": 144,
+    "offsetof(rm_slot, origin)": 144,
+    "offsetof(rm_slot, text)": 152,
     "offsetof(rm_ring_header, magic)": 0,
     "offsetof(rm_ring_header, version)": 4,
     "offsetof(rm_ring_header, total_bytes)": 8,
@@ -67,7 +68,7 @@ LAYOUT = {
     "offsetof(rm_ring_header, most_held_by_consumer)": 640,
     "RM_LATENCY_BUCKETS": 304,
     "RM_PAGE": 4096,
-    "RM_INLINE_TEXT": 112,
+    "RM_INLINE_TEXT": 104,
     "RM_MAX_NDIM": 8,
 }
 

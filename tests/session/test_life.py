@@ -414,3 +414,25 @@ def test_a_hundred_sessions_in_a_row_leave_nothing(
     assert files() - files_before == set()
     assert len(pids) == 5 * SESSIONS
     assert not any(px.exists(pid) and px.stat(pid)[1] == str(os.getpid()) for pid in pids)
+
+
+@pytest.mark.parametrize("state", ["wait", "stick", "idle"])
+def test_aborting_does_not_wait_for_what_is_under_way(px: Any, tmp_path: Path, state: str) -> None:
+    """The grace period is longer than any test may take: whoever drained, or waited for a node, would never return."""
+    file = tmp_path / "cleaned"
+
+    async def main() -> None:
+        node = ("t-do", {"cleanup_file": str(file)})
+        session = px.session(node, node, cleanup_grace_period_secs=3600)
+        await session.initialize()
+        await session.start()
+        await session.send("n0", px.text(state))
+        assert (await session.receive("n1")).payload == state
+        pids = list(session.pids.values())
+        await session.cleanup(abort=True)
+        assert session.status is SessionStatus.STOPPED
+        assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+    px.run(main())
+    cleaned = sorted(file.read_text().split()) if file.exists() else []
+    assert cleaned == (["n1"] if state == "stick" else ["n0", "n1"]), "one that is stuck is killed, the others clean up"

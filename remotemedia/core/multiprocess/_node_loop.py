@@ -53,6 +53,7 @@ class NodeLoop:
         self._aborted = False
         self._interrupts: list[int] = []
         self._turn = 0
+        self._origin = 0
         self._unrouted: set[str] = set()
         self._blocked_ns = 0
         self._rested_ns = 0
@@ -178,6 +179,7 @@ class NodeLoop:
             return  # skipped: it belonged to an interrupted turn
         segment, epoch, published_ns = self._channels.segment, subscriber.last_epoch, subscriber.last_published_ns
         sequence, port = data.sequence, data.port
+        self._origin = data.origin
         if epoch != self._turn:
             await self._begin_turn(epoch)
             if self._interrupts:
@@ -308,7 +310,7 @@ class NodeLoop:
         """Whether that was all: sent at once, dropped, or nobody listens."""
         assert self._channels is not None
         try:
-            if channel.publisher.offer(data, epoch=epoch, port=port):
+            if channel.publisher.offer(data, epoch=epoch, port=port, origin=self._origin):
                 return True
         except ChannelClosedError:
             return True  # nobody downstream listens any more: the session is stopping
@@ -322,7 +324,7 @@ class NodeLoop:
         """Waits for room."""
         since_ns = _ring.now_ns()
         try:
-            await channel.publisher.publish_async(data, epoch=epoch, port=port)
+            await channel.publisher.publish_async(data, epoch=epoch, port=port, origin=self._origin)
         except ChannelClosedError:
             return
         finally:

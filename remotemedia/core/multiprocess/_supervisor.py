@@ -372,8 +372,9 @@ class Supervisor:
                 + (", which is closed: stop() and cleanup() still work" if self._loop.is_closed() else "")
             )
 
-    async def stop(self) -> None:
-        """Ends all processes: they drain and clean up within the grace period, then SIGTERM, then SIGKILL.
+    async def stop(self, *, abort: bool) -> None:
+        """Ends all processes: they drain and clean up within the grace period, then SIGTERM, then SIGKILL. With
+        ``abort`` they give up what they do, as after a crash.
 
         Cancelled, it kills what is left at once, and so it does when its event loop is closed. In a forked child it
         does nothing.
@@ -389,7 +390,8 @@ class Supervisor:
                 raise
             return
         self._ending = True
-        ending = self._loop.create_task(self._end(self._config.cleanup_grace_period_secs, abort=False))
+        grace_secs = CRASH_GRACE_SECS if abort else self._config.cleanup_grace_period_secs
+        ending = self._loop.create_task(self._end(grace_secs, abort=abort))
         try:
             await asyncio.shield(ending)
         except asyncio.CancelledError:

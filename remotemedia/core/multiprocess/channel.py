@@ -141,20 +141,24 @@ class Publisher(Side):
         """Sends ``data`` if there is room now; False when there is none. Otherwise like ``publish``; never blocks."""
         return self._check_status(self._producer.put(data))
 
-    def offer(self, data: RuntimeData, *, epoch: int, port: str) -> bool:
-        """``try_publish`` for the framework: ``epoch`` is the turn the message belongs to, ``port`` goes with it."""
-        return self._check_status(self._producer.put(data, port, epoch))
+    def offer(self, data: RuntimeData, *, epoch: int, port: str, origin: int | None = None) -> bool:
+        """``try_publish`` for the framework: ``epoch`` is the turn the message belongs to, ``port`` goes with it, and
+        ``origin`` instead of its own."""
+        return self._check_status(self._producer.put(data, port, epoch, origin))
 
-    async def publish_async(self, data: RuntimeData, *, epoch: int | None = None, port: str | None = None) -> None:
+    async def publish_async(
+        self, data: RuntimeData, *, epoch: int | None = None, port: str | None = None, origin: int | None = None
+    ) -> None:
         """``publish`` for asyncio; without waiting when there is room. Cancelled while it waits, it has sent nothing.
 
-        ``epoch`` is the turn the message belongs to, ``port`` replaces ``data.port``; the framework sets both.
+        ``epoch`` is the turn the message belongs to, ``port`` and ``origin`` replace the data's own; the framework sets
+        them.
         """
         if epoch is None:
             epoch = self._producer.turn
         while True:
             freed = self._segment.freed
-            if self._check_status(status := self._producer.put(data, port, epoch)):
+            if self._check_status(status := self._producer.put(data, port, epoch, origin)):
                 return
             for_memory = status != _ring.FULL
             if not for_memory:

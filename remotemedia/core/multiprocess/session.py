@@ -232,11 +232,12 @@ class Session:
         self._supervisor.broadcast({"type": "start"})
         self.status = SessionStatus.RUNNING
 
-    async def stop(self) -> None:
+    async def stop(self, *, abort: bool = False) -> None:
         """Stops gracefully: the nodes drain what they have, run ``cleanup()`` and exit. May be repeated.
 
         Outputs not received by now are dropped. What is not gone after ``cleanup_grace_period_secs`` gets SIGTERM,
-        then SIGKILL. Cancelled, it kills at once.
+        then SIGKILL. With ``abort`` nothing is drained: calls of ``process()`` are cancelled, and what is not gone
+        after a second gets SIGKILL. Cancelled, it kills at once.
         """
         if self.status in (SessionStatus.CREATED, SessionStatus.STOPPED):
             self.status = SessionStatus.STOPPED
@@ -249,16 +250,16 @@ class Session:
             self._wiring.close_channels()
             self._wiring.doorbell.wake()
         try:
-            await self._bring_down()
+            await self._bring_down(abort=abort)
         finally:
             # Cancelled twice it may still have processes; the next call goes on from here.
             if self._is_down():
                 self.status = SessionStatus.ERROR if failed else SessionStatus.STOPPED
 
-    async def cleanup(self) -> None:
+    async def cleanup(self, *, abort: bool = False) -> None:
         """Stops and gives everything back: processes, descriptors, shared memory. May be repeated."""
         try:
-            await self.stop()
+            await self.stop(abort=abort)
             self.status = SessionStatus.STOPPED
         finally:
             if self._is_down():
@@ -267,11 +268,11 @@ class Session:
     def _is_down(self) -> bool:
         return self._supervisor is None or not any(child.running for child in self._supervisor.children.values())
 
-    async def _bring_down(self) -> None:
+    async def _bring_down(self, *, abort: bool = False) -> None:
         supervisor, wiring = self._supervisor, self._wiring
         try:
             if supervisor is not None:
-                await supervisor.stop()
+                await supervisor.stop(abort=abort)
         finally:
             if self._is_down():
                 if self._finalizer is not None:
