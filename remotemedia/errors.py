@@ -97,7 +97,15 @@ class ProcessCrashError(MultiprocessError):
 
 
 class InitializationTimeout(MultiprocessError):
-    """Some nodes were not ready within ``init_timeout_secs``; the message names each of them."""
+    """Some nodes were not ready within ``init_timeout_secs``; the message names each of them.
+
+    Attributes:
+        node_ids: those nodes.
+    """
+
+    def __init__(self, message: str, node_ids: tuple[str, ...] = ()) -> None:
+        self.node_ids = node_ids
+        super().__init__(message)
 
 
 class NodeInitializationError(MultiprocessError):

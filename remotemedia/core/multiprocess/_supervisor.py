@@ -184,7 +184,7 @@ class Supervisor:
             while not self._all_ready.done():
                 now = self._loop.time()
                 if now >= deadline:
-                    self._fail(InitializationTimeout(self._what_is_late()))
+                    self._fail(self._too_late())
                     break
                 await asyncio.wait({self._all_ready}, timeout=min(PROGRESS_BEAT_SECS, deadline - now))
                 if not self._all_ready.done():
@@ -206,13 +206,15 @@ class Supervisor:
                 )
                 self._tell(again)
 
-    def _what_is_late(self) -> str:
-        late = [
-            f"{p.node_id!r} ({p.status}, {p.progress:.0%}{', ' + p.message if p.message else ''})"
-            for p in self._progress.values()
-            if p.status != "ready"
-        ]
-        return f"not ready within {self._config.init_timeout_secs:g} s (init_timeout_secs): {', '.join(late)}"
+    def _too_late(self) -> InitializationTimeout:
+        late = [progress for progress in self._progress.values() if progress.status != "ready"]
+        shown = ", ".join(
+            f"{p.node_id!r} ({p.status}, {p.progress:.0%}{', ' + p.message if p.message else ''})" for p in late
+        )
+        return InitializationTimeout(
+            f"not ready within {self._config.init_timeout_secs:g} s (init_timeout_secs): {shown}",
+            tuple(progress.node_id for progress in late),
+        )
 
     def _note(self, progress: InitProgress) -> None:
         self._progress[progress.node_id] = progress

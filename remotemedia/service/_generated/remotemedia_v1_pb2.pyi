@@ -341,7 +341,7 @@ class DeadlineWarning(_message.Message):
     def __init__(self, deadline_us: _Optional[int] = ...) -> None: ...
 
 class ExecuteRequest(_message.Message):
-    __slots__ = ("manifest", "data_inputs", "resource_limits", "client_version", "version", "metadata", "nodes", "connections")
+    __slots__ = ("manifest", "data_inputs", "resource_limits", "client_version", "version", "metadata", "nodes", "connections", "inputs", "outputs")
     class DataInputsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -357,6 +357,8 @@ class ExecuteRequest(_message.Message):
     METADATA_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
     CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     manifest: PipelineManifest
     data_inputs: _containers.MessageMap[str, DataBuffer]
     resource_limits: ResourceLimits
@@ -365,7 +367,9 @@ class ExecuteRequest(_message.Message):
     metadata: ManifestMetadata
     nodes: _containers.RepeatedCompositeFieldContainer[NodeManifest]
     connections: _containers.RepeatedCompositeFieldContainer[Connection]
-    def __init__(self, manifest: _Optional[_Union[PipelineManifest, _Mapping]] = ..., data_inputs: _Optional[_Mapping[str, DataBuffer]] = ..., resource_limits: _Optional[_Union[ResourceLimits, _Mapping]] = ..., client_version: _Optional[str] = ..., version: _Optional[str] = ..., metadata: _Optional[_Union[ManifestMetadata, _Mapping]] = ..., nodes: _Optional[_Iterable[_Union[NodeManifest, _Mapping]]] = ..., connections: _Optional[_Iterable[_Union[Connection, _Mapping]]] = ...) -> None: ...
+    inputs: _containers.RepeatedScalarFieldContainer[str]
+    outputs: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, manifest: _Optional[_Union[PipelineManifest, _Mapping]] = ..., data_inputs: _Optional[_Mapping[str, DataBuffer]] = ..., resource_limits: _Optional[_Union[ResourceLimits, _Mapping]] = ..., client_version: _Optional[str] = ..., version: _Optional[str] = ..., metadata: _Optional[_Union[ManifestMetadata, _Mapping]] = ..., nodes: _Optional[_Iterable[_Union[NodeManifest, _Mapping]]] = ..., connections: _Optional[_Iterable[_Union[Connection, _Mapping]]] = ..., inputs: _Optional[_Iterable[str]] = ..., outputs: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ExecuteResponse(_message.Message):
     __slots__ = ("result", "error", "status")
@@ -409,16 +413,20 @@ class NodeResult(_message.Message):
     def __init__(self, node_id: _Optional[str] = ..., status: _Optional[_Union[NodeStatus, str]] = ..., error: _Optional[_Union[ErrorResponse, _Mapping]] = ..., output_metadata: _Optional[str] = ...) -> None: ...
 
 class PipelineManifest(_message.Message):
-    __slots__ = ("version", "metadata", "nodes", "connections")
+    __slots__ = ("version", "metadata", "nodes", "connections", "inputs", "outputs")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
     CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     version: str
     metadata: ManifestMetadata
     nodes: _containers.RepeatedCompositeFieldContainer[NodeManifest]
     connections: _containers.RepeatedCompositeFieldContainer[Connection]
-    def __init__(self, version: _Optional[str] = ..., metadata: _Optional[_Union[ManifestMetadata, _Mapping]] = ..., nodes: _Optional[_Iterable[_Union[NodeManifest, _Mapping]]] = ..., connections: _Optional[_Iterable[_Union[Connection, _Mapping]]] = ...) -> None: ...
+    inputs: _containers.RepeatedScalarFieldContainer[str]
+    outputs: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, version: _Optional[str] = ..., metadata: _Optional[_Union[ManifestMetadata, _Mapping]] = ..., nodes: _Optional[_Iterable[_Union[NodeManifest, _Mapping]]] = ..., connections: _Optional[_Iterable[_Union[Connection, _Mapping]]] = ..., inputs: _Optional[_Iterable[str]] = ..., outputs: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ManifestMetadata(_message.Message):
     __slots__ = ("name", "description", "created_at", "multiprocess", "multiprocess_map")
@@ -442,7 +450,7 @@ class ManifestMetadata(_message.Message):
     def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., created_at: _Optional[str] = ..., multiprocess: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., multiprocess_map: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class NodeManifest(_message.Message):
-    __slots__ = ("id", "node_type", "params_json", "is_streaming", "capabilities", "host", "runtime_hint", "input_types", "output_types", "params", "params_map")
+    __slots__ = ("id", "node_type", "params_json", "is_streaming", "capabilities", "host", "runtime_hint", "input_types", "output_types", "params", "params_map", "memory_limit_bytes")
     class ParamsMapEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -461,6 +469,7 @@ class NodeManifest(_message.Message):
     OUTPUT_TYPES_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     PARAMS_MAP_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_LIMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
     id: str
     node_type: str
     params_json: str
@@ -472,14 +481,19 @@ class NodeManifest(_message.Message):
     output_types: _containers.RepeatedScalarFieldContainer[DataTypeHint]
     params: _struct_pb2.Struct
     params_map: _containers.ScalarMap[str, str]
-    def __init__(self, id: _Optional[str] = ..., node_type: _Optional[str] = ..., params_json: _Optional[str] = ..., is_streaming: bool = ..., capabilities: _Optional[_Union[CapabilityRequirements, _Mapping]] = ..., host: _Optional[str] = ..., runtime_hint: _Optional[_Union[RuntimeHint, str]] = ..., input_types: _Optional[_Iterable[_Union[DataTypeHint, str]]] = ..., output_types: _Optional[_Iterable[_Union[DataTypeHint, str]]] = ..., params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., params_map: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    memory_limit_bytes: int
+    def __init__(self, id: _Optional[str] = ..., node_type: _Optional[str] = ..., params_json: _Optional[str] = ..., is_streaming: bool = ..., capabilities: _Optional[_Union[CapabilityRequirements, _Mapping]] = ..., host: _Optional[str] = ..., runtime_hint: _Optional[_Union[RuntimeHint, str]] = ..., input_types: _Optional[_Iterable[_Union[DataTypeHint, str]]] = ..., output_types: _Optional[_Iterable[_Union[DataTypeHint, str]]] = ..., params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., params_map: _Optional[_Mapping[str, str]] = ..., memory_limit_bytes: _Optional[int] = ...) -> None: ...
 
 class Connection(_message.Message):
-    __slots__ = ("to",)
+    __slots__ = ("to", "from_port", "to_port")
     FROM_FIELD_NUMBER: _ClassVar[int]
     TO_FIELD_NUMBER: _ClassVar[int]
+    FROM_PORT_FIELD_NUMBER: _ClassVar[int]
+    TO_PORT_FIELD_NUMBER: _ClassVar[int]
     to: str
-    def __init__(self, to: _Optional[str] = ..., **kwargs) -> None: ...
+    from_port: str
+    to_port: str
+    def __init__(self, to: _Optional[str] = ..., from_port: _Optional[str] = ..., to_port: _Optional[str] = ..., **kwargs) -> None: ...
 
 class CapabilityRequirements(_message.Message):
     __slots__ = ("gpu", "cpu", "memory_gb")
