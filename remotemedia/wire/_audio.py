@@ -1,0 +1,88 @@
+"""AudioBuffer <-> an array of samples with AudioMetadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import remotemedia_v1_pb2 as pb
+
+from remotemedia.core.data import AudioMetadata, Metadata, Payload
+from remotemedia.errors import PayloadError
+from remotemedia.wire.payload import add_payload, payload_at
+
+__all__ = ["read_audio", "write_audio"]
+
+_NAMES = {pb.AUDIO_FORMAT_F32: "f32", pb.AUDIO_FORMAT_I16: "i16", pb.AUDIO_FORMAT_I32: "i32"}
+_DTYPES: dict[str, np.dtype[Any]] = {"f32": np.dtype("<f4"), "i16": np.dtype("<i2"), "i32": np.dtype("<i4")}
+_FORMATS = {_DTYPES[name]: (number, name) for number, name in _NAMES.items()}
+
+
+def read_audio(buffer: pb.AudioBuffer, payloads: Sequence[memoryview]) -> tuple[Payload, AudioMetadata]:
+    name = _NAMES.get(buffer.format or pb.AUDIO_FORMAT_F32)
+    if name is None:
+        raise ValueError(f"AudioBuffer.format {buffer.format} is none of {_formats()}")
+    dtype = _DTYPES[name]
+    samples = payload_at(buffer.samples, payloads)
+    rate, channels = buffer.sample_rate, buffer.channels or 1
+    if not rate:
+        raise ValueError("AudioBuffer.sample_rate is 0 or not set; give it in Hz")
+    frames, rest = divmod(samples.nbytes, dtype.itemsize * channels)
+    if rest:
+        raise ValueError(
+            f"AudioBuffer.samples has {samples.nbytes} bytes, which are no whole number of frames of {channels} x "
+            f"{dtype.itemsize} bytes (channels x {name})"
+        )
+    if buffer.num_samples and buffer.num_samples != frames * channels:
+        raise ValueError(
+            f"AudioBuffer.num_samples is {buffer.num_samples}, but samples has {frames * channels} (frames x channels)"
+        )
+    if buffer.HasField("metadata_json"):
+        _check_object(buffer.metadata_json)
+    shape = (frames,) if channels == 1 else (frames, channels)
+    return np.ndarray(shape, dtype, samples), AudioMetadata(rate, channels, name)
+
+
+def write_audio(payload: Payload, metadata: Metadata | None, payloads: list[memoryview]) -> pb.AudioBuffer:
+    if not isinstance(metadata, AudioMetadata):
+        raise PayloadError(f"audio needs AudioMetadata, and has {type(metadata).__name__}")
+    channels = metadata.channels
+    if isinstance(payload, str):
+        raise PayloadError("audio needs an array of samples, and has a str")
+    if not isinstance(payload, np.ndarray):
+        if metadata.format not in _DTYPES:
+            raise PayloadError(f"audio as bytes must be one of {', '.join(_DTYPES)}, not {metadata.format!r}")
+        payload = np.frombuffer(payload, _DTYPES[metadata.format])
+    elif payload.dtype.kind == "f":
+        payload = payload.astype("<f4", copy=False)
+    elif payload.dtype.newbyteorder("<") in _FORMATS:
+        payload = payload.astype(payload.dtype.newbyteorder("<"), copy=False)
+    else:
+        raise PayloadError(f"audio of dtype {payload.dtype} has no form; use float32, int16 or int32")
+    fits = payload.size % channels == 0 if payload.ndim == 1 else payload.ndim == 2 and payload.shape[1] == channels
+    if not fits:
+        raise PayloadError(f"audio of shape {payload.shape} does not fit {channels} channels; use (frames, channels)")
+    samples = np.ascontiguousarray(payload)
+    number, _ = _FORMATS[samples.dtype]
+    return pb.AudioBuffer(
+        samples=add_payload(payloads, samples.reshape(-1).view(np.uint8).data),
+        sample_rate=metadata.sample_rate,
+        channels=channels,
+        format=number,
+        num_samples=samples.size,
+    )
+
+
+def _check_object(raw: bytes) -> None:
+    try:
+        if isinstance(json.loads(raw), dict):
+            return
+    except (ValueError, RecursionError):
+        pass
+    raise ValueError("AudioBuffer.metadata_json is not a JSON object")
+
+
+def _formats() -> str:
+    return ", ".join(f"{number} ({name})" for number, name in _NAMES.items())

@@ -1,0 +1,88 @@
+"""TextBuffer, JsonData and FileBuffer <-> a str; the metadata say which of the three it is."""
+
+from __future__ import annotations
+
+import json
+from encodings.aliases import aliases
+from typing import Any, NoReturn
+
+import remotemedia_v1_pb2 as pb
+
+from remotemedia.core.data import Payload
+from remotemedia.errors import PayloadError
+from remotemedia.wire._arrays import take_text
+
+__all__ = ["JSON_MIME_TYPE", "read_file", "read_json", "read_json_text", "read_text", "write_text"]
+
+JSON_MIME_TYPE = "application/json"
+# Not any name: Python looks for a module of it, and remembers each that it did not find.
+_ENCODINGS = frozenset(aliases) | frozenset(aliases.values())
+_FILE_FIELDS = ("filename", "mime_type", "size", "offset", "length", "stream_id")
+
+
+def read_text(buffer: pb.TextBuffer) -> tuple[str, dict[str, Any]]:
+    encoding = buffer.encoding or "utf-8"
+    if encoding.lower().replace("-", "_").replace(" ", "_") not in _ENCODINGS:
+        raise ValueError(f"TextBuffer.encoding {encoding!r} is not known; use 'utf-8'")
+    try:
+        text = buffer.text_data.decode(encoding)
+    except (LookupError, ValueError) as error:
+        raise ValueError(f"TextBuffer.text_data is not text in {encoding}: {error}") from None
+    return text, {key: value for key in ("language", "channel") if (value := getattr(buffer, key))}
+
+
+def read_json(buffer: pb.JsonData) -> tuple[str, dict[str, Any]]:
+    read_json_text(buffer.json_payload, "JsonData.json_payload")
+    metadata = {"mime_type": JSON_MIME_TYPE}
+    if buffer.schema_type:
+        metadata["schema_type"] = buffer.schema_type
+    return buffer.json_payload, metadata
+
+
+def read_file(buffer: pb.FileBuffer) -> tuple[str, dict[str, Any]]:
+    if not buffer.path:
+        raise ValueError("FileBuffer.path is empty")
+    return buffer.path, {"file": {key: value for key in _FILE_FIELDS if (value := getattr(buffer, key))}}
+
+
+def write_text(payload: Payload, rest: dict[str, Any], out: pb.DataBuffer) -> None:
+    """Sets the member of ``out`` that fits; takes from ``rest`` what that can say."""
+    if not isinstance(payload, str):
+        raise PayloadError(f"text needs a str, and has {type(payload).__name__}")
+    file = rest.get("file")
+    if isinstance(file, dict) and payload:
+        del rest["file"]
+        try:
+            out.file.CopyFrom(pb.FileBuffer(path=payload, **file))
+        except (TypeError, ValueError) as error:
+            raise PayloadError(f"metadata file {file!r} does not describe a file: {error}") from None
+    elif rest.get("mime_type") == JSON_MIME_TYPE and _is_json(payload):
+        del rest["mime_type"]
+        out.json.json_payload = payload
+        out.json.schema_type = take_text(rest, "schema_type")
+    else:
+        out.text.text_data = payload.encode()
+        out.text.encoding = "utf-8"
+        out.text.language = take_text(rest, "language")
+        out.text.channel = take_text(rest, "channel")
+
+
+def read_json_text(text: str | bytes, field: str) -> Any:
+    """What the JSON of ``field`` says; ValueError when it is none."""
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        why = "it is nested too deep" if isinstance(error, RecursionError) else error
+        raise ValueError(f"{field} is not JSON: {why}") from None
+
+
+def _is_json(text: str) -> bool:
+    try:
+        read_json_text(text, "")
+    except ValueError:
+        return False
+    return True
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON value")

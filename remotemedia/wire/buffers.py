@@ -1,0 +1,152 @@
+"""DataBuffer <-> RuntimeData. docs/wire.md has the table of what becomes what.
+
+The fields of a buffer that hold a payload hold a token instead: see ``remotemedia.wire.payload``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import remotemedia_v1_pb2 as pb
+
+from remotemedia.core.data import DataType, Metadata, Payload, RuntimeData
+from remotemedia.errors import PayloadError
+from remotemedia.wire._arrays import read_binary, read_numpy, read_tensor, write_tensor
+from remotemedia.wire._audio import read_audio, write_audio
+from remotemedia.wire._texts import read_file, read_json, read_json_text, read_text, write_text
+from remotemedia.wire._video import read_video, write_video
+
+__all__ = ["audio_data_of", "buffer_of", "data_of", "kind_of"]
+
+_MEMBERS = ("audio", "video", "tensor", "json", "text", "binary", "numpy", "file")
+
+
+def kind_of(buffer: pb.DataBuffer) -> str:
+    """Which member ``buffer`` has, such as ``"audio"``; "" when it has none."""
+    return buffer.WhichOneof("data_type") or ""
+
+
+def data_of(buffer: pb.DataBuffer, payloads: Sequence[memoryview]) -> RuntimeData:
+    """What ``buffer`` holds; a payload is a view of the bytes received. ValueError for what is wrong in it."""
+    kind = kind_of(buffer)
+    read = _READERS.get(kind)
+    if read is None:
+        holds = f"holds {kind}, which is no data" if kind else "holds nothing"
+        raise ValueError(f"the DataBuffer {holds}; set one of {', '.join(_MEMBERS)}")
+    data_type, payload, metadata = read(buffer, payloads)
+    if not (metadata is None or isinstance(metadata, dict)):
+        # Audio and raw frames have metadata of their own.
+        return RuntimeData(data_type, payload, "", _timestamp(buffer), metadata, port=buffer.port)
+    if buffer.metadata or buffer.metadata_json:
+        metadata = {**_free_metadata(buffer), **(metadata or {})}
+    elif not metadata:
+        metadata = None
+    return RuntimeData(data_type, payload, "", _timestamp(buffer), metadata, port=buffer.port)
+
+
+def audio_data_of(buffer: pb.AudioBuffer, payloads: Sequence[memoryview]) -> RuntimeData:
+    """As ``data_of``, of audio alone."""
+    samples, metadata = read_audio(buffer, payloads)
+    return RuntimeData(DataType.AUDIO, samples, metadata=metadata)
+
+
+def buffer_of(data: RuntimeData, payloads: list[memoryview]) -> pb.DataBuffer:
+    """The buffer for ``data``, whose payload is appended to ``payloads``.
+
+    A payload is copied only when it is not contiguous, or of another byte order or sample format than the wire has.
+    PayloadError for what has no form on the wire.
+    """
+    out = pb.DataBuffer(port=data.port, timestamp_secs=data.timestamp)
+    count = len(payloads)
+    try:
+        _WRITERS[data.type](data, payloads, out)
+    except (TypeError, ValueError) as error:
+        del payloads[count:]
+        if isinstance(error, PayloadError):
+            raise
+        raise PayloadError(f"{data.type.value} with metadata {data.metadata!r} has no form: {error}") from None
+    return out
+
+
+# --- reading -----------------------------------------------------------------------------------------------------
+
+_Read: TypeAlias = "tuple[DataType, Payload, Metadata | None]"
+_READERS: dict[str, Callable[[pb.DataBuffer, Sequence[memoryview]], _Read]] = {
+    "audio": lambda buffer, payloads: (DataType.AUDIO, *read_audio(buffer.audio, payloads)),
+    "video": lambda buffer, payloads: (DataType.VIDEO, *read_video(buffer.video, payloads)),
+    "tensor": lambda buffer, payloads: (DataType.TENSOR, *read_tensor(buffer.tensor, payloads)),
+    "numpy": lambda buffer, payloads: (DataType.TENSOR, read_numpy(buffer.numpy, payloads), None),
+    "binary": lambda buffer, payloads: (DataType.TENSOR, *read_binary(buffer.binary, payloads)),
+    "text": lambda buffer, _: (DataType.TEXT, *read_text(buffer.text)),
+    "json": lambda buffer, _: (DataType.TEXT, *read_json(buffer.json)),
+    "file": lambda buffer, _: (DataType.TEXT, *read_file(buffer.file)),
+}
+
+
+def _timestamp(buffer: pb.DataBuffer) -> float:
+    if not math.isfinite(buffer.timestamp_secs):
+        raise ValueError(f"DataBuffer.timestamp_secs is {buffer.timestamp_secs}; give seconds since the epoch")
+    return buffer.timestamp_secs or time.time()
+
+
+def _free_metadata(buffer: pb.DataBuffer) -> dict[str, Any]:
+    if not buffer.metadata_json:
+        return dict(buffer.metadata)
+    if buffer.metadata:
+        raise ValueError("DataBuffer has both metadata and metadata_json; set one of them")
+    metadata = read_json_text(buffer.metadata_json, "DataBuffer.metadata_json")
+    if not isinstance(metadata, dict):
+        raise ValueError(f"DataBuffer.metadata_json is not a JSON object, but a {type(metadata).__name__}")
+    return metadata
+
+
+# --- writing -----------------------------------------------------------------------------------------------------
+
+
+def _write_audio(data: RuntimeData, payloads: list[memoryview], out: pb.DataBuffer) -> None:
+    out.audio.CopyFrom(write_audio(data.payload, data.metadata, payloads))
+
+
+def _write_video(data: RuntimeData, payloads: list[memoryview], out: pb.DataBuffer) -> None:
+    frame, rest = write_video(data.payload, data.metadata, payloads)
+    out.video.CopyFrom(frame)
+    _write_metadata(rest or {}, out)
+
+
+def _write_tensor(data: RuntimeData, payloads: list[memoryview], out: pb.DataBuffer) -> None:
+    rest = _dict_of(data)
+    write_tensor(data.payload, rest, payloads, out)
+    _write_metadata(rest, out, is_empty=data.metadata == {})
+
+
+def _write_text(data: RuntimeData, payloads: list[memoryview], out: pb.DataBuffer) -> None:
+    rest = _dict_of(data)
+    write_text(data.payload, rest, out)
+    _write_metadata(rest, out, is_empty=data.metadata == {})
+
+
+_WRITERS: dict[DataType, Callable[[RuntimeData, list[memoryview], pb.DataBuffer], None]] = {
+    DataType.AUDIO: _write_audio,
+    DataType.VIDEO: _write_video,
+    DataType.TENSOR: _write_tensor,
+    DataType.TEXT: _write_text,
+}
+
+
+def _dict_of(data: RuntimeData) -> dict[str, Any]:
+    if data.metadata is None:
+        return {}
+    if not isinstance(data.metadata, dict):
+        raise PayloadError(f"{data.type.value} has metadata as a dict, not as {type(data.metadata).__name__}")
+    return dict(data.metadata)
+
+
+def _write_metadata(rest: dict[str, Any], out: pb.DataBuffer, *, is_empty: bool = False) -> None:
+    if all(isinstance(value, str) for value in rest.values()) and not is_empty:
+        out.metadata.update(rest)
+    else:
+        out.metadata_json = json.dumps(rest, separators=(",", ":"), allow_nan=False)
