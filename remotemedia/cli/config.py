@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from remotemedia.cli._completion import complete_manifest
-from remotemedia.cli._errors import guarded
+from remotemedia.cli._errors import Mistake, guarded
 from remotemedia.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from remotemedia.settings import Settings
+    from remotemedia.settings import ServiceSettings, Settings
 
 __all__ = ["config"]
 
@@ -31,8 +31,9 @@ _PIPE_COLUMNS = 400
     metavar="FILE",
     help="The runtime.toml to read.  [default: the one beside the manifest, or in the current folder]",
 )
+@click.option("--service", "of_service", is_flag=True, help="Show the settings of `remotemedia serve` itself.")
 @click.option("--json", "as_json", is_flag=True, help="Print the settings as JSON.")
-def config(manifest: Path | None, config_path: Path | None, as_json: bool) -> int:
+def config(manifest: Path | None, config_path: Path | None, of_service: bool, as_json: bool) -> int:
     """Show each setting in force, where it comes from, and what it means.
 
     With MANIFEST, those of its pipeline: its metadata.multiprocess goes before runtime.toml. Its graph is
@@ -43,6 +44,7 @@ def config(manifest: Path | None, config_path: Path | None, as_json: bool) -> in
       remotemedia config                        the defaults and ./runtime.toml
       remotemedia config speech.yaml            those that this pipeline runs with
       remotemedia config --config service.toml  another file
+      remotemedia config --service              those of the gRPC service
       remotemedia config --json | jq .settings.channel_capacity
 
     \b
@@ -52,7 +54,16 @@ def config(manifest: Path | None, config_path: Path | None, as_json: bool) -> in
     """
 
     def run() -> int:
-        (_print_json if as_json else _print_table)(_resolve(manifest, config_path))
+        settings: Settings | ServiceSettings
+        if of_service:
+            from remotemedia.settings import resolve_service_settings
+
+            if manifest is not None:
+                raise Mistake("--service: its settings are no matter of a manifest, leave that out")
+            settings = resolve_service_settings(config_path=config_path)
+        else:
+            settings = _resolve(manifest, config_path)
+        (_print_json if as_json else _print_table)(settings)
         return 0
 
     return guarded(run, debug=False)
@@ -77,20 +88,26 @@ def _resolve(manifest: Path | None, config_path: Path | None) -> Settings:
     return settings
 
 
-def _print_json(settings: Settings) -> None:
+def _print_json(settings: Settings | ServiceSettings) -> None:
     import json
 
     from remotemedia.settings import setting_meanings
 
-    meanings = setting_meanings()
+    meanings = setting_meanings(type(settings.config))
     table = {
-        name: {"value": getattr(settings.config, name), "origin": origin, "meaning": meanings.get(name, "")}
+        name: {"value": _shown(settings, name), "origin": origin, "meaning": meanings.get(name, "")}
         for name, origin in settings.origins.items()
     }
     click.echo(json.dumps({"file": settings.file and str(settings.file), "settings": table}, indent=2))
 
 
-def _print_table(settings: Settings) -> None:
+def _shown(settings: Settings | ServiceSettings, name: str) -> Any:
+    """The value, but never a secret."""
+    value = getattr(settings.config, name)
+    return ("(not shown)",) * len(value) if name == "tokens" else value
+
+
+def _print_table(settings: Settings | ServiceSettings) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Column, Table
@@ -98,10 +115,10 @@ def _print_table(settings: Settings) -> None:
 
     from remotemedia.settings import setting_meanings
 
-    meanings = setting_meanings()
+    meanings = setting_meanings(type(settings.config))
     table = Table(Column("setting", no_wrap=True), "value", "from", "meaning", box=box.SIMPLE_HEAD, show_edge=False)
     for name, origin in settings.origins.items():
-        value = getattr(settings.config, name)
+        value = _shown(settings, name)
         shown = ", ".join(value) or "none" if isinstance(value, tuple) else "none" if value is None else str(value)
         row = Text(name), Text(shown, overflow="fold"), Text(origin), Text(meanings.get(name, "").partition(". ")[0])
         table.add_row(*row, style="dim" if origin == "default" else "")

@@ -3,5 +3,14 @@
 from remotemedia.settings._keys import find_setting_problems, setting_meanings
 from remotemedia.settings._node_modules import import_node_modules
 from remotemedia.settings._resolve import Settings, resolve_settings
+from remotemedia.settings._service import ServiceSettings, resolve_service_settings
 
-__all__ = ["Settings", "find_setting_problems", "import_node_modules", "resolve_settings", "setting_meanings"]
+__all__ = [
+    "ServiceSettings",
+    "Settings",
+    "find_setting_problems",
+    "import_node_modules",
+    "resolve_service_settings",
+    "resolve_settings",
+    "setting_meanings",
+]

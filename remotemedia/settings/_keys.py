@@ -1,4 +1,4 @@
-"""Which keys there are and what their values may be: all of it follows from MultiprocessConfig."""
+"""Which keys there are and what their values may be: it follows from MultiprocessConfig and ServiceConfig."""
 
 from __future__ import annotations
 
@@ -9,12 +9,28 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
+from remotemedia._rules import Rule, is_text
 from remotemedia.core.multiprocessing import MultiprocessConfig
 from remotemedia.errors import Problem
+from remotemedia.service.config import ServiceConfig
 
-__all__ = ["FIELDS", "find_setting_problems", "find_value_problem", "setting_meanings", "shown", "unknown_key"]
+__all__ = [
+    "FIELDS",
+    "SERVICE_RULES",
+    "find_setting_problems",
+    "find_value_problem",
+    "setting_meanings",
+    "shown",
+    "unknown_key",
+]
 
 FIELDS = tuple(field.name for field in dataclasses.fields(MultiprocessConfig))
+SERVICE_RULES = {
+    # A file of settings is shown around; what is secret has one of its own.
+    **{name: rule for name, rule in ServiceConfig.RULES.items() if name != "tokens"},
+    "token_file": Rule("the path of a file", is_text),
+}
+"""What the table [service] of runtime.toml may have."""
 
 
 def find_setting_problems(settings: object, place: str = "metadata.multiprocess") -> list[Problem]:
@@ -29,15 +45,15 @@ def find_setting_problems(settings: object, place: str = "metadata.multiprocess"
     prefix = f"{place}." if place else ""
     found = []
     for key, value in settings.items():
-        message = unknown_key(key, FIELDS) if key not in FIELDS else find_value_problem(key, value, null="null")
+        rule = MultiprocessConfig.RULES.get(key)
+        message = unknown_key(key, FIELDS) if rule is None else find_value_problem(rule, value, null="null")
         if message:
             found.append(Problem(message, f"{prefix}{key}"))
     return found
 
 
-def find_value_problem(name: str, value: object, null: str | None) -> str | None:
-    """What is wrong with the value of a field. ``null``: how its place writes None, where it can."""
-    rule = MultiprocessConfig.RULES[name]
+def find_value_problem(rule: Rule, value: object, null: str | None) -> str | None:
+    """What is wrong with a value. ``null``: how its place writes None, where it can."""
     if not rule.refusal(value):
         return None
     says = rule.says.lower()  # "True or False" is how Python writes it
@@ -59,7 +75,7 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def setting_meanings() -> dict[str, str]:
+def setting_meanings(of: type[MultiprocessConfig] | type[ServiceConfig] = MultiprocessConfig) -> dict[str, str]:
     """One line on each field, as its class documents it; empty under ``python -OO``."""
-    documented = re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", inspect.getdoc(MultiprocessConfig) or "", re.MULTILINE)
-    return {name: " ".join(text.split()).replace("``", "") for name, text in documented if name in FIELDS}
+    documented = re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", inspect.getdoc(of) or "", re.MULTILINE)
+    return {name: " ".join(text.split()).replace("``", "") for name, text in documented if name in of.RULES}

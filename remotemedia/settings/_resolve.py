@@ -14,7 +14,7 @@ from remotemedia.errors import ConfigurationError, Problem
 from remotemedia.settings._keys import FIELDS, find_setting_problems
 from remotemedia.settings._toml import RuntimeFile, read_runtime_file
 
-__all__ = ["RUNTIME_FILE", "Settings", "resolve_settings"]
+__all__ = ["RUNTIME_FILE", "Settings", "absolute_path", "find_runtime_file", "resolve_settings"]
 
 RUNTIME_FILE = "runtime.toml"
 
@@ -63,7 +63,7 @@ def resolve_settings(
     Raises:
         ConfigurationError: a file or a value is wrong; the message has every problem.
     """
-    runtime = _find_runtime_file(manifest_path, config_path)
+    runtime = find_runtime_file(manifest_path, config_path)
     manifest_folder = manifest_path.parent if manifest_path is not None else Path()
     manifest_file = str(manifest_path or "")
     manifest = {} if manifest_settings is None else manifest_settings
@@ -84,7 +84,8 @@ def resolve_settings(
     return Settings(MultiprocessConfig(**values), origins, runtime.path if runtime is not None else None)
 
 
-def _find_runtime_file(manifest_path: Path | None, config_path: Path | None) -> RuntimeFile | None:
+def find_runtime_file(manifest_path: Path | None, config_path: Path | None) -> RuntimeFile | None:
+    """The file that is named, which must be there, or the first that is beside the manifest or in this folder."""
     if config_path is not None:
         try:
             return read_runtime_file(config_path)
@@ -114,11 +115,12 @@ def _merge(sources: Iterable[_Source]) -> tuple[dict[str, Any], dict[str, str]]:
 def _absolute(name: str, value: Any, source: _Source) -> Any:
     """A path as it is meant in its file; a command name stays what it is."""
     if name == "extra_paths":
-        return tuple(_absolute_path(path, source) for path in value)
+        return tuple(absolute_path(path, source.folder) for path in value)
     if (name == "venv_path" and value is not None) or (name == "python_executable" and "/" in value):
-        return _absolute_path(value, source)
+        return absolute_path(value, source.folder)
     return value
 
 
-def _absolute_path(path: str, source: _Source) -> str:
-    return os.path.abspath(source.folder / os.path.expanduser(path))  # noqa: PTH100, PTH111  ~nobody stays as it is
+def absolute_path(path: str, folder: Path) -> str:
+    """A path that is relative to ``folder``, or begins with ~, without either."""
+    return os.path.abspath(folder / os.path.expanduser(path))  # noqa: PTH100, PTH111  ~nobody stays as it is

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from remotemedia._rules import Rule
+from remotemedia.core.multiprocessing import MultiprocessConfig
 from remotemedia.errors import Problem
-from remotemedia.settings._keys import FIELDS, find_value_problem, shown, unknown_key
+from remotemedia.settings._keys import FIELDS, SERVICE_RULES, find_value_problem, shown, unknown_key
 
 __all__ = ["RuntimeFile", "read_runtime_file"]
 
@@ -20,11 +22,15 @@ Key = tuple[str, ...]
 _MOST_BYTES = 64 * 1024
 _TABLE: Key = ("multiprocess",)
 _PYTHON_TABLE: Key = ("multiprocess", "python")
+_SERVICE_TABLE: Key = ("service",)
+_TABLES = (_TABLE, _PYTHON_TABLE, _SERVICE_TABLE)
 _PYTHON_KEYS = {"executable": "python_executable", "venv_path": "venv_path", "extra_paths": "extra_paths"}
 _NAME_OF: dict[Key, str] = {
     **{(*_TABLE, name): name for name in FIELDS if name not in _PYTHON_KEYS.values()},
     **{(*_PYTHON_TABLE, key): name for key, name in _PYTHON_KEYS.items()},
+    **{(*_SERVICE_TABLE, name): name for name in SERVICE_RULES},
 }
+_RULES: dict[str, Rule] = {**MultiprocessConfig.RULES, **SERVICE_RULES}
 _KEY_OF = {name: key for key, name in _NAME_OF.items()}
 
 
@@ -36,35 +42,40 @@ class RuntimeFile:
         path: the file.
         values: what it sets, by the name of MultiprocessConfig's field.
         problems: all that is wrong with it.
-        lines: the line of each of ``values``.
+        lines: the line of each of ``values`` and ``service_values``.
+        service_values: what it sets in ``[service]``.
     """
 
     path: Path
     values: Mapping[str, Any]
     problems: tuple[Problem, ...]
     lines: Mapping[str, int]
+    service_values: Mapping[str, Any]
 
 
 def read_runtime_file(path: Path) -> RuntimeFile:
     """Reads and checks a file; what is wrong with it is in ``problems``. FileNotFoundError when it is not there."""
     text = _read(path)
     if isinstance(text, Problem):
-        return RuntimeFile(path, {}, (text,), {})
+        return RuntimeFile(path, {}, (text,), {}, {})
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        return RuntimeFile(path, {}, (_syntax_problem(path, text, error),), {})
+        return RuntimeFile(path, {}, (_syntax_problem(path, text, error),), {}, {})
     values, wrong = {}, []
     for key, value in _settings(document):
         name = _NAME_OF.get(key)
-        message = _what_is_wrong_here(key, value) if name is None else find_value_problem(name, value, null=None)
+        message = _what_is_wrong_here(key, value) if name is None else find_value_problem(_RULES[name], value, None)
         if message:
             wrong.append((key, message))
         elif name is not None:
             values[name] = value
     lines = _lines(text, {_KEY_OF[name] for name in values} | {key for key, _ in wrong})
     problems = tuple(Problem(message, ".".join(key), str(path), lines[key]) for key, message in wrong)
-    return RuntimeFile(path, values, problems, {name: lines[_KEY_OF[name]] for name in values})
+    line_of = {name: lines[_KEY_OF[name]] for name in values}
+    service_values = {name: value for name, value in values.items() if name in SERVICE_RULES}
+    own = {name: value for name, value in values.items() if name not in SERVICE_RULES}
+    return RuntimeFile(path, own, problems, line_of, service_values)
 
 
 def _read(path: Path) -> str | Problem:
@@ -100,7 +111,7 @@ def _syntax_problem(path: Path, text: str, error: Exception) -> Problem:
 def _settings(document: Mapping[str, Any]) -> Iterator[tuple[Key, object]]:
     """What there is one by one: the values of the known tables, and what is no known table as a whole."""
     for key, value in document.items():
-        if (key,) != _TABLE or not isinstance(value, dict):
+        if (key,) not in _TABLES or not isinstance(value, dict):
             yield (key,), value
             continue
         for inner, setting in value.items():
@@ -111,14 +122,16 @@ def _settings(document: Mapping[str, Any]) -> Iterator[tuple[Key, object]]:
 
 
 def _what_is_wrong_here(key: Key, value: object) -> str:
-    if key in (_TABLE, _PYTHON_TABLE):
+    if key in _TABLES:
         return f"must be a table, [{'.'.join(key)}], not {shown(value)}"
+    if key == (*_SERVICE_TABLE, "tokens"):
+        return "tokens do not belong here: write them into a file of their own, one a line, and name that as token_file"
     # What is right at another place is told that place; python_executable has a name of its own there.
     belongs = _KEY_OF.get(key[-1]) or next((known for known in _KEY_OF.values() if known[-1] == key[-1]), None)
     if belongs is not None:
         return f"unknown key here; it is {belongs[-1]} in [{'.'.join(belongs[:-1])}]"
     if len(key) == 1:
-        return unknown_key(key[0], [".".join(table) for table in (_TABLE, _PYTHON_TABLE)], "tables")
+        return unknown_key(key[0], [".".join(table) for table in _TABLES], "tables")
     tables = [_PYTHON_TABLE[-1]] if key[:-1] == _TABLE else []
     return unknown_key(key[-1], [name[-1] for name in _NAME_OF if name[:-1] == key[:-1]] + tables)
 

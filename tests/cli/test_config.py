@@ -6,6 +6,7 @@ import json
 import pytest
 
 from remotemedia.core.multiprocessing import MultiprocessConfig
+from remotemedia.service.config import ServiceConfig
 
 FIELDS = [field.name for field in dataclasses.fields(MultiprocessConfig)]
 
@@ -110,3 +111,24 @@ def test_help(remotemedia):
     for part in ("Examples:", "remotemedia config --config service.toml", "Exit codes:"):
         assert part in done.out
     assert all(len(line) <= 80 for line in done.out.splitlines())
+
+
+def test_of_the_service(remotemedia, tmp_path, environment, monkeypatch):
+    monkeypatch.setitem(environment, "GRPC_AUTH_TOKENS", "secret-1,secret-2")
+    (tmp_path / "runtime.toml").write_text("[service]\nport = 7\n[multiprocess]\nspin_us = 1\n")
+    done = remotemedia("config", "--service")
+    assert (done.code, done.err) == (0, "")
+    lines = {line.split()[0]: line for line in done.out.splitlines()[2:]}
+    assert list(lines) == list(ServiceConfig.RULES)
+    assert lines["port"].split()[1:5] == ["7", "runtime.toml", "line", "2"]
+    assert "GRPC_AUTH_TOKENS" in lines["tokens"]
+    as_json = remotemedia("config", "--service", "--json").out
+    assert json.loads(as_json)["settings"]["tokens"]["value"] == ["(not shown)"] * 2
+    assert "secret" not in done.out + as_json
+    assert all(entry["meaning"] for entry in json.loads(as_json)["settings"].values())
+
+
+def test_the_service_has_no_manifest(remotemedia):
+    done = remotemedia("config", "--service", "speech.yaml")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == "remotemedia: --service: its settings are no matter of a manifest, leave that out\n"

@@ -22,7 +22,8 @@ ERRORS, RING, DATA, DTYPES = (
     "remotemedia.core.dtypes",
 )
 CONFIG, DOOR = f"{IMPL}.config", "remotemedia.core.multiprocessing"
-NAMING = "remotemedia._naming"
+SERVICE_CONFIG = "remotemedia.service.config"
+NAMING, RULES = "remotemedia._naming", "remotemedia._rules"
 
 
 def impl(*names: str) -> set[str]:
@@ -45,10 +46,13 @@ MAY: dict[str, set[str]] = {
     IMPL: set(),
     ERRORS: set(),
     NAMING: set(),
+    RULES: set(),
     RING: {ERRORS},
     DATA: {ERRORS},
     DTYPES: {ERRORS},
-    CONFIG: {ERRORS},
+    CONFIG: {ERRORS, RULES},
+    # The settings of the service are read where all settings are: a class without the service behind it.
+    SERVICE_CONFIG: {ERRORS, RULES},
     f"{IMPL}._descriptors": set(),
     f"{IMPL}.progress": {ERRORS},
     f"{IMPL}.statistics": {ERRORS, RING},
@@ -74,10 +78,10 @@ _FILES = {"remotemedia.settings", "remotemedia.manifest", "remotemedia.monitorin
 PREFIXES: list[tuple[str, set[str], bool]] = [
     # prefix, may import, may import what is below the same prefix
     ("remotemedia.nodes", {ERRORS, DOOR, DATA}, True),
-    ("remotemedia.settings", {ERRORS, NAMING, DOOR}, True),
+    ("remotemedia.settings", {ERRORS, NAMING, RULES, DOOR, SERVICE_CONFIG}, True),
     ("remotemedia.manifest", {ERRORS, NAMING, DOOR, "remotemedia.settings"}, True),
     ("remotemedia.monitoring", {ERRORS, DOOR}, True),
-    ("remotemedia.cli", {*_USER, NAMING, *_FILES}, True),
+    ("remotemedia.cli", {*_USER, NAMING, *_FILES, "remotemedia.service"}, True),
     ("remotemedia.wire", {ERRORS, DATA}, True),
     ("remotemedia.service", {*_USER, *_FILES, "remotemedia.wire"}, True),
     ("remotemedia.client", {*_USER, "remotemedia.wire"}, True),
@@ -92,6 +96,7 @@ NEVER_HEAVY = {
     DATA: {"asyncio"},
     DTYPES: {"asyncio"},
     CONFIG: {"asyncio", "numpy"},
+    SERVICE_CONFIG: {"asyncio", "numpy", "grpc"},
     f"{IMPL}.runner": {"grpc"},
 }
 

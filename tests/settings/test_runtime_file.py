@@ -97,7 +97,7 @@ WRONG: dict[str, tuple[str | bytes, list[tuple[int | None, str, str]]]] = {
     ),
     "another table": (
         "[multiprocess]\nspin_us = 0\n[audio]\nrate = 16000\n",
-        [(3, "audio", "unknown key (the tables are: multiprocess, multiprocess.python)")],
+        [(3, "audio", "unknown key (the tables are: multiprocess, multiprocess.python, service)")],
     ),
     "a table with a typing mistake": (
         "\n[multiproces]\nspin_us = 0\n",
@@ -107,6 +107,26 @@ WRONG: dict[str, tuple[str | bytes, list[tuple[int | None, str, str]]]] = {
         "[multiprocess]\n[multiprocess.pyhton]\nexecutable = 'python'\n",
         [(2, "multiprocess.pyhton", "unknown key; did you mean python? (the keys are")],
     ),
+    "a wrong value for the service": (
+        "[service]\nmax_sessions = 0\nport = '50051'\n",
+        [
+            (2, "service.max_sessions", "must be a whole number from 1 to 1000000, not 0"),
+            (3, "service.port", 'must be a whole number from 0 to 65535, not "50051"'),
+        ],
+    ),
+    "a key of the service with a typing mistake": (
+        "[service]\nmax_session = 5\n",
+        [(2, "service.max_session", "unknown key; did you mean max_sessions? (the keys are: host, port, ")],
+    ),
+    "a key of the service in the wrong table": (
+        "[multiprocess]\nmax_sessions = 5\n",
+        [(2, "multiprocess.max_sessions", "unknown key here; it is max_sessions in [service]")],
+    ),
+    "tokens in the open": (
+        "[service]\ntokens = ['secret']\n",
+        [(2, "service.tokens", "tokens do not belong here: write them into a file of their own")],
+    ),
+    "a value for the service": ("service = 5\n", [(1, "service", "must be a table, [service], not 5")]),
     "a value for the table": ("multiprocess = 5\n", [(1, "multiprocess", "must be a table, [multiprocess], not 5")]),
     "a list for the table": (
         "\n[[multiprocess]]\nspin_us = 5\n",
@@ -166,7 +186,7 @@ def test_a_mistake(tmp_path: Path, name: str) -> None:
     assert all(words in found.message for found, (_, _, words) in zip(problems, expected, strict=True)), problems
     assert {found.file for found in problems} == {str(file)}
     assert str(raised.value) == "\n".join(map(str, problems))
-    assert all(len(str(found)) < 500 for found in problems)
+    assert all(len(str(found)) < 600 for found in problems)
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])

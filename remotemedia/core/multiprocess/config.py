@@ -3,65 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from os import PathLike
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
+
+from remotemedia._rules import FLAG, SECS, Rule, check, is_list_of_paths, is_text, whole_number
 
 __all__ = ["MultiprocessConfig"]
 
 _SMALLEST_SEGMENT_BYTES = 64 * 1024
-
-
-@dataclass(frozen=True)
-class Rule:
-    """The values that a setting takes, wherever it is written.
-
-    Attributes:
-        says: the values in words, such as "a whole number from 1 to 10".
-        has_type: whether a value is of the right type.
-        allows: whether a value of that type is possible.
-        optional: whether None is a value too.
-    """
-
-    says: str
-    has_type: Callable[[object], bool]
-    allows: Callable[[Any], bool] = lambda value: True
-    optional: bool = False
-
-    def refusal(self, value: object) -> type[TypeError] | type[ValueError] | None:
-        """The exception that fits a wrong value; None for a right one."""
-        if value is None and self.optional:
-            return None
-        if not self.has_type(value):
-            return TypeError
-        return None if self.allows(value) else ValueError
-
-
-def _whole_number(low: int, high: int, *, optional: bool = False) -> Rule:
-    return Rule(
-        f"a whole number from {low} to {high}",
-        lambda value: isinstance(value, int) and not isinstance(value, bool),
-        lambda value: low <= value <= high,
-        optional,
-    )
-
-
-_SECS = Rule(
-    "a positive number of seconds",
-    lambda value: isinstance(value, int | float) and not isinstance(value, bool),
-    lambda value: 0 < value < float("inf"),
-)
-_FLAG = Rule("True or False", lambda value: isinstance(value, bool))
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and value != "" and "\0" not in value
-
-
-def _is_list_of_paths(value: object) -> bool:
-    return isinstance(value, list | tuple) and all(_is_text(path) or isinstance(path, PathLike) for path in value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,25 +52,22 @@ class MultiprocessConfig:
 
     RULES: ClassVar[Mapping[str, Rule]] = MappingProxyType(
         {
-            "max_processes_per_session": _whole_number(1, 1_000_000, optional=True),
-            "channel_capacity": _whole_number(1, 1 << 20),
-            "init_timeout_secs": _SECS,
-            "cleanup_grace_period_secs": _SECS,
-            "enable_backpressure": _FLAG,
-            "shm_segment_size": _whole_number(_SMALLEST_SEGMENT_BYTES, 1 << 46),
-            "node_memory_limit_bytes": _whole_number(1 << 20, 1 << 60, optional=True),
-            "python_executable": Rule("a path or a command name", _is_text),
-            "venv_path": Rule("the path of a folder", _is_text, optional=True),
-            "extra_paths": Rule("a list of folders", _is_list_of_paths),
-            "spin_us": _whole_number(0, 1_000_000),
-            "use_uvloop": _FLAG,
+            "max_processes_per_session": whole_number(1, 1_000_000, optional=True),
+            "channel_capacity": whole_number(1, 1 << 20),
+            "init_timeout_secs": SECS,
+            "cleanup_grace_period_secs": SECS,
+            "enable_backpressure": FLAG,
+            "shm_segment_size": whole_number(_SMALLEST_SEGMENT_BYTES, 1 << 46),
+            "node_memory_limit_bytes": whole_number(1 << 20, 1 << 60, optional=True),
+            "python_executable": Rule("a path or a command name", is_text),
+            "venv_path": Rule("the path of a folder", is_text, optional=True),
+            "extra_paths": Rule("a list of folders", is_list_of_paths),
+            "spin_us": whole_number(0, 1_000_000),
+            "use_uvloop": FLAG,
         }
     )
     """What each field may be; what reads settings from files has the same rules."""
 
     def __post_init__(self) -> None:
-        for name, rule in self.RULES.items():
-            value = getattr(self, name)
-            if refusal := rule.refusal(value):
-                raise refusal(f"{name} must be {rule.says}{' or None' if rule.optional else ''}, not {value!r}")
+        check(self, self.RULES)
         object.__setattr__(self, "extra_paths", tuple(str(path) for path in self.extra_paths))
