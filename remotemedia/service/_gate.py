@@ -29,6 +29,12 @@ class Call:
     session_id: str = ""
     error_type: str = ""
 
+    def count_in(self, size_bytes: int) -> None:
+        """One message came."""
+
+    def count_out(self, size_bytes: int) -> None:
+        """One message went."""
+
     def take_processes(self, count: int) -> None:
         """The call is about to start ``count`` processes; ResourceLimitError when that are too many."""
 
@@ -43,3 +49,9 @@ class Gate:
     async def open(self, context: grpc.aio.ServicerContext[Any, Any], method: str) -> AsyncIterator[Call]:
         """The time of one call; ends it with a status when it may not come in."""
         yield Call(context.peer())
+
+    def close(self) -> None:
+        """Lets nobody in any more."""
+
+    async def wait_idle(self) -> None:
+        """Until no call is in."""

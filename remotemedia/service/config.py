@@ -16,7 +16,7 @@ __all__ = ["ServiceConfig"]
 
 _LEAST_MESSAGE_BYTES = 16 * 1024 * 1024
 _PATHS = ("tls_certificate", "tls_key", "tls_client_ca")
-_LISTS = ("tokens", "allowed_pythons", "allowed_venvs", "allowed_extra_paths")
+_LISTS = ("tokens", "allowed_pythons", "allowed_venvs", "allowed_extra_paths", "refused_node_types")
 
 _COUNT = whole_number(1, 1_000_000, optional=True)
 _HOST = Rule("an address or a host name", is_text, lambda value: re.fullmatch(r"[\w.:%-]+", value) is not None)
@@ -52,6 +52,8 @@ class ServiceConfig:
         allowed_pythons: what a client's manifest may name as ``python_executable``.
         allowed_venvs: what a client's manifest may name as ``venv_path``.
         allowed_extra_paths: what a client's manifest may name in ``extra_paths``.
+        refused_node_types: node types that no client's manifest may name; unless given, those that read or write files
+            of the service's machine, or connect to others.
         status_results: whether progress of loading nodes is also sent as results of a node ``_status``.
         metrics_port: port of the Prometheus page; 0 = the kernel chooses, None = no page.
         metrics_host: address the Prometheus page listens at.
@@ -78,6 +80,7 @@ class ServiceConfig:
     allowed_pythons: tuple[str, ...] = ()
     allowed_venvs: tuple[str, ...] = ()
     allowed_extra_paths: tuple[str, ...] = ()
+    refused_node_types: tuple[str, ...] = ("AudioFileReaderNode", "AudioFileWriterNode", "RemotePipelineNode")
     status_results: bool = False
     metrics_port: int | None = None
     metrics_host: str = "127.0.0.1"
@@ -109,6 +112,9 @@ class ServiceConfig:
             "allowed_pythons": _PATHS_OF_CLIENTS,
             "allowed_venvs": _PATHS_OF_CLIENTS,
             "allowed_extra_paths": _PATHS_OF_CLIENTS,
+            "refused_node_types": Rule(
+                "a list of node types", lambda v: isinstance(v, list | tuple) and all(map(is_text, v))
+            ),
             "status_results": FLAG,
             "metrics_port": whole_number(0, 65535, optional=True),
             "metrics_host": _HOST,

@@ -1,0 +1,116 @@
+"""From chunks of a stream to data for the nodes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import remotemedia_v1_pb2 as pb
+
+from remotemedia.core.data import RuntimeData
+from remotemedia.core.multiprocessing import Pipeline
+from remotemedia.errors import PipelineError
+from remotemedia.service._manifests import Refused
+from remotemedia.service._measures import Clock
+from remotemedia.service._session import check_input_node, input_data
+from remotemedia.wire.buffers import kind_of
+
+__all__ = ["Chunk", "Chunks"]
+
+_logger = logging.getLogger("remotemedia.service")
+
+_UNIX_MS = 10**11
+"""From here on a time is no time since the stream began: that would be three years."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Data for an input of a node; ``data.origin`` is the number the client gave it."""
+
+    node_id: str
+    data: RuntimeData
+    port: str = ""
+
+
+class Chunks:
+    """Reads the chunks of one stream."""
+
+    def __init__(self, pipeline: Pipeline, limits: pb.ResourceLimits, clock: Clock) -> None:
+        self._pipeline = pipeline
+        self._limits = limits
+        self._clock = clock
+        self._began_secs = time.time()
+        self._last: dict[str, int] = {}
+
+    def inputs(self, buffers: Mapping[str, pb.DataBuffer], payloads: Sequence[memoryview]) -> list[Chunk]:
+        """What comes with the first message, for each node. Refused when it is wrong."""
+        return [self._chunk(node_id, buffer, payloads, "data_inputs") for node_id, buffer in buffers.items()]
+
+    def data(self, chunk: pb.DataChunk, payloads: Sequence[memoryview]) -> list[Chunk]:
+        """One for each input that is meant. Refused when it is wrong, or comes out of order."""
+        what = f"chunk {chunk.sequence}"
+        if chunk.HasField("buffer"):
+            found = [self._chunk(chunk.node_id, chunk.buffer, payloads, what)]
+        elif chunk.named_buffers:
+            found = [
+                self._chunk(chunk.node_id, buffer, payloads, what, self._port(chunk, name))
+                for name, buffer in chunk.named_buffers.items()
+            ]
+        else:
+            raise Refused("DataChunk must have buffer or named_buffers", chunk.node_id)
+        self._number(found, chunk.sequence, chunk.timestamp_ms)
+        return found
+
+    def audio(self, chunk: pb.AudioChunk, payloads: Sequence[memoryview]) -> list[Chunk]:
+        """The older form of a chunk of audio."""
+        found = [
+            self._chunk(chunk.node_id, pb.DataBuffer(audio=chunk.buffer), payloads, f"audio chunk {chunk.sequence}")
+        ]
+        self._number(found, chunk.sequence, chunk.timestamp_ms)
+        return found
+
+    def _chunk(
+        self, node_id: str, buffer: pb.DataBuffer, payloads: Sequence[memoryview], what: str, port: str = ""
+    ) -> Chunk:
+        check_input_node(self._pipeline, node_id, what)
+        with self._clock.reading():
+            data = input_data(buffer, payloads, node_id, what, self._limits)
+        self._clock.count(kind_of(buffer))
+        return Chunk(node_id, data, port)
+
+    def _port(self, chunk: pb.DataChunk, name: str) -> str:
+        try:
+            self._pipeline.check_input_port(chunk.node_id, name)
+        except PipelineError as error:
+            # Clients call the only buffer of a node with one input as they like.
+            only = self._pipeline.input_port(chunk.node_id)
+            if len(chunk.named_buffers) == 1 and self._takes(chunk.node_id, only):
+                return only
+            raise Refused(f"chunk {chunk.sequence}: {error}", chunk.node_id) from None
+        return name
+
+    def _takes(self, node_id: str, port: str) -> bool:
+        try:
+            self._pipeline.check_input_port(node_id, port)
+        except PipelineError:
+            return False
+        return True
+
+    def _number(self, chunks: Sequence[Chunk], sequence: int, timestamp_ms: int) -> None:
+        node_id = chunks[0].node_id
+        last = self._last.get(node_id)
+        if sequence and last is not None:
+            expected = last + 1
+            if sequence < expected:
+                raise Refused(f"Out-of-order chunk: expected sequence {expected}, got {sequence}", node_id)
+            if sequence > expected:
+                _logger.info("chunks %d to %d for node %r did not come", expected, sequence - 1, node_id)
+        if sequence or last is None:
+            self._last[node_id] = sequence
+        for chunk in chunks:
+            chunk.data.origin = sequence
+            if timestamp_ms:
+                since = 0.0 if timestamp_ms >= _UNIX_MS else self._began_secs
+                chunk.data.timestamp = since + timestamp_ms / 1000

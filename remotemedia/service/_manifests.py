@@ -1,0 +1,293 @@
+"""From what a client asks for to a pipeline and its settings, or to everything that is wrong with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import remotemedia_v1_pb2 as pb
+
+from remotemedia.core.multiprocessing import MultiprocessConfig, Pipeline, lookup_node
+from remotemedia.errors import ManifestError, PipelineError, Problem
+from remotemedia.manifest import load_manifest
+from remotemedia.service.config import ServiceConfig
+
+if TYPE_CHECKING:
+    from google.protobuf.struct_pb2 import Struct
+
+__all__ = ["Plan", "Refused", "manifest_in_request", "plan_of"]
+
+_AT_TOP_LEVEL = ("version", "metadata", "nodes", "connections", "inputs", "outputs")
+_STRINGIFIED = "[object Object]"
+"""What JavaScript makes of an object where a string is wanted: its content is lost."""
+
+_OPERATORS_OWN = {
+    "python_executable": "allowed_pythons",
+    "venv_path": "allowed_venvs",
+    "extra_paths": "allowed_extra_paths",
+}
+"""Settings that choose what code runs on the machine of the service, and who says which are allowed."""
+
+
+class Refused(Exception):
+    """What a client asks for cannot be done.
+
+    Attributes:
+        node_id: the one node that is to blame, or "".
+        context: more for programs, or "".
+    """
+
+    def __init__(self, message: str, node_id: str = "", context: str = "") -> None:
+        super().__init__(message)
+        self.node_id = node_id
+        self.context = context
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to run: a pipeline, and with which settings."""
+
+    pipeline: Pipeline
+    config: MultiprocessConfig
+
+
+def manifest_in_request(request: pb.ExecuteRequest) -> pb.PipelineManifest | None:
+    """The manifest, whichever way it is written; None without one. ValueError for two."""
+    at_top = pb.PipelineManifest(**{name: getattr(request, name) for name in _AT_TOP_LEVEL if _is_set(request, name)})
+    if not request.HasField("manifest"):
+        return at_top if at_top.ByteSize() or request.HasField("metadata") else None
+    if at_top.ByteSize() or request.HasField("metadata"):
+        raise ValueError("the request has a manifest twice: in `manifest`, and in fields of its own")
+    return request.manifest
+
+
+def plan_of(
+    manifest: pb.PipelineManifest, limits: pb.ResourceLimits, settings: MultiprocessConfig, service: ServiceConfig
+) -> Plan:
+    """What to run for a manifest; ``settings`` hold where it says nothing. Refused with all that is wrong."""
+    problems: list[tuple[str, Problem]] = []
+    nodes = [_node(node, index, problems) for index, node in enumerate(manifest.nodes)]
+    document: dict[str, Any] = {
+        "version": manifest.version,
+        "metadata": _metadata(manifest.metadata, problems),
+        "nodes": nodes,
+        "connections": [_connection(connection) for connection in manifest.connections],
+        **{key: list(names) for key in ("inputs", "outputs") if (names := getattr(manifest, key))},
+    }
+    document["metadata"] = {key: value for key, value in document["metadata"].items() if value}
+    if not problems:
+        problems += _refused_here(document, service)
+    if problems:
+        raise _refusal(problems)
+    try:
+        loaded = load_manifest(document)
+    except ManifestError as error:
+        raise _refusal([(_node_at(problem, nodes), problem) for problem in error.problems], nodes) from None
+    return Plan(loaded.pipeline, _merged(settings, loaded.settings, limits.max_memory_bytes, service))
+
+
+def _is_set(request: pb.ExecuteRequest, name: str) -> bool:
+    return request.HasField("metadata") if name == "metadata" else bool(getattr(request, name))
+
+
+# --- parts of a manifest -------------------------------------------------------------------------------------------
+
+
+def _node(node: pb.NodeManifest, index: int, problems: list[tuple[str, Problem]]) -> dict[str, Any]:
+    found: dict[str, Any] = {"id": node.id, "node_type": node.node_type}
+    try:
+        if params := _params(node):
+            found["params"] = params
+    except ValueError as error:
+        problems.append((node.id, Problem(f"node {node.id!r}: {error}", f"nodes[{index}].params")))
+    if node.memory_limit_bytes:
+        found["memory_limit_bytes"] = node.memory_limit_bytes
+    if node.id.startswith("_"):
+        message = f"node id {node.id!r} begins with '_': such ids are the service's own"
+        problems.append((node.id, Problem(message, f"nodes[{index}].id")))
+    return found
+
+
+def _params(node: pb.NodeManifest) -> dict[str, Any]:
+    given = [
+        name
+        for name, there in (
+            ("params", node.HasField("params")),
+            ("params_map", bool(node.params_map)),
+            ("params_json", bool(node.params_json)),
+        )
+        if there
+    ]
+    if len(given) > 1:
+        raise ValueError(f"its params are given in {' and in '.join(given)}; one of them is enough")
+    if node.HasField("params"):
+        return _plain(node.params)
+    if node.params_map:
+        return _from_map(node.params_map, "params")
+    if not node.params_json:
+        return {}
+    try:
+        value = json.loads(node.params_json, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        hint = "; that is what JavaScript makes of an object: JSON.stringify() it" * (node.params_json == _STRINGIFIED)
+        raise ValueError(f"its params are not JSON: {error}{hint}") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"its params must be a JSON object, not {type(value).__name__}")
+    return value
+
+
+def _metadata(metadata: pb.ManifestMetadata, problems: list[tuple[str, Problem]]) -> dict[str, Any]:
+    found: dict[str, Any] = {"name": metadata.name}
+    try:
+        if metadata.HasField("multiprocess") and metadata.multiprocess_map:
+            raise ValueError("the settings are given in multiprocess and in multiprocess_map; one of them is enough")
+        if metadata.HasField("multiprocess"):
+            found["multiprocess"] = _plain(metadata.multiprocess)
+        elif metadata.multiprocess_map:
+            found["multiprocess"] = _from_map(metadata.multiprocess_map, "multiprocess")
+    except ValueError as error:
+        problems.append(("", Problem(str(error), "metadata.multiprocess")))
+    return found
+
+
+def _connection(connection: pb.Connection) -> dict[str, Any]:
+    found = {"from": getattr(connection, "from"), "to": connection.to}
+    return found | {key: port for key in ("from_port", "to_port") if (port := getattr(connection, key))}
+
+
+# --- values that came as something else than JSON --------------------------------------------------------------------
+
+
+def _plain(struct: Struct) -> dict[str, Any]:
+    """A Struct has doubles only: what is integral was meant as an integer."""
+    return {key: _plain_value(value) for key, value in struct.fields.items()}
+
+
+def _plain_value(value: Any) -> Any:
+    match value.WhichOneof("kind"):
+        case "number_value":
+            number: float = value.number_value
+            return int(number) if number.is_integer() else number
+        case "struct_value":
+            return _plain(value.struct_value)
+        case "list_value":
+            return [_plain_value(item) for item in value.list_value.values]
+        case "string_value":
+            return value.string_value
+        case "bool_value":
+            return value.bool_value
+    return None
+
+
+def _from_map(entries: Mapping[str, str], what: str) -> dict[str, Any]:
+    """Each value is JSON, or else the string it is."""
+    found = {}
+    for key, text in entries.items():
+        if text == _STRINGIFIED:
+            raise ValueError(f"{what}[{key!r}] is {text!r}: that is what JavaScript makes of an object; stringify it")
+        try:
+            found[key] = json.loads(text, parse_constant=_no_constant)
+        except (ValueError, RecursionError):
+            found[key] = text
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON value")
+
+
+# --- settings ------------------------------------------------------------------------------------------------------
+
+
+def _refused_here(document: dict[str, Any], service: ServiceConfig) -> Iterable[tuple[str, Problem]]:
+    """What the operator does not leave to clients."""
+    settings = document["metadata"].get("multiprocess", {})
+    for name, option in _OPERATORS_OWN.items():
+        allowed = getattr(service, option)
+        asked = settings.get(name)
+        for value in asked if isinstance(asked, list) else [] if asked is None else [asked]:
+            if value not in allowed:
+                known = f" (allowed: {', '.join(allowed)})" if allowed else ""
+                message = f"{value!r} is not allowed by this service{known}"
+                yield "", Problem(message, f"metadata.multiprocess.{name}")
+    for index, node in enumerate(document["nodes"]):
+        if node["node_type"] in service.refused_node_types:
+            message = f"node {node['id']!r}: node type {node['node_type']!r} is not offered by this service"
+            yield node["id"], Problem(message, f"nodes[{index}].node_type")
+
+
+def _merged(
+    base: MultiprocessConfig, given: Mapping[str, Any], asked_bytes: int, service: ServiceConfig
+) -> MultiprocessConfig:
+    values = dict(given)
+    if "python_executable" in values and "venv_path" not in values:
+        values["venv_path"] = None  # the service's own would win over it
+    config = dataclasses.replace(base, **values)
+    limits = [config.node_memory_limit_bytes, service.max_node_memory_bytes]
+    if asked_bytes:
+        limits.append(min(max(asked_bytes, 1 << 20), 1 << 60))
+    lowest = min((limit for limit in limits if limit is not None), default=None)
+    return dataclasses.replace(config, node_memory_limit_bytes=lowest)
+
+
+# --- what to say ---------------------------------------------------------------------------------------------------
+
+
+def _node_at(problem: Problem, nodes: list[dict[str, Any]]) -> str:
+    """The id of the node whose entry in the manifest a problem is about, or ""."""
+    head, _, rest = problem.place.partition("]")
+    if not (head.startswith("nodes[") and head[6:].isdigit() and rest.startswith(".")):
+        return ""
+    return str(nodes[int(head[6:])]["id"])
+
+
+def _refusal(problems: list[tuple[str, Problem]], nodes: Iterable[dict[str, Any]] = ()) -> Refused:
+    to_blame = {node_id for node_id, _ in problems}
+    node_id = to_blame.pop() if len(to_blame) == 1 else ""
+    by_id = {node["id"]: node for node in nodes}
+    if by_id and all(".params." in problem.place for _, problem in problems):
+        reports = [_param_report(by_id[owner], problem) for owner, problem in problems]
+        context = f"{len(reports)} validation error(s) in node parameters"
+        return Refused(json.dumps(reports, ensure_ascii=False), node_id, context)
+    messages = [_said(problem, by_id.get(owner)) for owner, problem in problems]
+    return Refused("Manifest validation error: " + "\n".join(messages), node_id)
+
+
+def _said(problem: Problem, node: Mapping[str, Any] | None) -> str:
+    if node is not None and problem.place.endswith(".node_type"):
+        unknown, text = f"Unknown node type {node['node_type']!r}", problem.message
+        if unknown in text:
+            return f"{unknown} for node {node['id']!r}{text.partition(unknown)[2].partition(' (register')[0]}"
+    # Of a node it names the node itself; the place is for what has no name.
+    return problem.message if node is not None or not problem.place else f"{problem.place}: {problem.message}"
+
+
+def _param_report(node: Mapping[str, Any], problem: Problem) -> dict[str, Any]:
+    key = problem.place.partition(".params.")[2]
+    declared = _declared(node["node_type"]).get(key)
+    received = node.get("params", {}).get(key)
+    if declared is None:
+        constraint, expected = "unknown", "no such param"
+    elif key in node.get("params", {}):
+        constraint, expected = "value", declared.rule
+    else:
+        constraint, expected = "required", declared.rule
+    return {
+        "node_id": node["id"],
+        "node_type": node["node_type"],
+        "path": key,
+        "constraint": constraint,
+        "expected": expected,
+        "received": received,
+        "message": problem.message,
+    }
+
+
+def _declared(node_type: str) -> Mapping[str, Any]:
+    try:
+        return lookup_node(node_type).params or {}
+    except PipelineError:
+        return {}

@@ -1,0 +1,203 @@
+"""What a unary call and a stream have in common: a session, from its start to its end, whatever ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import remotemedia_v1_pb2 as pb
+
+from remotemedia.core.data import AudioMetadata, RuntimeData
+from remotemedia.core.multiprocessing import (
+    InitProgress,
+    MultiprocessConfig,
+    MultiprocessExecutor,
+    Pipeline,
+    Session,
+)
+from remotemedia.errors import NodeProcessError, ResourceLimitError
+from remotemedia.service._gate import Call
+from remotemedia.service._manifests import Plan, Refused, plan_of
+from remotemedia.service.config import ServiceConfig
+from remotemedia.wire.buffers import data_of
+
+__all__ = [
+    "ENVELOPE_BYTES",
+    "House",
+    "Running",
+    "Stopping",
+    "at_most",
+    "check_input_node",
+    "input_data",
+    "open_session",
+    "run_until_first_failure",
+]
+
+
+ENVELOPE_BYTES = 64 * 1024
+"""What a message may need beside its payload."""
+
+
+class Stopping(Exception):
+    """The service ends what still runs."""
+
+
+class House:
+    """What all calls share.
+
+    Attributes:
+        config: the settings of the service.
+        settings: those of sessions, where a manifest says nothing.
+        executor: of all sessions.
+        ending: done when whatever still runs has to end.
+    """
+
+    def __init__(self, config: ServiceConfig, settings: MultiprocessConfig) -> None:
+        self.config = config
+        self.settings = settings
+        self.executor = MultiprocessExecutor(settings)
+        self.ending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def plan(self, manifest: pb.PipelineManifest, limits: pb.ResourceLimits) -> Plan:
+        """See ``plan_of``."""
+        return plan_of(manifest, limits, self.settings, self.config)
+
+
+@dataclass
+class Running:
+    """A session at work.
+
+    Attributes:
+        session: the session.
+        failed: has an exception as soon as ``process()`` of a node raised.
+        graceful: whether the nodes may finish what they do when the session ends.
+    """
+
+    session: Session
+    failed: asyncio.Future[NoReturn]
+    graceful: bool = False
+
+    def raise_error(self) -> None:
+        """What ``process()`` or ``finish()`` of a node raised, once the session has ended: no word of it is missing."""
+        if self.failed.done():
+            self.failed.result()
+
+
+@asynccontextmanager
+async def open_session(
+    house: House, plan: Plan, call: Call, progress: Callable[[InitProgress], None] | None = None
+) -> AsyncIterator[Running]:
+    """A running session of its own for a call; all of its processes are gone when the block has ended.
+
+    Unless the block sets ``graceful``, nothing that is under way is waited for. Cancelled, the block ends at once, and
+    the processes all the same.
+    """
+    call.take_processes(len(plan.pipeline.nodes))
+    call.session_id = str(uuid.uuid4())
+    session = Session(call.session_id, plan.pipeline, plan.config, house.executor)
+    running = Running(session, asyncio.get_running_loop().create_future())
+
+    def fail(error: NodeProcessError) -> None:
+        if not running.failed.done():
+            running.failed.set_exception(error)
+
+    session.on_error(fail)
+    try:
+        await run_until_first_failure(house, _start(session, progress))
+        yield running
+    finally:
+        await _to_the_end(session.cleanup(abort=not running.graceful))
+        if running.failed.done():
+            running.failed.exception()  # perhaps nobody asks any more
+
+
+async def _start(session: Session, progress: Callable[[InitProgress], None] | None) -> None:
+    await session.initialize(progress)
+    await session.start()
+
+
+async def _to_the_end(ending: Coroutine[Any, Any, None]) -> None:
+    """Waits for ``ending`` although the call is cancelled: its place is free when its processes are gone."""
+    task = asyncio.ensure_future(ending)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancelled = True
+    task.result()
+    if cancelled:
+        raise asyncio.CancelledError
+
+
+async def run_until_first_failure(
+    house: House, work: Coroutine[Any, Any, Any], *beside: Coroutine[Any, Any, Any], failed: Any = None
+) -> None:
+    """Until ``work`` is done, with what goes on ``beside`` it; whatever raises first ends all of it.
+
+    Raises that error, what ``failed`` (a future) raises, or Stopping when the service ends. What is beside may be done
+    earlier, and is cancelled when ``work`` is done.
+    """
+    main = asyncio.ensure_future(work)
+    tasks = {main, *map(asyncio.ensure_future, beside)}
+    signs = {house.ending, failed} - {None}
+    try:
+        while not main.done():
+            done, _ = await asyncio.wait((tasks | signs) - _finished(tasks), return_when=asyncio.FIRST_COMPLETED)
+            if house.ending in done:
+                raise Stopping
+            for future in done:
+                future.result()
+        main.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def at_most(secs: float | None, who: str) -> AsyncIterator[None]:
+    """ResourceLimitError for a block that takes longer; 0 or None: no limit. ``who`` says whose it is."""
+    limit = asyncio.timeout(secs or None)
+    try:
+        async with limit:
+            yield
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise ResourceLimitError(f"not done within the {secs:g} s that {who}") from None
+
+
+def _finished(tasks: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
+    return {task for task in tasks if task.done() and not task.cancelled() and task.exception() is None}
+
+
+def input_data(
+    buffer: pb.DataBuffer, payloads: Sequence[memoryview], node_id: str, what: str, limits: pb.ResourceLimits
+) -> RuntimeData:
+    """The data for a node. Refused when they are none, ResourceLimitError when they are too long."""
+    try:
+        data = data_of(buffer, payloads)
+    except ValueError as error:
+        raise Refused(f"{what}: {error}", node_id) from None
+    _check_size(data, limits, what)
+    return data
+
+
+def _check_size(data: RuntimeData, limits: pb.ResourceLimits, what: str) -> None:
+    """ResourceLimitError for more samples than the client itself allowed."""
+    samples = data.as_numpy().size if isinstance(data.metadata, AudioMetadata) else 0
+    if limits.max_audio_samples and samples > limits.max_audio_samples:
+        raise ResourceLimitError(f"{what} has {samples} samples; max_audio_samples is {limits.max_audio_samples}")
+
+
+def check_input_node(pipeline: Pipeline, node_id: str, what: str) -> None:
+    """Refused for a node that takes no input, or is none."""
+    if node_id not in pipeline.input_nodes:
+        known = ", ".join(map(repr, pipeline.input_nodes))
+        there = "takes no input" if node_id in pipeline.node_ids else "is not in the pipeline"
+        raise Refused(f"{what}: node {node_id!r} {there}; the input nodes are: {known}", node_id)

@@ -1,0 +1,248 @@
+"""StreamPipeline: a session for a client, chunks in, results out as they are made."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import grpc
+import grpc.aio
+import remotemedia_v1_pb2 as pb
+
+from remotemedia.core.data import RuntimeData
+from remotemedia.core.multiprocessing import Session
+from remotemedia.errors import (
+    ChannelClosedError,
+    ChannelFullError,
+    NodeProcessError,
+    PayloadError,
+    ResourceLimitError,
+)
+from remotemedia.service._chunks import Chunk, Chunks
+from remotemedia.service._errors import name_of, streamed_response_of
+from remotemedia.service._gate import Call
+from remotemedia.service._manifests import Refused
+from remotemedia.service._measures import StreamFigures, metrics_of
+from remotemedia.service._progress import Progress
+from remotemedia.service._session import (
+    ENVELOPE_BYTES,
+    House,
+    Running,
+    Stopping,
+    at_most,
+    check_input_node,
+    open_session,
+    run_until_first_failure,
+)
+from remotemedia.wire.buffers import buffer_of
+from remotemedia.wire.payload import Envelope, decode, encode
+
+if TYPE_CHECKING:
+    Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
+
+__all__ = ["stream"]
+
+_CHUNKS_PER_METRICS = 10
+_USUAL_CHUNK_SIZE = 4096
+_MAX_BUFFER_LATENCY_MS = 100
+
+_CLOSE_REASONS: Mapping[int, str] = {
+    pb.StreamControl.COMMAND_CLOSE: "Client requested close",
+    pb.StreamControl.COMMAND_UNSPECIFIED: "Unspecified",
+}
+_COMMANDS = pb.StreamControl.Command.keys()
+_CANCELLED = "Client requested cancel"
+_HALF_CLOSED = "Client closed the request stream"
+
+
+async def stream(house: House, call: Call, context: Context) -> None:
+    """One call, from ``init`` to ``closed``, or to the error that takes its place."""
+    responses = _Responses(context, call)
+    try:
+        request = await _next(context, call)
+        if request is None:
+            return
+        if request.message.WhichOneof("request") != "init":
+            raise Refused("StreamInit required before anything else")
+        await _Stream(house, call, context, responses, request).run()
+    except Stopping:
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "the service is stopping")
+    except Exception as error:
+        told = streamed_response_of(error)
+        call.error_type = name_of(told)
+        await responses.send(pb.StreamResponse(error=told))
+
+
+async def _next(context: Context, call: Call) -> Envelope[pb.StreamRequest] | None:
+    """The next request that has something in it; None at the end of the requests. Refused for bytes that are none."""
+    while True:
+        raw: Any = await context.read()
+        if raw is grpc.aio.EOF:
+            return None
+        call.count_in(len(raw))
+        try:
+            request = decode(pb.StreamRequest, raw)
+        except ValueError as error:
+            raise Refused(str(error)) from None
+        if request.message.WhichOneof("request"):
+            return request
+
+
+class _Responses:
+    """The way to the client, for several tasks; waits while the client does not read."""
+
+    def __init__(self, context: Context, call: Call) -> None:
+        self._context = context
+        self._call = call
+        self.turn = asyncio.Lock()
+
+    async def send(self, message: pb.StreamResponse) -> None:
+        async with self.turn:
+            await self.put(Envelope(message))
+
+    async def put(self, envelope: Envelope[pb.StreamResponse]) -> None:
+        """For who has the turn."""
+        raw = encode(envelope)
+        await self._context.write(raw)
+        self._call.count_out(len(raw))
+
+
+class _Cancelled(Exception):
+    """The client wants nothing more."""
+
+
+class _Stream:
+    def __init__(
+        self, house: House, call: Call, context: Context, responses: _Responses, request: Envelope[pb.StreamRequest]
+    ) -> None:
+        self._house = house
+        self._call = call
+        self._context = context
+        self._responses = responses
+        self._init = request.message.init
+        self._plan = house.plan(self._init.manifest, self._init.resource_limits)
+        self._figures = StreamFigures()
+        self._chunks = Chunks(self._plan.pipeline, self._init.resource_limits, self._figures.clock)
+        self._first = self._chunks.inputs(self._init.data_inputs, request.payloads)
+        self._session: Session  # from when it runs
+        self._reason = ""
+        self._interruptions = 0
+
+    async def run(self) -> None:
+        progress = Progress(self._responses.send, self._house.config.status_results)
+        limit_secs = self._init.resource_limits.max_timeout_ms / 1000
+        async with at_most(limit_secs, "the stream's max_timeout_ms allows"):
+            async with progress.told(), open_session(self._house, self._plan, self._call, progress.tell) as running:
+                await progress.finish()
+                self._session = running.session
+                await self._responses.send(pb.StreamResponse(ready=self._ready()))
+                await self._work(running)
+                metrics = metrics_of(self._session, self._figures.clock)
+            if running.graceful:
+                running.raise_error()
+        closed = pb.StreamClosed(session_id=self._call.session_id, final_metrics=metrics, reason=self._reason)
+        await self._responses.send(pb.StreamResponse(closed=closed))
+
+    def _ready(self) -> pb.StreamReady:
+        return pb.StreamReady(
+            session_id=self._call.session_id,
+            recommended_chunk_size=self._init.expected_chunk_size or _USUAL_CHUNK_SIZE,
+            max_buffer_latency_ms=_MAX_BUFFER_LATENCY_MS,
+        )
+
+    async def _work(self, running: Running) -> None:
+        try:
+            await run_until_first_failure(
+                self._house, self._send_outputs(), self._take_requests(), failed=running.failed
+            )
+            running.graceful = True
+        except _Cancelled:
+            self._reason = _CANCELLED
+
+    # --- from the client ---
+
+    async def _take_requests(self) -> None:
+        """Until there are no more; as fast as the pipeline takes them, so that the client feels a slow node."""
+        for chunk in self._first:
+            await self._feed(chunk)
+        while (request := await _next(self._context, self._call)) is not None:
+            message = request.message
+            match message.WhichOneof("request"):
+                case "init":
+                    raise Refused("StreamInit already received")
+                case "control":
+                    await self._obey(message.control)
+                case "audio_chunk":
+                    await self._accept(self._chunks.audio(message.audio_chunk, request.payloads))
+                case _:
+                    await self._accept(self._chunks.data(message.data_chunk, request.payloads))
+        await self._end_input(_HALF_CLOSED)
+
+    async def _accept(self, chunks: list[Chunk]) -> None:
+        if self._reason:
+            raise Refused("a chunk came after the end of the input")
+        for chunk in chunks:
+            await self._feed(chunk)
+        if self._figures.accept() % _CHUNKS_PER_METRICS == 0:
+            metrics = self._figures.metrics_of(self._session)
+            await self._responses.send(pb.StreamResponse(metrics=metrics))
+
+    async def _feed(self, chunk: Chunk) -> None:
+        self._figures.begin(chunk.data.origin)
+        try:
+            await self._session.send(chunk.node_id, chunk.data, chunk.port)
+        except ChannelFullError:  # enable_backpressure is off
+            self._figures.dropped += 1
+        except ChannelClosedError:
+            raise Refused(f"a chunk came after the end of the input of node {chunk.node_id!r}", chunk.node_id) from None
+
+    async def _obey(self, control: pb.StreamControl) -> None:
+        match control.command:
+            case pb.StreamControl.COMMAND_CANCEL:
+                raise _Cancelled
+            case pb.StreamControl.COMMAND_INTERRUPT:
+                self._interruptions += 1
+                await self._session.interrupt()
+                await self._responses.send(pb.StreamResponse(interrupted=pb.Interrupted()))
+            case pb.StreamControl.COMMAND_END_INPUT:
+                check_input_node(self._plan.pipeline, control.node_id, "COMMAND_END_INPUT")
+                await self._session.end_input(control.node_id)
+            case command if command in _CLOSE_REASONS:
+                await self._end_input(_CLOSE_REASONS[command])
+            case unknown:
+                raise Refused(f"there is no command {unknown}; those are {', '.join(_COMMANDS)}")
+
+    async def _end_input(self, reason: str) -> None:
+        if not self._reason:
+            self._reason = reason
+            await self._session.end_input()
+
+    # --- to the client ---
+
+    async def _send_outputs(self) -> None:
+        """Until the pipeline has no more; as fast as the client takes them, so that the nodes feel a slow client."""
+        async for node_id, data in self._session.outputs():
+            turn = self._interruptions
+            async with self._responses.turn:
+                # An output that was here before the client interrupted is not for it any more.
+                if turn == self._interruptions:
+                    await self._responses.put(self._result(node_id, data))
+
+    def _result(self, node_id: str, data: RuntimeData) -> Envelope[pb.StreamResponse]:
+        most_bytes = self._house.config.max_message_bytes
+        if data.size > most_bytes - ENVELOPE_BYTES:
+            raise ResourceLimitError(
+                f"an output of node {node_id!r} has {data.size} bytes; a message may have {most_bytes}, all told"
+            )
+        envelope = Envelope(pb.StreamResponse())
+        with self._figures.clock.writing():
+            try:
+                buffer = buffer_of(data, envelope.payloads)
+            except PayloadError as error:
+                raise NodeProcessError(node_id, f"its output cannot be sent: {error}") from None
+        result = envelope.message.result
+        result.sequence = data.origin
+        result.data_outputs[node_id].CopyFrom(buffer)
+        result.processing_time_ms, result.total_items_processed = self._figures.result(data.origin)
+        return envelope

@@ -1,0 +1,169 @@
+"""ExecutePipeline: inputs in, a pipeline's life, outputs out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import grpc
+import numpy as np
+import remotemedia_v1_pb2 as pb
+
+from remotemedia.core.data import RuntimeData
+from remotemedia.errors import InitializationTimeout, ResourceLimitError
+from remotemedia.service._errors import name_of, response_of
+from remotemedia.service._gate import Call
+from remotemedia.service._manifests import Plan, manifest_in_request
+from remotemedia.service._measures import Clock, metrics_of
+from remotemedia.service._session import (
+    ENVELOPE_BYTES,
+    House,
+    Running,
+    Stopping,
+    at_most,
+    check_input_node,
+    input_data,
+    open_session,
+    run_until_first_failure,
+)
+from remotemedia.wire.buffers import buffer_of, kind_of
+from remotemedia.wire.payload import Envelope, decode, encode
+
+if TYPE_CHECKING:
+    import grpc.aio
+
+__all__ = ["ERROR_KEY", "execute"]
+
+ERROR_KEY = "remotemedia-error-bin"
+"""Trailing metadata: the serialized ErrorResponse behind a status."""
+
+_ALIAS = "output"
+_LARGEST_ALIAS_BYTES = 1 << 20
+
+
+class _NoRun(Exception):
+    """The call ends with a status: it never became a run."""
+
+    def __init__(self, code: grpc.StatusCode, details: str, told: pb.ErrorResponse | None = None) -> None:
+        super().__init__(details)
+        self.code = code
+        self.metadata = () if told is None else ((ERROR_KEY, told.SerializeToString()),)
+
+
+async def execute(house: House, call: Call, raw: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+    """The serialized ExecuteResponse. Ends the call with a status where it never became a run."""
+    try:
+        return encode(await _execute(house, call, raw))
+    except _NoRun as end:
+        await context.abort(end.code, str(end), end.metadata)
+    except Stopping:
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "the service is stopping")
+    except Exception as error:
+        told = response_of(error)
+        call.error_type = name_of(told)
+        return pb.ExecuteResponse(error=told, status=pb.EXECUTION_STATUS_FAILED).SerializeToString()
+
+
+async def _execute(house: House, call: Call, raw: bytes) -> Envelope[pb.ExecuteResponse]:
+    clock = Clock()
+    try:
+        request = decode(pb.ExecuteRequest, raw)
+        manifest = manifest_in_request(request.message)
+    except ValueError as error:
+        raise _NoRun(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from None
+    if manifest is None:
+        raise _NoRun(grpc.StatusCode.INVALID_ARGUMENT, "Manifest is required")
+    limits = request.message.resource_limits
+    plan = house.plan(manifest, limits)
+    inputs = _inputs(request, plan, clock)
+    try:
+        async with at_most(limits.max_timeout_ms / 1000, "the request's max_timeout_ms allows"):
+            async with open_session(house, plan, call) as running:
+                response = await _run(house, running, inputs, clock)
+            running.raise_error()
+            return response
+    except InitializationTimeout as error:
+        told = response_of(error)
+        secs = f"{plan.config.init_timeout_secs:g}"
+        details = f"Node {told.failing_node_id!r} failed to initialize within {secs}s"
+        raise _NoRun(grpc.StatusCode.DEADLINE_EXCEEDED, details, told) from None
+
+
+def _inputs(request: Envelope[pb.ExecuteRequest], plan: Plan, clock: Clock) -> dict[str, RuntimeData]:
+    message, inputs = request.message, {}
+    with clock.reading():
+        for node_id, buffer in message.data_inputs.items():
+            what = f"data_inputs[{node_id!r}]"
+            check_input_node(plan.pipeline, node_id, what)
+            inputs[node_id] = input_data(buffer, request.payloads, node_id, what, message.resource_limits)
+            clock.count(kind_of(buffer))
+    return inputs
+
+
+async def _run(
+    house: House, running: Running, inputs: Mapping[str, RuntimeData], clock: Clock
+) -> Envelope[pb.ExecuteResponse]:
+    session = running.session
+    collected = _Outputs(house.config.max_message_bytes, session.config.shm_segment_size)
+
+    async def feed() -> None:
+        for node_id, data in inputs.items():
+            await session.send(node_id, data)
+        await session.end_input()
+
+    async def collect() -> None:
+        async for node_id, data in session.outputs():
+            collected.add(node_id, data)
+
+    async with at_most(house.config.max_execution_secs, "this service allows"):
+        await run_until_first_failure(house, collect(), feed(), failed=running.failed)
+    running.graceful = True
+    with clock.writing():
+        envelope = Envelope(pb.ExecuteResponse(status=pb.EXECUTION_STATUS_SUCCESS))
+        collected.write(envelope)
+    result = envelope.message.result
+    result.status = pb.EXECUTION_STATUS_SUCCESS
+    result.node_results.extend(
+        pb.NodeResult(node_id=node_id, status=pb.NODE_STATUS_SUCCESS) for node_id in session.pipeline.node_ids
+    )
+    result.metrics.CopyFrom(metrics_of(session, clock))
+    return envelope
+
+
+class _Outputs:
+    """What the pipeline gave, in order, until the response is written.
+
+    Arrays stay where they are in shared memory, but for what would leave the nodes too little of it.
+    """
+
+    def __init__(self, most_bytes: int, pool_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._most_in_pool_bytes = pool_bytes // 4
+        self._bytes = 0
+        self._found: list[tuple[str, RuntimeData]] = []
+
+    def add(self, node_id: str, data: RuntimeData) -> None:
+        """ResourceLimitError when it is more than a message may hold."""
+        self._bytes += data.size
+        if self._bytes > self._most_bytes - ENVELOPE_BYTES:
+            raise ResourceLimitError(
+                f"the outputs are more than the {self._most_bytes} bytes that a message may have; StreamPipeline sends "
+                f"them one by one"
+            )
+        if self._bytes > self._most_in_pool_bytes and not isinstance(data.payload, str):
+            payload = data.payload
+            data.payload = payload.copy() if isinstance(payload, np.ndarray) else bytes(payload)
+        self._found.append((node_id, data))
+
+    def write(self, envelope: Envelope[pb.ExecuteResponse]) -> None:
+        """By output node: ``ID``, ``ID.1``, ``ID.2`` and so on; a single small output is ``output``, too."""
+        outputs, counts = envelope.message.result.data_outputs, Counter[str]()
+        for node_id, data in self._found:
+            number = counts[node_id]
+            counts[node_id] += 1
+            outputs[f"{node_id}.{number}" if number else node_id].CopyFrom(buffer_of(data, envelope.payloads))
+        if len(self._found) == 1:
+            ((node_id, data),) = self._found
+            if node_id != _ALIAS and data.size <= _LARGEST_ALIAS_BYTES:
+                outputs[_ALIAS].CopyFrom(outputs[node_id])
