@@ -39,6 +39,7 @@ WRONG: list[tuple[str, Any, type[Exception], str]] = [
     ("allowed_pythons", "python3", TypeError, "a list of paths, not 'python3'"),
     ("allowed_venvs", [5], TypeError, r"a list of paths, not \[5\]"),
     ("allowed_extra_paths", None, TypeError, "a list of paths, not None"),
+    ("refused_node_types", "EchoNode", TypeError, "a list of node types, not 'EchoNode'"),
     ("status_results", "no", TypeError, "True or False, not 'no'"),
     ("metrics_port", 70000, ValueError, "a whole number from 0 to 65535 or None, not 70000"),
     ("metrics_host", "a b", ValueError, "an address or a host name"),
