@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bench.contender import Contender
     from bench.results import Results
 
-MODES = ("hot", "paced", "throughput", "pipeline", "idle", "start", "sessions", "speech")
+MODES = ("hot", "paced", "throughput", "pipeline", "idle", "start", "sessions", "speech", "service")
 SIZES = (64, 9_600, 192_000, 921_600, 3_840_000, 6_220_800, 10_000_000)
 QUICK_SIZES = (64, 10_000_000)
 # Of the tables, where nobody looks at a screen.
@@ -31,6 +31,7 @@ Measures remotemedia beside other ways to pass arrays between processes, all in 
   start       five nodes, beside five interpreters that import numpy
   sessions    ten sessions at once beside one, and what nine notice when one crashes
   speech      a spoken question is answered: a process per node beside the same nodes in one
+  service     a session behind the gRPC service beside one in the program itself
   all         all of these (the default)
   report      docs/performance.md and its figures from a file of results
   soak        what happens under load, faults and time: python -m bench soak --help

@@ -139,6 +139,22 @@ def speech(results: Results) -> Table:
     return Table("Speech: a question heard, answered and spoken", headings, lines)
 
 
+def service(results: Results) -> Table:
+    rows = results.of("service")
+    lines = [
+        [
+            row["contender"],
+            *(_us(row[name]) for name in ("p50", "p95", "p99", "max")),
+            _ratio(row["p50"], rows[0]["p50"]),
+            f"{row['chunks_per_s']:,.0f}",
+            f"{row['chunks_per_s'] * row['size'] / 1e6:,.0f}",
+        ]
+        for row in rows
+    ]
+    headings = ["who", "round trip p50 µs", "p95", "p99", "max", "/ local", "chunks/s", "MB/s"]
+    return Table("Service: audio chunks of 192 kB to a node and back", headings, lines)
+
+
 def targets(results: Results) -> Table:
     lines = [[verdict.target, verdict.wanted, verdict.shown, verdict.answer] for verdict in verdicts(results)]
     return Table("Targets", ["target", "wanted", "measured", "met"], lines)
@@ -157,5 +173,5 @@ def all_of(results: Results) -> list[Table]:
     """What the terminal shows."""
     found = [times(results, title, rows) for _, title, rows in groups(results)]
     found += [throughput(results), idle(results), start(results), sessions(results)]
-    found += [speech(results), targets(results)]
+    found += [speech(results), service(results), targets(results)]
     return [table for table in found if table.rows]

@@ -25,10 +25,10 @@ from remotemedia.service._gate import Call
 from remotemedia.service._manifests import Refused
 from remotemedia.service._measures import StreamFigures, metrics_of
 from remotemedia.service._progress import Progress
+from remotemedia.service._read_ahead import ReadAhead
 from remotemedia.service._session import (
     ENVELOPE_BYTES,
     House,
-    Running,
     Stopping,
     at_most,
     check_input_node,
@@ -125,24 +125,36 @@ class _Stream:
         self._figures = StreamFigures()
         self._chunks = Chunks(self._plan.pipeline, self._init.resource_limits, self._figures.clock)
         self._first = self._chunks.inputs(self._init.data_inputs, request.payloads)
-        self._session: Session  # from when it runs
+        self._ahead = ReadAhead()
+        self._session: Session | None = None
+        self._metrics: pb.ExecutionMetrics | None = None
         self._reason = ""
-        self._interruptions = 0
+        self._turn = 0
 
     async def run(self) -> None:
-        progress = Progress(self._responses.send, self._house.config.status_results)
         limit_secs = self._init.resource_limits.max_timeout_ms / 1000
-        async with at_most(limit_secs, "the stream's max_timeout_ms allows"):
-            async with progress.told(), open_session(self._house, self._plan, self._call, progress.tell) as running:
-                await progress.finish()
-                self._session = running.session
-                await self._responses.send(pb.StreamResponse(ready=self._ready()))
-                await self._work(running)
-                metrics = metrics_of(self._session, self._figures.clock)
-            if running.graceful:
-                running.raise_error()
+        try:
+            async with at_most(limit_secs, "the stream's max_timeout_ms allows"):
+                await run_until_first_failure(self._house, self._live(), self._read())
+        except _Cancelled:
+            self._reason = _CANCELLED
+        metrics = self._metrics or pb.ExecutionMetrics(wall_time_ms=self._figures.clock.secs * 1000)
         closed = pb.StreamClosed(session_id=self._call.session_id, final_metrics=metrics, reason=self._reason)
         await self._responses.send(pb.StreamResponse(closed=closed))
+
+    async def _live(self) -> None:
+        progress = Progress(self._responses.send, self._house.config.status_results)
+        async with progress.told(), open_session(self._house, self._plan, self._call, progress.tell) as running:
+            await progress.finish()
+            self._session = session = running.session
+            try:
+                await self._responses.send(pb.StreamResponse(ready=self._ready()))
+                work = self._send_outputs(session), self._feed(session)
+                await run_until_first_failure(self._house, *work, failed=running.failed)
+                running.graceful = True
+            finally:
+                self._metrics = metrics_of(session, self._figures.clock)
+        running.raise_error()
 
     def _ready(self) -> pb.StreamReady:
         return pb.StreamReady(
@@ -151,82 +163,89 @@ class _Stream:
             max_buffer_latency_ms=_MAX_BUFFER_LATENCY_MS,
         )
 
-    async def _work(self, running: Running) -> None:
-        try:
-            await run_until_first_failure(
-                self._house, self._send_outputs(), self._take_requests(), failed=running.failed
-            )
-            running.graceful = True
-        except _Cancelled:
-            self._reason = _CANCELLED
-
     # --- from the client ---
 
-    async def _take_requests(self) -> None:
-        """Until there are no more; as fast as the pipeline takes them, so that the client feels a slow node."""
-        for chunk in self._first:
-            await self._feed(chunk)
+    async def _read(self) -> None:
+        """Reads a little ahead of what the pipeline takes, as what ends or interrupts the work must not wait for it."""
         while (request := await _next(self._context, self._call)) is not None:
             message = request.message
-            match message.WhichOneof("request"):
-                case "init":
-                    raise Refused("StreamInit already received")
-                case "control":
-                    await self._obey(message.control)
-                case "audio_chunk":
-                    await self._accept(self._chunks.audio(message.audio_chunk, request.payloads))
-                case _:
-                    await self._accept(self._chunks.data(message.data_chunk, request.payloads))
-        await self._end_input(_HALF_CLOSED)
+            if message.WhichOneof("request") == "init":
+                raise Refused("StreamInit already received")
+            if message.control.command == pb.StreamControl.COMMAND_CANCEL:
+                raise _Cancelled
+            if message.control.command == pb.StreamControl.COMMAND_INTERRUPT:
+                await self._interrupt()
+            else:
+                await self._ahead.put(request, self._turn)
+        await self._ahead.put(None, self._turn)
 
-    async def _accept(self, chunks: list[Chunk]) -> None:
+    async def _interrupt(self) -> None:
+        self._turn += 1
+        if self._session is not None:
+            await self._session.interrupt()
+        await self._responses.send(pb.StreamResponse(interrupted=pb.Interrupted()))
+
+    async def _feed(self, session: Session) -> None:
+        """As fast as the pipeline takes it, so that the client feels a slow node."""
+        for chunk in self._first:
+            await self._send(session, chunk)
+        while True:
+            request, turn = await self._ahead.get()
+            if request is None:
+                await self._end_input(session, _HALF_CLOSED)
+                return
+            match request.message.WhichOneof("request"):
+                case "control":
+                    await self._obey(session, request.message.control)
+                case _ if turn != self._turn:
+                    pass  # interrupted while it waited here
+                case "audio_chunk":
+                    await self._accept(session, self._chunks.audio(request.message.audio_chunk, request.payloads))
+                case _:
+                    await self._accept(session, self._chunks.data(request.message.data_chunk, request.payloads))
+
+    async def _accept(self, session: Session, chunks: list[Chunk]) -> None:
         if self._reason:
             raise Refused("a chunk came after the end of the input")
         for chunk in chunks:
-            await self._feed(chunk)
+            await self._send(session, chunk)
         if self._figures.accept() % _CHUNKS_PER_METRICS == 0:
-            metrics = self._figures.metrics_of(self._session)
-            await self._responses.send(pb.StreamResponse(metrics=metrics))
+            await self._responses.send(pb.StreamResponse(metrics=self._figures.metrics_of(session)))
 
-    async def _feed(self, chunk: Chunk) -> None:
+    async def _send(self, session: Session, chunk: Chunk) -> None:
         self._figures.begin(chunk.data.origin)
         try:
-            await self._session.send(chunk.node_id, chunk.data, chunk.port)
+            # A chunk that waits for room keeps its turn: when that is interrupted, it is dropped.
+            await session.send(chunk.node_id, chunk.data, chunk.port)
         except ChannelFullError:  # enable_backpressure is off
             self._figures.dropped += 1
         except ChannelClosedError:
             raise Refused(f"a chunk came after the end of the input of node {chunk.node_id!r}", chunk.node_id) from None
 
-    async def _obey(self, control: pb.StreamControl) -> None:
+    async def _obey(self, session: Session, control: pb.StreamControl) -> None:
         match control.command:
-            case pb.StreamControl.COMMAND_CANCEL:
-                raise _Cancelled
-            case pb.StreamControl.COMMAND_INTERRUPT:
-                self._interruptions += 1
-                await self._session.interrupt()
-                await self._responses.send(pb.StreamResponse(interrupted=pb.Interrupted()))
             case pb.StreamControl.COMMAND_END_INPUT:
                 check_input_node(self._plan.pipeline, control.node_id, "COMMAND_END_INPUT")
-                await self._session.end_input(control.node_id)
+                await session.end_input(control.node_id)
             case command if command in _CLOSE_REASONS:
-                await self._end_input(_CLOSE_REASONS[command])
+                await self._end_input(session, _CLOSE_REASONS[command])
             case unknown:
                 raise Refused(f"there is no command {unknown}; those are {', '.join(_COMMANDS)}")
 
-    async def _end_input(self, reason: str) -> None:
+    async def _end_input(self, session: Session, reason: str) -> None:
         if not self._reason:
             self._reason = reason
-            await self._session.end_input()
+            await session.end_input()
 
     # --- to the client ---
 
-    async def _send_outputs(self) -> None:
+    async def _send_outputs(self, session: Session) -> None:
         """Until the pipeline has no more; as fast as the client takes them, so that the nodes feel a slow client."""
-        async for node_id, data in self._session.outputs():
-            turn = self._interruptions
+        async for node_id, data in session.outputs():
+            turn = self._turn
             async with self._responses.turn:
                 # An output that was here before the client interrupted is not for it any more.
-                if turn == self._interruptions:
+                if turn == self._turn:
                     await self._responses.put(self._result(node_id, data))
 
     def _result(self, node_id: str, data: RuntimeData) -> Envelope[pb.StreamResponse]:
