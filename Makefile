@@ -17,7 +17,7 @@ INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 PEERS := $(VENV)/.peers
 
-.PHONY: help demo test check bench soak fuzz build clean
+.PHONY: help demo test check bench soak fuzz build proto clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -29,6 +29,7 @@ help:
 	@echo "make soak    random pipelines for MINUTES=10: does anything ever go wrong?"
 	@echo "make fuzz    an hour of scribbling over shared memory; FUZZ=-max_total_time=60 is a minute"
 	@echo "make build   the extension once more, after a change that make does not see"
+	@echo "make proto   what is generated from remotemedia_v1.proto, after a change of it"
 	@echo "make clean   remove what was built, and .venv"
 
 demo: $(INSTALLED)
@@ -57,6 +58,9 @@ fuzz: $(TOOLS)
 
 build: $(TOOLS)
 	@$(PY) setup.py --quiet build_ext --inplace --force
+
+proto: $(TOOLS)
+	@$(PY) tools/generate_wire.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info remotemedia/*.so

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 if not sys.platform.startswith("linux"):
     sys.exit(f"remotemedia runs on Linux only (memfd, futex, pidfd); this is {sys.platform}.")
@@ -26,6 +27,18 @@ class BuildWithCompiler(build_ext):
         if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
             sys.exit("remotemedia needs Python's C headers to build its extension: install python3-dev.")
         super().build_extensions()
+
+
+class BuildWithStubs(build_py):
+    """Brings the types of generated modules along; to tools these are a package NAME-stubs (PEP 561)."""
+
+    def build_module(self, module: str, module_file: str, package: str | None) -> tuple[str, bool]:
+        stub = Path(module_file).with_suffix(".pyi")
+        if not package and stub.is_file():
+            folder = Path(self.build_lib, f"{module}-stubs")
+            self.mkpath(str(folder))
+            self.copy_file(str(stub), str(folder / "__init__.pyi"), preserve_mode=False)
+        return super().build_module(module, module_file, package)
 
 
 def extensions() -> list[Extension]:
@@ -50,7 +63,7 @@ def extensions() -> list[Extension]:
 
 setup(
     ext_modules=extensions(),
-    cmdclass={"build_ext": BuildWithCompiler},
+    cmdclass={"build_ext": BuildWithCompiler, "build_py": BuildWithStubs},
     # Not beside the generated modules, which are what setuptools takes for the root.
     options={"egg_info": {"egg_base": "."}},
 )
