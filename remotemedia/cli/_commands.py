@@ -14,6 +14,7 @@ from remotemedia.cli.completion import completion
 from remotemedia.cli.config import config
 from remotemedia.cli.demo import demo
 from remotemedia.cli.nodes import nodes
+from remotemedia.cli.proto import proto
 from remotemedia.cli.run import run as run_command
 from remotemedia.cli.validate import validate
 
@@ -33,7 +34,7 @@ def _remotemedia(context: click.Context) -> int:
     return 0
 
 
-for _command in (completion, config, demo, nodes, run_command, validate):
+for _command in (completion, config, demo, nodes, proto, run_command, validate):
     _remotemedia.add_command(_command)
 
 

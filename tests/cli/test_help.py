@@ -18,6 +18,8 @@ HEAVY = [
     "espeakng_loader",
     "soxr",
     "soundfile",
+    "grpc",
+    "google.protobuf",
 ]
 
 
@@ -33,6 +35,8 @@ HEAVY = [
         ["nodes", "show", "-h"],
         ["config", "--help"],
         ["run", "--help"],
+        ["proto", "--help"],
+        ["proto"],
         ["completion", "--help"],
     ],
 )
@@ -58,6 +62,7 @@ def test_help_names_the_commands(remotemedia):
     [
         ("demo", "remotemedia demo -i question.flac", "130  stopped by Ctrl-C"),
         ("run", "remotemedia run speech.yaml -i question.wav -O answer.wav", "130  ended early by Ctrl-C"),
+        ("proto", "remotemedia proto --node -o .", "2    the file cannot be written"),
         ("completion", 'eval "$(remotemedia completion bash)"', "2    no such shell"),
     ],
 )
