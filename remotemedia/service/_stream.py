@@ -18,6 +18,7 @@ from remotemedia.errors import (
     NodeProcessError,
     PayloadError,
     ResourceLimitError,
+    SessionStateError,
 )
 from remotemedia.service._chunks import Chunk, Chunks
 from remotemedia.service._errors import name_of, streamed_response_of
@@ -47,8 +48,9 @@ _CHUNKS_PER_METRICS = 10
 _USUAL_CHUNK_SIZE = 4096
 _MAX_BUFFER_LATENCY_MS = 100
 
+_CLOSED = "Client requested close"
 _CLOSE_REASONS: Mapping[int, str] = {
-    pb.StreamControl.COMMAND_CLOSE: "Client requested close",
+    pb.StreamControl.COMMAND_CLOSE: _CLOSED,
     pb.StreamControl.COMMAND_UNSPECIFIED: "Unspecified",
 }
 _COMMANDS = pb.StreamControl.Command.keys()
@@ -139,7 +141,9 @@ class _Stream:
         except _Cancelled:
             self._reason = _CANCELLED
         metrics = self._metrics or pb.ExecutionMetrics(wall_time_ms=self._figures.clock.secs * 1000)
-        closed = pb.StreamClosed(session_id=self._call.session_id, final_metrics=metrics, reason=self._reason)
+        closed = pb.StreamClosed(
+            session_id=self._call.session_id, final_metrics=metrics, reason=self._reason or _CLOSED
+        )
         await self._responses.send(pb.StreamResponse(closed=closed))
 
     async def _live(self) -> None:
@@ -153,6 +157,7 @@ class _Stream:
                 await run_until_first_failure(self._house, *work, failed=running.failed)
                 running.graceful = True
             finally:
+                self._session = None
                 self._metrics = metrics_of(session, self._figures.clock)
         running.raise_error()
 
@@ -181,13 +186,18 @@ class _Stream:
 
     async def _interrupt(self) -> None:
         self._turn += 1
-        if self._session is not None:
-            await self._session.interrupt()
+        if (session := self._session) is not None:
+            try:
+                await session.interrupt()
+            except SessionStateError:
+                if self._session is session:
+                    raise
+                # Its last output came meanwhile: nothing is left to interrupt.
         await self._responses.send(pb.StreamResponse(interrupted=pb.Interrupted()))
 
     async def _feed(self, session: Session) -> None:
         """As fast as the pipeline takes it, so that the client feels a slow node."""
-        for chunk in self._first:
+        for chunk in self._first if self._turn == 0 else ():
             await self._send(session, chunk)
         while True:
             request, turn = await self._ahead.get()

@@ -40,6 +40,8 @@ ERROR_KEY = "remotemedia-error-bin"
 
 _ALIAS = "output"
 _LARGEST_ALIAS_BYTES = 1 << 20
+_BESIDE_BYTES = 128
+"""About what an output has on the wire beside its payload."""
 
 
 class _NoRun(Exception):
@@ -145,7 +147,7 @@ class _Outputs:
 
     def add(self, node_id: str, data: RuntimeData) -> None:
         """ResourceLimitError when it is more than a message may hold."""
-        self._bytes += data.size
+        self._bytes += data.size + _BESIDE_BYTES + len(node_id)
         if self._bytes > self._most_bytes - ENVELOPE_BYTES:
             raise ResourceLimitError(
                 f"the outputs are more than the {self._most_bytes} bytes that a message may have; StreamPipeline sends "
