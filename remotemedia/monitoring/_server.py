@@ -7,11 +7,13 @@ import errno
 import logging
 import socket
 import threading
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client.registry import Collector
 
 from remotemedia.core.multiprocessing import MultiprocessExecutor, Session
 from remotemedia.monitoring._prometheus import PrometheusCollector
@@ -26,13 +28,15 @@ _NO_DESCRIPTORS_SECS = 1.0
 _logger = logging.getLogger("remotemedia.monitoring")
 
 
-def serve_metrics(source: MultiprocessExecutor | Session, *, port: int = 0, host: str = "127.0.0.1") -> MetricsServer:
+def serve_metrics(
+    source: MultiprocessExecutor | Session, *, port: int = 0, host: str = "127.0.0.1", also: Iterable[Collector] = ()
+) -> MetricsServer:
     """Serves the figures of ``source`` to Prometheus at ``http://host:port/metrics``, from a thread of its own.
 
-    ``port`` 0 takes any that is free; the answer's ``port`` says which. Whoever reaches the address may read: there is
-    no password. Raises OSError when the address cannot be had.
+    ``port`` 0 takes any that is free; the answer's ``port`` says which. ``also``: whose figures are on the same page.
+    Whoever reaches the address may read: there is no password. Raises OSError when the address cannot be had.
     """
-    return MetricsServer(PrometheusCollector(source), host, port)
+    return MetricsServer([PrometheusCollector(source), *also], host, port)
 
 
 class MetricsServer:
@@ -42,9 +46,10 @@ class MetricsServer:
         host, port: where it listens.
     """
 
-    def __init__(self, collector: PrometheusCollector, host: str, port: int) -> None:
+    def __init__(self, collectors: Iterable[Collector], host: str, port: int) -> None:
         registry = CollectorRegistry()
-        registry.register(collector)
+        for collector in collectors:
+            registry.register(collector)
         try:
             self._server = _Server(host, port)
         except (OSError, OverflowError) as error:

@@ -2,56 +2,159 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import grpc
+import grpc.aio
+
+from remotemedia.errors import ResourceLimitError
+from remotemedia.service._access_log import log_call
+from remotemedia.service._auth import Authenticator, address_of
+from remotemedia.service._figures import Figures, MethodFigures
+from remotemedia.service._limits import Limits, Refused
 from remotemedia.service.config import ServiceConfig
-
-if TYPE_CHECKING:
-    import grpc.aio
 
 __all__ = ["Call", "Gate"]
 
 
-@dataclass
 class Call:
     """One call that was let in.
 
     Attributes:
+        method: what is called.
         client: who calls.
         session_id: of the session that works for it; "" before there is one.
         error_type: name of the in-band error it ended with, if any.
+        processes: how many it has taken.
+        messages_in, bytes_in, messages_out, bytes_out: what went over the wire so far.
     """
 
-    client: str
-    session_id: str = ""
-    error_type: str = ""
-
-    def count_in(self, size_bytes: int) -> None:
-        """One message came."""
-
-    def count_out(self, size_bytes: int) -> None:
-        """One message went."""
+    def __init__(self, method: str, client: str, limits: Limits, figures: Figures) -> None:
+        self.method = method
+        self.client = client
+        self.session_id = ""
+        self.error_type = ""
+        self.processes = 0
+        self.messages_in = self.bytes_in = self.messages_out = self.bytes_out = 0
+        self._limits = limits
+        self._refused = figures.refused
+        self._figures: MethodFigures = figures.of(method)
 
     def take_processes(self, count: int) -> None:
-        """The call is about to start ``count`` processes; ResourceLimitError when that are too many."""
+        """The call is about to start ``count`` processes, which it has until its end.
+
+        ResourceLimitError, with none taken, when all calls together would have too many.
+        """
+        try:
+            self._limits.take_processes(count)
+        except ResourceLimitError:
+            self._refused["max_processes"] += 1
+            raise
+        self.processes += count
+
+    def count_in(self, size_bytes: int) -> None:
+        """A message of the client has come."""
+        self.messages_in += 1
+        self.bytes_in += size_bytes
+        self._figures.messages_in += 1
+        self._figures.bytes_in += size_bytes
+
+    def count_out(self, size_bytes: int) -> None:
+        """A message is sent to the client."""
+        self.messages_out += 1
+        self.bytes_out += size_bytes
+        self._figures.messages_out += 1
+        self._figures.bytes_out += size_bytes
 
 
 class Gate:
-    """Lets calls in."""
+    """Lets calls in: who may call, and no more than the limits allow. Counts them and logs each at its end.
+
+    Used on one event loop.
+
+    Attributes:
+        limits: what is taken of them.
+        figures: what was counted.
+    """
 
     def __init__(self, config: ServiceConfig) -> None:
-        self._config = config
+        self.limits = Limits(config)
+        self.figures = Figures()
+        self._access_log = config.access_log
+        self._authenticator = Authenticator(config)
+        self._stopping = False
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @asynccontextmanager
     async def open(self, context: grpc.aio.ServicerContext[Any, Any], method: str) -> AsyncIterator[Call]:
-        """The time of one call; ends it with a status when it may not come in."""
-        yield Call(context.peer())
+        """The time of one call; ends it with a status when it may not come in.
+
+        All it took is given back when the block is left, however that happens: the session must be gone by then.
+        """
+        began_secs = asyncio.get_running_loop().time()
+        call = Call(method, address_of(context.peer()), self.limits, self.figures)
+        try:
+            self._admit(context, call, began_secs)
+        except Refused as refused:
+            self.figures.refused[refused.reason] += 1
+            self._note_end(call, refused.status, began_secs)
+            await context.abort(grpc.StatusCode[refused.status], refused.text)
+        status = "UNKNOWN"
+        try:
+            yield call
+            status = _status_set(context)
+        except BaseException as error:
+            status = _status_of(error, context)
+            raise
+        finally:
+            self.limits.leave(call.client, call.processes)
+            if not self.limits.sessions:
+                self._idle.set()
+            self._note_end(call, status, began_secs)
 
     def close(self) -> None:
-        """Lets nobody in any more."""
+        """Lets no call in any more. Those that are in go on. May be repeated."""
+        self._stopping = True
 
     async def wait_idle(self) -> None:
-        """Until no call is in."""
+        """Returns when no call is in."""
+        await self._idle.wait()
+
+    def _admit(self, context: grpc.aio.ServicerContext[Any, Any], call: Call, now_secs: float) -> None:
+        """Counts the call in; Refused when it may not come in, and then nothing is taken."""
+        metadata = context.invocation_metadata() or ()
+        call.client = self._authenticator.identify(metadata, context.peer(), context.auth_context())
+        if self._stopping:
+            raise Refused("stopping", "UNAVAILABLE", "the service is stopping")
+        self.limits.enter(call.client, now_secs)
+        self._idle.clear()
+
+    def _note_end(self, call: Call, status: str, began_secs: float) -> None:
+        seconds = asyncio.get_running_loop().time() - began_secs
+        self.figures.calls[call.method, status, call.error_type] += 1
+        self.figures.of(call.method).add_seconds(seconds)
+        if self._access_log:
+            log_call(call, status, seconds)
+
+
+_NAME_OF = {status.value[0]: status.name for status in grpc.StatusCode}
+
+
+def _status_set(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    """The status a handler has set; OK when it has not."""
+    code: Any = context.code()  # older versions give its number
+    return code.name if isinstance(code, grpc.StatusCode) else _NAME_OF.get(code or 0, "UNKNOWN")
+
+
+def _status_of(error: BaseException, context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    """The status of a call that ended with an exception."""
+    if isinstance(error, grpc.aio.AbortError):
+        return _status_set(context)
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        # gRPC cancels a handler whose client is gone, and one whose time is up.
+        return "DEADLINE_EXCEEDED" if context.time_remaining() == 0 else "CANCELLED"
+    return "UNKNOWN"

@@ -1,0 +1,48 @@
+"""gRPC's own threads and descriptors, which it starts once and keeps, are there before the first leak check."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+async def _call_once() -> None:
+    import grpc.aio
+
+    # Its poller's thread ends some time after the last server and channel, unless somebody needs it still.
+    grpc.aio.init_grpc_aio()
+
+    async def answer(request: bytes, context: object) -> bytes:
+        return request
+
+    server = grpc.aio.server()
+    handlers = {"Echo": grpc.unary_unary_rpc_method_handler(answer)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("warm", handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        await channel.unary_unary("/warm/Echo")(b"")
+    await server.stop(None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _grpc_is_warm() -> Iterator[None]:
+    aio = pytest.importorskip("grpc.aio")
+    asyncio.run(_call_once())
+    yield
+    aio.shutdown_grpc_aio()
+
+
+@pytest.fixture(scope="session")
+def gated() -> ModuleType:
+    """A server behind a gate; by path, as nothing here is importable by name."""
+    spec = importlib.util.spec_from_file_location("gate_server", Path(__file__).with_name("gate_server.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
