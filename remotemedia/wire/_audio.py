@@ -49,6 +49,8 @@ def write_audio(payload: Payload, metadata: Metadata | None, payloads: list[memo
     if not isinstance(metadata, AudioMetadata):
         raise PayloadError(f"audio needs AudioMetadata, and has {type(metadata).__name__}")
     channels = metadata.channels
+    if channels < 1:
+        raise PayloadError(f"audio of {channels} channels has no form")
     if isinstance(payload, str):
         raise PayloadError("audio needs an array of samples, and has a str")
     if not isinstance(payload, np.ndarray):

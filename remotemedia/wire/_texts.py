@@ -49,13 +49,9 @@ def write_text(payload: Payload, rest: dict[str, Any], out: pb.DataBuffer) -> No
     """Sets the member of ``out`` that fits; takes from ``rest`` what that can say."""
     if not isinstance(payload, str):
         raise PayloadError(f"text needs a str, and has {type(payload).__name__}")
-    file = rest.get("file")
-    if isinstance(file, dict) and payload:
+    if (file := _file_of(payload, rest)) is not None:
         del rest["file"]
-        try:
-            out.file.CopyFrom(pb.FileBuffer(path=payload, **file))
-        except (TypeError, ValueError) as error:
-            raise PayloadError(f"metadata file {file!r} does not describe a file: {error}") from None
+        out.file.CopyFrom(file)
     elif rest.get("mime_type") == JSON_MIME_TYPE and _is_json(payload):
         del rest["mime_type"]
         out.json.json_payload = payload
@@ -65,6 +61,15 @@ def write_text(payload: Payload, rest: dict[str, Any], out: pb.DataBuffer) -> No
         out.text.encoding = "utf-8"
         out.text.language = take_text(rest, "language")
         out.text.channel = take_text(rest, "channel")
+
+
+def _file_of(path: str, metadata: dict[str, Any]) -> pb.FileBuffer | None:
+    """None when the metadata's "file" is somebody's own, not what ``read_file`` makes."""
+    try:
+        file = pb.FileBuffer(path=path, **metadata["file"])
+        return file if read_file(file) == (path, {"file": metadata["file"]}) else None
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def read_json_text(text: str | bytes, field: str) -> Any:

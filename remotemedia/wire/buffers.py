@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import remotemedia_v1_pb2 as pb
 
-from remotemedia.core.data import DataType, Metadata, Payload, RuntimeData
+from remotemedia.core.data import DataType, Metadata, Payload, RuntimeData, encode_metadata
 from remotemedia.errors import PayloadError
 from remotemedia.wire._arrays import read_binary, read_numpy, read_tensor, write_tensor
 from remotemedia.wire._audio import read_audio, write_audio
@@ -60,15 +60,15 @@ def buffer_of(data: RuntimeData, payloads: list[memoryview]) -> pb.DataBuffer:
     A payload is copied only when it is not contiguous, or of another byte order or sample format than the wire has.
     PayloadError for what has no form on the wire.
     """
-    out = pb.DataBuffer(port=data.port, timestamp_secs=data.timestamp)
     count = len(payloads)
     try:
+        out = pb.DataBuffer(port=data.port, timestamp_secs=data.timestamp)
         _WRITERS[data.type](data, payloads, out)
     except (TypeError, ValueError) as error:
         del payloads[count:]
         if isinstance(error, PayloadError):
             raise
-        raise PayloadError(f"{data.type.value} with metadata {data.metadata!r} has no form: {error}") from None
+        raise PayloadError(f"this {data.type.value} has no form on the wire: {error}") from None
     return out
 
 
@@ -149,4 +149,5 @@ def _write_metadata(rest: dict[str, Any], out: pb.DataBuffer, *, is_empty: bool 
     if all(isinstance(value, str) for value in rest.values()) and not is_empty:
         out.metadata.update(rest)
     else:
+        encode_metadata(rest)  # says what is wrong in it, but lets pass what only Python takes for JSON
         out.metadata_json = json.dumps(rest, separators=(",", ":"), allow_nan=False)

@@ -7,6 +7,7 @@ that comes twice (the last one wins, or they are merged) it does with the tokens
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
@@ -43,7 +44,7 @@ def decode(kind: type[M], raw: bytes) -> Envelope[M]:
         return add_payload(payloads, payload)
 
     try:
-        small = _Splicer(raw, take).result(_PATHS[kind])
+        small = _Splicer(kind, raw, take).result()
         return Envelope(kind.FromString(small), payloads)
     except DecodeError:
         why = "it is cut short, damaged, or has text that is not UTF-8"
@@ -63,7 +64,7 @@ def encode(envelope: Envelope[Any]) -> bytes:
         small = envelope.message.SerializeToString()
     except EncodeError as error:
         raise ValueError(f"the message cannot be serialized: {error}") from None
-    return _Splicer(small, put).result(_PATHS[type(envelope.message)])
+    return _Splicer(type(envelope.message), small, put).result()
 
 
 # --- tokens ------------------------------------------------------------------------------------------------------
@@ -125,8 +126,10 @@ _PATHS = {getattr(pb, name): _paths_below(kind) for name, kind in pb.DESCRIPTOR.
 
 # --- the wire format ----------------------------------------------------------------------------------------------
 
-# A chunk of audio has about ten. What is walked here takes Python's time, and a sender must not have all of it.
+# What is walked takes Python's time, of which a client must not get as much as it likes; a chunk has about ten fields.
+# What a server answers may have many: it is told all outputs of a pipeline at once.
 _MAX_FIELDS = 100_000
+_REQUESTS = (pb.ExecuteRequest, pb.StreamRequest)
 _CUT_SHORT = "a field ends after the message that it is in"
 
 
@@ -137,16 +140,17 @@ class _Splicer:
     How deep it goes is given by the paths, not by the message.
     """
 
-    def __init__(self, raw: bytes, swap: Callable[[memoryview], bytes | memoryview]) -> None:
+    def __init__(self, kind: type[Message], raw: bytes, swap: Callable[[memoryview], bytes | memoryview]) -> None:
+        self._kind = kind
         self._raw = raw
         self._view = memoryview(raw)
         self._swap = swap
         self._pieces: list[bytes | memoryview] = []
-        self._fields_left = _MAX_FIELDS
+        self._fields_left = _MAX_FIELDS if kind in _REQUESTS else sys.maxsize
 
-    def result(self, paths: _Paths) -> bytes:
+    def result(self) -> bytes:
         try:
-            self._splice(0, len(self._raw), paths)
+            self._splice(0, len(self._raw), _PATHS[self._kind])
         except IndexError:
             raise ValueError(_CUT_SHORT) from None
         return b"".join(self._pieces)
