@@ -94,7 +94,7 @@ def write_video(
         rest = dict(metadata)
         fields = {key: rest.pop(key) for key in _ENCODED_KEYS if key in rest}
         codec = fields.get("codec", "")
-        name = fields.get("format", "encoded")
+        name = fields.get("format", "encoded" if codec else "")
         if codec not in _CODECS or name not in _FORMATS or not (codec or name == "encoded"):
             raise PayloadError(
                 f"an encoded frame needs metadata codec, one of {', '.join(filter(None, _CODECS))}, and not {codec!r}"
