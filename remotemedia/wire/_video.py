@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import remotemedia_v1_pb2 as pb
@@ -15,6 +15,9 @@ import remotemedia_v1_pb2 as pb
 from remotemedia.core.data import Metadata, Payload, VideoMetadata
 from remotemedia.errors import PayloadError
 from remotemedia.wire.payload import add_payload, payload_at
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 __all__ = ["read_video", "write_video"]
 
@@ -71,47 +74,50 @@ def write_video(
     if isinstance(payload, np.ndarray) and payload.dtype != np.uint8:
         raise PayloadError(f"video of dtype {payload.dtype} has no form; use uint8")
     pixels = np.ascontiguousarray(payload if isinstance(payload, np.ndarray) else np.frombuffer(payload, np.uint8))
+    rest = None
     if isinstance(metadata, VideoMetadata):
-        name = metadata.format.lower()
-        name = _ALSO.get(name, name)
-        if name not in _FORMATS or name == "encoded":
-            raise PayloadError(f"video of format {metadata.format!r} has no form; use one of {_raw_formats()}")
-        height = metadata.height
-        if name and name not in _PLANES and pixels.ndim == 2:
-            # RuntimeData.video takes the rows of all three planes for the height.
-            height = len(pixels) * 2 // 3
-        try:
-            expected = prod(_shape(name, metadata.width, height)) if name else pixels.size
-        except ValueError as error:
-            raise PayloadError(str(error)) from None
-        if expected != pixels.size:
-            raise PayloadError(
-                f"video of {pixels.size} bytes is not {metadata.width} x {height} {name}, which has {expected}"
-            )
-        frame = pb.VideoFrame(width=metadata.width, height=height, format=_FORMATS[name], fps=metadata.fps)
-        rest = None
+        frame = _raw_frame(pixels, metadata)
     elif isinstance(metadata, dict):
         rest = dict(metadata)
-        fields = {key: rest.pop(key) for key in _ENCODED_KEYS if key in rest}
-        codec = fields.get("codec", "")
-        name = fields.get("format", "encoded" if codec else "")
-        if codec not in _CODECS or name not in _FORMATS or not (codec or name == "encoded"):
-            raise PayloadError(
-                f"an encoded frame needs metadata codec, one of {', '.join(filter(None, _CODECS))}, and not {codec!r}"
-            )
-        fields |= {"codec": _CODECS[codec], "format": _FORMATS[name]}
-        frame = pb.VideoFrame(**fields)
+        frame = _encoded_frame(rest)
     else:
         raise PayloadError("video needs VideoMetadata, or a dict with codec, width and height when it is encoded")
     frame.pixel_data = add_payload(payloads, pixels.reshape(-1).data)
     return frame, rest
 
 
+def _raw_frame(pixels: npt.NDArray[Any], metadata: VideoMetadata) -> pb.VideoFrame:
+    name = metadata.format.lower()
+    name = _ALSO.get(name, name)
+    if name not in _FORMATS or name == "encoded":
+        raise PayloadError(f"video of format {metadata.format!r} has no form; use one of {_raw_formats()}")
+    width, height = metadata.width, metadata.height
+    if name and name not in _PLANES and pixels.ndim == 2:
+        # RuntimeData.video takes the rows of all three planes for the height.
+        height = len(pixels) * 2 // 3
+    expected = prod(_shape(name, width, height)) if name else pixels.size
+    if expected != pixels.size:
+        raise PayloadError(f"video of {pixels.size} bytes is not {width} x {height} {name}, which has {expected}")
+    return pb.VideoFrame(width=width, height=height, format=_FORMATS[name], fps=metadata.fps)
+
+
+def _encoded_frame(rest: dict[str, Any]) -> pb.VideoFrame:
+    """Takes the frame's fields out of ``rest``."""
+    fields = {key: rest.pop(key) for key in _ENCODED_KEYS if key in rest}
+    codec = fields.get("codec", "")
+    name = fields.get("format", "encoded" if codec else "")
+    if codec not in _CODECS or name not in _FORMATS or not (codec or name == "encoded"):
+        raise PayloadError(
+            f"an encoded frame needs metadata codec, one of {', '.join(filter(None, _CODECS))}, and not {codec!r}"
+        )
+    return pb.VideoFrame(**fields | {"codec": _CODECS[codec], "format": _FORMATS[name]})
+
+
 def _shape(name: str, width: int, height: int) -> tuple[int, ...]:
     if name in _PLANES:
         return (height, width, *_PLANES[name])
     if width % 2 or height % 2:
-        raise ValueError(f"a {name} frame has an even width and height, and this one {width} x {height}")
+        raise ValueError(f"{name} has an even width and height, and this frame {width} x {height}")
     return (height * 3 // 2, width)
 
 

@@ -180,8 +180,6 @@ class _Splicer:
                     length, at = _varint(raw, length_at)
                 content_at = at
                 at += length
-                if at > end:
-                    raise ValueError(_CUT_SHORT)
                 if length and tag in paths:
                     below = paths[tag]
                     pieces.append(raw[copied:length_at])
