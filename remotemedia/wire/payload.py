@@ -180,7 +180,7 @@ class _Splicer:
                     length, at = _varint(raw, length_at)
                 content_at = at
                 at += length
-                if length and tag in paths:
+                if tag in paths:
                     below = paths[tag]
                     pieces.append(raw[copied:length_at])
                     copied = at
