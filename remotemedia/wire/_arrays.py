@@ -57,7 +57,7 @@ def read_tensor(buffer: pb.TensorBuffer, payloads: Sequence[memoryview]) -> tupl
     return np.ndarray(shape, dtype, data), {"layout": buffer.layout} if buffer.layout else {}
 
 
-def read_numpy(buffer: pb.NumpyBuffer, payloads: Sequence[memoryview]) -> Payload:
+def read_numpy(buffer: pb.NumpyBuffer, payloads: Sequence[memoryview]) -> tuple[Payload, dict[str, Any]]:
     data = payload_at(buffer.data, payloads)
     shape, strides = tuple(buffer.shape), tuple(buffer.strides)
     dtype = _NUMPY_DTYPES.get(buffer.dtype)
@@ -67,18 +67,18 @@ def read_numpy(buffer: pb.NumpyBuffer, payloads: Sequence[memoryview]) -> Payloa
     if not strides:
         if size != data.nbytes:
             raise ValueError(f"NumpyBuffer.data has {data.nbytes} bytes, but shape {shape} of {dtype.name} is {size}")
-        return np.ndarray(shape, dtype, data, order="F" if buffer.f_contiguous and not buffer.c_contiguous else "C")
+        return np.ndarray(shape, dtype, data, order="F" if buffer.f_contiguous and not buffer.c_contiguous else "C"), {}
     if len(strides) != len(shape):
         raise ValueError(f"NumpyBuffer.strides has {len(strides)} entries, but shape has {len(shape)}")
     if not size:
-        return np.ndarray(shape, dtype)
+        return np.ndarray(shape, dtype), {}
     # The second holds against a stride of 0, which makes an array of any size of a few bytes.
     last = sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True))
     if min(strides) < 0 or last + dtype.itemsize > data.nbytes or size > data.nbytes:
         raise ValueError(
             f"NumpyBuffer.strides {strides} of shape {shape} and {dtype.name} leave the {data.nbytes} bytes of data"
         )
-    return np.ndarray(shape, dtype, data, 0, strides)
+    return np.ndarray(shape, dtype, data, 0, strides), {}
 
 
 def read_binary(buffer: pb.BinaryBuffer, payloads: Sequence[memoryview]) -> tuple[Payload, dict[str, Any]]:
@@ -92,7 +92,6 @@ def write_tensor(payload: Payload, rest: dict[str, Any], payloads: list[memoryvi
     if not isinstance(payload, np.ndarray):
         view = memoryview(payload)
         view = view.cast("B") if view.c_contiguous and view.nbytes else memoryview(view.tobytes())
-        out.binary.SetInParent()
         out.binary.data = add_payload(payloads, view)
         out.binary.mime_type = take_text(rest, "mime_type")
         return

@@ -38,13 +38,11 @@ def data_of(buffer: pb.DataBuffer, payloads: Sequence[memoryview]) -> RuntimeDat
         holds = f"holds {kind}, which is no data" if kind else "holds nothing"
         raise ValueError(f"the DataBuffer {holds}; set one of {', '.join(_MEMBERS)}")
     data_type, payload, metadata = read(buffer, payloads)
-    if not (metadata is None or isinstance(metadata, dict)):
-        # Audio and raw frames have metadata of their own.
-        return RuntimeData(data_type, payload, "", _timestamp(buffer), metadata, port=buffer.port)
-    if buffer.metadata or buffer.metadata_json:
-        metadata = {**_free_metadata(buffer), **(metadata or {})}
-    elif not metadata:
-        metadata = None
+    if isinstance(metadata, dict):  # audio and raw frames have metadata of their own, with no room
+        if buffer.metadata or buffer.metadata_json:
+            metadata = {**_free_metadata(buffer), **metadata}
+        else:
+            metadata = metadata or None
     return RuntimeData(data_type, payload, "", _timestamp(buffer), metadata, port=buffer.port)
 
 
@@ -79,7 +77,7 @@ _READERS: dict[str, Callable[[pb.DataBuffer, Sequence[memoryview]], _Read]] = {
     "audio": lambda buffer, payloads: (DataType.AUDIO, *read_audio(buffer.audio, payloads)),
     "video": lambda buffer, payloads: (DataType.VIDEO, *read_video(buffer.video, payloads)),
     "tensor": lambda buffer, payloads: (DataType.TENSOR, *read_tensor(buffer.tensor, payloads)),
-    "numpy": lambda buffer, payloads: (DataType.TENSOR, read_numpy(buffer.numpy, payloads), None),
+    "numpy": lambda buffer, payloads: (DataType.TENSOR, *read_numpy(buffer.numpy, payloads)),
     "binary": lambda buffer, payloads: (DataType.TENSOR, *read_binary(buffer.binary, payloads)),
     "text": lambda buffer, _: (DataType.TEXT, *read_text(buffer.text)),
     "json": lambda buffer, _: (DataType.TEXT, *read_json(buffer.json)),

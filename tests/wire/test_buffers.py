@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import remotemedia_v1_pb2 as pb
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -76,6 +76,7 @@ def test_bytes(payload: Any, metadata: dict[str, Any] | None, timestamp: float) 
     free | st.just({"mime_type": "application/json", "schema_type": "s", "more": 1}),
     times,
 )
+@example("a", {"language": "", "channel": "ui"}, 1.0)
 def test_texts(text: str, metadata: dict[str, Any] | None, timestamp: float) -> None:
     data = RuntimeData.text(text, timestamp=timestamp, metadata=metadata)
     assert there_and_back(data) == data
