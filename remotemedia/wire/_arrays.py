@@ -62,7 +62,9 @@ def read_numpy(buffer: pb.NumpyBuffer, payloads: Sequence[memoryview]) -> tuple[
     shape, strides = tuple(buffer.shape), tuple(buffer.strides)
     dtype = _NUMPY_DTYPES.get(buffer.dtype)
     if dtype is None:
-        raise ValueError(f"NumpyBuffer.dtype {buffer.dtype!r} is no bool or number of fixed size, such as 'float32'")
+        raise ValueError(
+            f"NumpyBuffer.dtype {buffer.dtype[:40]!r} is no bool or number of fixed size, such as 'float32'"
+        )
     size = _checked_count("NumpyBuffer", shape) * dtype.itemsize
     if not strides:
         if size != data.nbytes:

@@ -23,7 +23,7 @@ _FILE_FIELDS = ("filename", "mime_type", "size", "offset", "length", "stream_id"
 def read_text(buffer: pb.TextBuffer) -> tuple[str, dict[str, Any]]:
     encoding = buffer.encoding or "utf-8"
     if encoding.lower().replace("-", "_").replace(" ", "_") not in _ENCODINGS:
-        raise ValueError(f"TextBuffer.encoding {encoding!r} is not known; use 'utf-8'")
+        raise ValueError(f"TextBuffer.encoding {encoding[:40]!r} is not known; use 'utf-8'")
     try:
         text = buffer.text_data.decode(encoding)
     except (LookupError, ValueError) as error:
