@@ -86,7 +86,7 @@ PREFIXES: list[tuple[str, set[str], bool]] = [
     ("remotemedia.service", {*_USER, *_FILES, "remotemedia.wire"}, True),
     ("remotemedia.client", {*_USER, "remotemedia.wire"}, True),
     ("remotemedia.testing", {*_USER, f"{IMPL}.channel"}, True),
-    ("bench", {*_USER, RING, "remotemedia.nodes"}, True),
+    ("bench", {*_USER, RING, "remotemedia.nodes", "remotemedia.client", "remotemedia.service"}, True),
     ("examples", _USER, True),
 ]
 NEVER_HEAVY = {
