@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import remotemedia_v1_pb2 as pb
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from remotemedia.service._read_ahead import ReadAhead
@@ -20,6 +20,7 @@ def request(number: int, size: int) -> Envelope[pb.StreamRequest]:
     return Envelope(pb.StreamRequest(data_chunk=chunk), [memoryview(bytes(size))] if size else [])
 
 
+@example([100] * 20, [])
 @given(SIZES, st.lists(st.booleans(), max_size=60))
 def test_model(sizes: list[int], pauses: list[bool]) -> None:
     """Whoever is let run first, and however often the other pauses in between."""
@@ -55,5 +56,21 @@ def test_model(sizes: list[int], pauses: list[bool]) -> None:
         async with asyncio.timeout(30), asyncio.TaskGroup() as group:
             group.create_task(put_all())
             group.create_task(get_all())
+
+    asyncio.run(main())
+
+
+def test_eight_small_ones_never_wait() -> None:
+    """Also when many have passed before: what was taken counts no more."""
+
+    async def main() -> None:
+        ahead = ReadAhead()
+        async with asyncio.timeout(5):
+            for _ in range(3):
+                for number in range(MOST_REQUESTS):
+                    await ahead.put(request(number, MOST_BYTES // MOST_REQUESTS), 0)
+                for number in range(MOST_REQUESTS):
+                    found, _ = await ahead.get()
+                    assert found is not None and found.message.data_chunk.sequence == number
 
     asyncio.run(main())
