@@ -16,6 +16,7 @@ from remotemedia.cli.demo import demo
 from remotemedia.cli.nodes import nodes
 from remotemedia.cli.proto import proto
 from remotemedia.cli.run import run as run_command
+from remotemedia.cli.serve import serve
 from remotemedia.cli.validate import validate
 
 __all__ = ["run"]
@@ -34,7 +35,7 @@ def _remotemedia(context: click.Context) -> int:
     return 0
 
 
-for _command in (completion, config, demo, nodes, proto, run_command, validate):
+for _command in (completion, config, demo, nodes, proto, run_command, serve, validate):
     _remotemedia.add_command(_command)
 
 

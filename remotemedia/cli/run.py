@@ -10,6 +10,7 @@ import click
 from remotemedia.cli._completion import complete_manifest
 from remotemedia.cli._errors import Mistake, guarded, set_up_logging
 from remotemedia.cli._manifests import check_manifest, config_option, nodes_option
+from remotemedia.cli._settings import parse_settings
 from remotemedia.errors import ManifestError
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def run(
         if session_id is not None and not session_id:
             raise Mistake("--session-id needs a name")
         set_up_logging(debug=debug)
-        pipeline, config, name = _open(manifest, node_modules, config_path, _parsed(settings))
+        pipeline, config, name = _open(manifest, node_modules, config_path, parse_settings(settings))
         job = Job(
             pipeline=pipeline,
             config=config,
@@ -152,19 +153,3 @@ def _open(
             manifest_settings=manifest.settings, manifest_path=path, config_path=config_path, overrides=overrides
         )
     return manifest.pipeline, settings.config, manifest.name or path.stem
-
-
-def _parsed(settings: tuple[str, ...]) -> dict[str, object]:
-    """``KEY=VALUE``, the value as in runtime.toml, where a text may go without quotes."""
-    import tomllib
-
-    found: dict[str, object] = {}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals:
-            raise Mistake(f"--set {setting}: write KEY=VALUE")
-        try:
-            found[key] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            found[key] = value
-    return found

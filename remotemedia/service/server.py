@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import logging
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -20,17 +22,22 @@ from remotemedia.core.multiprocessing import MultiprocessConfig, MultiprocessExe
 from remotemedia.service._gate import Gate
 from remotemedia.service._session import House
 from remotemedia.service._stream import stream
+from remotemedia.service._tls import server_credentials
 from remotemedia.service._unary import execute
 from remotemedia.service.config import ServiceConfig
 
 if TYPE_CHECKING:
     from typing import TypeAlias
 
+    from remotemedia.monitoring import MetricsServer
+
     Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
 
 __all__ = ["Service"]
 
 EXECUTION, STREAMING = "remotemedia.v1.PipelineExecutionService", "remotemedia.v1.StreamingPipelineService"
+
+_logger = logging.getLogger("remotemedia.service")
 
 _PING_INTERVAL_MS = 30_000
 _PING_TIMEOUT_MS = 10_000
@@ -58,6 +65,12 @@ class Service:
         self._server: grpc.aio.Server | None = None
         self._health: health.aio.HealthServicer | None = None
         self._gate: Gate | None = None
+        self._metrics: MetricsServer | None = None
+
+    @property
+    def metrics_url(self) -> str:
+        """What Prometheus is to scrape; "" when there is no such page."""
+        return "" if self._metrics is None else self._metrics.url
 
     @property
     def executor(self) -> MultiprocessExecutor:
@@ -67,7 +80,12 @@ class Service:
         return self._house.executor
 
     async def start(self) -> None:
-        """Listens; ``port`` is the port then. OSError when it cannot."""
+        """Listens; ``port`` is the port then.
+
+        Raises ConfigurationError for wrong files of TLS, OSError when it cannot listen, and ImportError for a page of
+        metrics without the extra ``monitoring``; nothing is left of it then.
+        """
+        credentials = server_credentials(self.config)
         self._house = House(self.config, self.settings)
         await self._house.executor.initialize()
         self._gate = gate = Gate(self.config)
@@ -79,12 +97,16 @@ class Service:
             reflection.enable_server_reflection(
                 (EXECUTION, STREAMING, health.SERVICE_NAME, reflection.SERVICE_NAME), server
             )
-        address = f"{_bracketed(self.config.host)}:{self.config.port}"
         try:
-            self.port = server.add_insecure_port(address)
-        except RuntimeError as error:
+            self.port = _listen(server, self.config, credentials)
+            if self.config.metrics_port is not None:
+                self._metrics = _serve_metrics(self.config, self._house, gate)
+        except (OSError, ImportError):
             await server.stop(None)
-            raise OSError(f"cannot listen at {address}: {error}") from None
+            await self._house.executor.shutdown()
+            raise
+        if self.config.exposure:
+            _logger.warning("%s", self.config.exposure)
         await self._tell_health(health_pb2.HealthCheckResponse.SERVING)
         await server.start()
 
@@ -107,6 +129,8 @@ class Service:
             await self._gate.wait_idle()
             await self._server.stop(None)
             await self._house.executor.shutdown()
+            if self._metrics is not None:
+                await asyncio.to_thread(self._metrics.close)  # a scrape may be under way
 
     def end(self) -> None:
         """Ends what still runs, at once; for who does not want to wait for a ``stop`` that is under way."""
@@ -179,6 +203,45 @@ def _version(config: ServiceConfig) -> pb.VersionResponse:
         ),
         compatible=True,
     )
+
+
+def _listen(server: grpc.aio.Server, config: ServiceConfig, credentials: grpc.ServerCredentials | None) -> int:
+    address = f"{_bracketed(config.host)}:{config.port}"
+    # Asked beforehand, as gRPC says why on stderr, and only there.
+    if reason := _why_not(config.host, config.port):
+        raise OSError(f"cannot listen at {address}: {reason}")
+    try:
+        if credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise OSError(f"cannot listen at {address}: {error}") from None
+
+
+def _why_not(host: str, port: int) -> str:
+    """What the system says to who would listen at this address; "" when it may be had."""
+    reason = ""
+    try:
+        for family, kind, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            try:
+                with socket.socket(family, kind) as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gRPC does
+                    probe.bind(address)
+                    return ""
+            except OSError as error:
+                reason = error.strerror or str(error)
+    except OSError as error:
+        return error.strerror or str(error)
+    return reason
+
+
+def _serve_metrics(config: ServiceConfig, house: House, gate: Gate) -> MetricsServer:
+    # In this order: the first says which extra is missing.
+    from remotemedia.monitoring import serve_metrics
+    from remotemedia.service._metrics import ServiceCollector
+
+    also = [ServiceCollector(gate)]
+    return serve_metrics(house.executor, port=config.metrics_port or 0, host=config.metrics_host, also=also)
 
 
 def _options(max_message_bytes: int) -> list[tuple[str, int]]:

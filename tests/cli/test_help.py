@@ -37,6 +37,7 @@ HEAVY = [
         ["run", "--help"],
         ["proto", "--help"],
         ["proto"],
+        ["serve", "--help"],
         ["completion", "--help"],
     ],
 )
@@ -63,6 +64,7 @@ def test_help_names_the_commands(remotemedia):
         ("demo", "remotemedia demo -i question.flac", "130  stopped by Ctrl-C"),
         ("run", "remotemedia run speech.yaml -i question.wav -O answer.wav", "130  ended early by Ctrl-C"),
         ("proto", "remotemedia proto --node -o .", "2    the file cannot be written"),
+        ("serve", "remotemedia serve --nodes my_nodes.py --port 0 --json", "130  calls were ended by a second Ctrl-C"),
         ("completion", 'eval "$(remotemedia completion bash)"', "2    no such shell"),
     ],
 )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -38,11 +39,36 @@ def _grpc_is_warm() -> Iterator[None]:
     aio.shutdown_grpc_aio()
 
 
-@pytest.fixture(scope="session")
-def gated() -> ModuleType:
-    """A server behind a gate; by path, as nothing here is importable by name."""
-    spec = importlib.util.spec_from_file_location("gate_server", Path(__file__).with_name("gate_server.py"))
+def _load(name: str) -> ModuleType:
+    """A module beside the tests; by path, as nothing here is importable by name."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def gated() -> ModuleType:
+    """A server behind a gate."""
+    return _load("gate_server")
+
+
+@pytest.fixture(scope="session")
+def serving() -> ModuleType:
+    """``remotemedia serve`` as a process, and a client of it."""
+    return _load("serve_process")
+
+
+@pytest.fixture
+def start(serving: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """``start(*options)``: a running service in an empty folder."""
+    started: list[Any] = []
+
+    def start(*options: str, **more: Any) -> Any:
+        started.append(serving.Serving(tmp_path, *options, **more))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.close()

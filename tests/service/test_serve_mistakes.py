@@ -1,0 +1,96 @@
+"""``remotemedia serve`` that cannot serve: one line that says how to put it right, and exit code 2."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("grpc")
+
+pytestmark = pytest.mark.usefixtures("leak_check")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--port", "x"], "Invalid value for '--port': 'x' is not a valid integer. (see remotemedia serve --help)"),
+        (["--port", "70000"], "port: must be a whole number from 0 to 65535, not 70000"),
+        (["--max-sessions", "0"], "max_sessions: must be a whole number from 1 to 1000000, not 0"),
+        (["--drain-secs", "-1"], "drain_secs: must be a number of seconds, 0 or more, not -1.0"),
+        (["--host", ""], 'host: must be an address or a host name, not ""'),
+        (["--host", "192.0.2.1"], "cannot listen at 192.0.2.1:0: Cannot assign requested address"),
+        (["--token-file", "none"], "{}/none: the file of tokens cannot be read: No such file or directory"),
+        (["--tls-key", "none"], "tls_certificate and tls_key belong together: name both or neither"),
+        (
+            ["--tls-key", "k", "--tls-certificate", "c"],
+            "{}/c: tls_certificate: cannot be read: No such file or directory",
+        ),
+        (["--set", "max_sessions"], "--set max_sessions: write KEY=VALUE"),
+        (
+            ["--set", "max_session=5"],
+            "max_session: unknown key; did you mean max_sessions? (the keys are: host, port, ",
+        ),
+        (["--set", "tokens=['secret']"], "tokens: unknown key; did you mean token_file? (the keys are: host, "),
+        (["--nodes", "none.py"], "{}/none.py: there is no such file"),
+        (["--config", "none.toml"], "none.toml: there is no such file"),
+        (["--config", "wrong.toml"], "wrong.toml:2: service.port: must be a whole number from 0 to 65535, not -1"),
+        (["--what"], "No such option"),
+    ],
+)
+def test_what_is_to_be_put_right(start: Any, tmp_path: Path, options: list[str], says: str) -> None:
+    (tmp_path / "wrong.toml").write_text("[service]\nport = -1\n")
+    code, out, err = start(*options).end()
+    assert (code, out) == (2, "")
+    assert err.splitlines()[0].startswith("remotemedia: " + says.replace("{}", str(tmp_path)))
+    assert "Traceback" not in err and "secret" not in err
+
+
+def test_a_port_in_use(start: Any) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for option in ("--port", "--metrics-port"):
+            code, out, err = start(option, str(port)).end()
+            assert (code, out) == (2, "")
+            (line,) = err.splitlines()
+            assert line.startswith("remotemedia: cannot ") and line.endswith("Address already in use")
+            assert str(port) in line
+
+
+def test_two_services_do_not_share_a_port(start: Any) -> None:
+    first = start("--json")
+    port = json.loads(first.wait_said("address"))["port"]
+    code, _, err = start("--port", str(port)).end()
+    assert (code, err) == (2, f"remotemedia: cannot listen at 127.0.0.1:{port}: Address already in use")
+
+
+@pytest.mark.parametrize(
+    ("module", "options", "says"),
+    [
+        ("grpc", [], "serve needs grpc, which is not installed: pip install 'remotemedia[grpc]'"),
+        ("grpc_health", [], "serve needs grpc_health, which is not installed: pip install 'remotemedia[grpc]'"),
+        (
+            "prometheus_client",
+            ["--metrics-port", "0"],
+            "metrics_port: serve_metrics needs prometheus_client, which is not",
+        ),
+        ("pythonjsonlogger", ["--json-log"], "json_log: json_log_formatter needs pythonjsonlogger, which is not"),
+    ],
+)
+def test_an_extra_that_is_missing(tmp_path: Path, module: str, options: list[str], says: str) -> None:
+    script = (
+        f"import sys; sys.modules[{module!r}] = None; from remotemedia.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", script, "serve", "--port", "0", *options]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"remotemedia: {says}")
+    assert "pip install 'remotemedia[" in line
