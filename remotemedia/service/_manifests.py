@@ -81,7 +81,7 @@ def plan_of(
     if not problems:
         problems += _refused_here(document, service)
     if problems:
-        raise _refusal(problems)
+        raise _refusal(problems, nodes)
     try:
         loaded = load_manifest(document)
     except ManifestError as error:

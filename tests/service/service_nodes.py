@@ -1,0 +1,44 @@
+"""Node classes for tests of the service, beside those of tests of sessions. Node processes load it by its path."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from remotemedia.core.data import DataType, RuntimeData
+from remotemedia.core.multiprocessing import MultiprocessNode, register_node
+
+
+class Base(MultiprocessNode):
+    async def initialize(self) -> None:
+        pass
+
+    async def process(self, data: RuntimeData) -> Any:
+        return data
+
+    async def cleanup(self) -> None:
+        pass
+
+
+@register_node("t-fails-at-the-end")
+class FailsAtTheEnd(Base):
+    async def finish(self) -> Any:
+        raise ValueError("out of ideas at the end")
+
+
+@register_node("t-twice")
+class Twice(Base):
+    """All that comes, twice."""
+
+    async def process(self, data: RuntimeData) -> Any:
+        yield data
+        yield data
+
+
+@register_node("t-two-inputs")
+class TwoInputs(Base):
+    """Says which input a text came in by."""
+
+    inputs = {"left": DataType.TEXT, "right": DataType.TEXT}
+
+    async def process(self, data: RuntimeData) -> Any:
+        return RuntimeData.text(f"{data.payload} by {data.port}")

@@ -1,0 +1,101 @@
+"""Params and settings in each of the forms that clients have for them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import remotemedia_v1_pb2 as pb
+
+pytestmark = pytest.mark.usefixtures("leak_check")
+
+NESTED = {"chunk_size": 1024, "gain": 0.5, "deep": {"list": [1, "2", None, True, {"x": -3}]}, "none": None, "": "empty"}
+
+# What a node manifest has, and which params the node gets.
+FORMS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "none": ({}, {}),
+    "struct": ({"params": NESTED}, NESTED),
+    "empty_struct": ({"params": {}}, {}),
+    "json": ({"params_json": json.dumps(NESTED)}, NESTED),
+    "json_keeps_floats": ({"params_json": '{"a": 1.0, "b": 1}'}, {"a": 1.0, "b": 1}),
+    "map": (
+        {
+            "params_map": {
+                "size": "1024",
+                "gain": "0.5",
+                "on": "true",
+                "off": "null",
+                "language": "en",
+                "list": "[1, {}]",
+                "nan": "NaN",
+                "empty": "",
+                "quoted": '"7"',
+            }
+        },
+        {
+            "size": 1024,
+            "gain": 0.5,
+            "on": True,
+            "off": None,
+            "language": "en",
+            "list": [1, {}],
+            "nan": "NaN",
+            "empty": "",
+            "quoted": "7",
+        },
+    ),
+}
+
+
+def test_each_form_of_params(px: Any, sv: Any) -> None:
+    async def main() -> None:
+        nodes = [pb.NodeManifest(id=name, node_type="t-config", **form) for name, (form, _) in FORMS.items()]
+        async with sv.serving() as client:
+            result = await client.result(sv.graph(nodes), dict.fromkeys(FORMS, "tell"))
+            for name, (_, expected) in FORMS.items():
+                got = json.loads(sv.said(result.data_outputs[name]))["config"]
+                # As text: 1 and 1.0 are equal, and a node may care.
+                assert json.dumps(got, sort_keys=True) == json.dumps(expected, sort_keys=True), name
+
+    px.run(main())
+
+
+def test_integral_doubles_are_integers(px: Any, sv: Any) -> None:
+    """A Struct has no integers, and 1e300 is one, too."""
+
+    async def main() -> None:
+        made = pb.NodeManifest(id="a", node_type="t-config")
+        made.params.update({"size": 1024.0, "huge": 1e300, "half": 0.5, "negative": -0.0})
+        async with sv.serving() as client:
+            result = await client.result(sv.graph([made]), {"a": "tell"})
+            got = json.loads(sv.said(result.data_outputs["a"]))["config"]
+            assert {key: type(value) for key, value in got.items()} == {
+                "size": int,
+                "huge": int,
+                "half": float,
+                "negative": int,
+            }
+            for number in (float("nan"), float("inf"), float("-inf")):
+                made.params.update({"size": number})
+                error = await client.error(sv.graph([made]), {"a": "tell"})
+                assert error.error_type == pb.ERROR_TYPE_VALIDATION and error.failing_node_id == "a", error
+
+    px.run(main())
+
+
+def test_what_the_operator_allows(px: Any, sv: Any, tmp_path: Path) -> None:
+    async def main() -> None:
+        python, folder = sys.executable, str(tmp_path)
+        async with sv.serving(allowed_pythons=[python], allowed_extra_paths=[folder]) as client:
+            manifest = sv.chain("t-echo", python_executable=python, extra_paths=[folder])
+            await client.result(manifest, {"n0": "x"})
+            error = await client.error(sv.chain("t-echo", extra_paths=[folder, folder + "/.."]))
+            assert error.message == (
+                f"Manifest validation error: metadata.multiprocess.extra_paths: '{folder}/..' is not allowed by this "
+                f"service (allowed: {folder})"
+            )
+
+    px.run(main())
