@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -43,7 +44,7 @@ def _load(name: str) -> ModuleType:
     """A module beside the tests; by path, as nothing here is importable by name."""
     spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
@@ -52,6 +53,13 @@ def _load(name: str) -> ModuleType:
 def gated() -> ModuleType:
     """A server behind a gate."""
     return _load("gate_server")
+
+
+@pytest.fixture(scope="session")
+def sv(px: ModuleType) -> ModuleType:
+    """Helpers for tests of the whole service; the node classes of ``px`` are registered, and more."""
+    _load("service_nodes")
+    return _load("service_support")
 
 
 @pytest.fixture(scope="session")

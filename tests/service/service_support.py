@@ -39,7 +39,9 @@ def said(buffer: pb.DataBuffer) -> str:
     return buffer.text.text_data.decode()
 
 
-def node(node_id: str, node_type: str = "t-echo", params: dict[str, Any] | None = None, **fields: Any) -> pb.NodeManifest:
+def node(
+    node_id: str, node_type: str = "t-echo", params: dict[str, Any] | None = None, **fields: Any
+) -> pb.NodeManifest:
     if params is not None:
         fields["params_json"] = json.dumps(params)
     return pb.NodeManifest(id=node_id, node_type=node_type, **fields)
@@ -146,9 +148,7 @@ class Client:
         self, manifest: pb.PipelineManifest, inputs: dict[str, pb.DataBuffer | str] | None = None, **fields: Any
     ) -> pb.ExecuteResponse:
         buffers = {name: text(each) if isinstance(each, str) else each for name, each in (inputs or {}).items()}
-        return await self.execution.ExecutePipeline(
-            pb.ExecuteRequest(manifest=manifest, data_inputs=buffers, **fields)
-        )
+        return await self.execution.ExecutePipeline(pb.ExecuteRequest(manifest=manifest, data_inputs=buffers, **fields))
 
     async def result(self, *args: Any, **fields: Any) -> pb.ExecutionResult:
         """As ``execute``, of a call that succeeds."""
@@ -191,12 +191,13 @@ class Client:
 async def serving(settings: dict[str, Any] | None = None, **config: Any) -> AsyncIterator[Client]:
     """A service at a free port, and a client of it."""
     service = Service(ServiceConfig(port=0, **config), MultiprocessConfig(**(settings or {})))
-    async with service:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{service.port}", UNLIMITED) as channel:
-            yield Client(service, channel)
+    async with service, grpc.aio.insecure_channel(f"127.0.0.1:{service.port}", UNLIMITED) as channel:
+        yield Client(service, channel)
 
 
-async def until(condition: Callable[[], Any], patience: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(0.002)) -> None:
+async def until(
+    condition: Callable[[], Any], patience: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(0.002)
+) -> None:
     """Returns once the condition holds; the watchdog knows how long is too long."""
     while not condition():
         await patience()
