@@ -86,9 +86,12 @@ class Service:
         metrics without the extra ``monitoring``; nothing is left of it then.
         """
         credentials = server_credentials(self.config)
+        _check_address(self.config)
         self._house = House(self.config, self.settings)
         await self._house.executor.initialize()
         self._gate = gate = Gate(self.config)
+        if self.config.metrics_port is not None:
+            self._metrics = _serve_metrics(self.config, self._house, gate)
         self._server = server = grpc.aio.server(options=_options(self.config.max_message_bytes))
         server.add_generic_rpc_handlers(_handlers(self._house, gate))
         self._health = health.aio.HealthServicer()
@@ -97,14 +100,16 @@ class Service:
             reflection.enable_server_reflection(
                 (EXECUTION, STREAMING, health.SERVICE_NAME, reflection.SERVICE_NAME), server
             )
+        address = _address(self.config)
         try:
-            self.port = _listen(server, self.config, credentials)
-            if self.config.metrics_port is not None:
-                self._metrics = _serve_metrics(self.config, self._house, gate)
-        except (OSError, ImportError):
-            await server.stop(None)
-            await self._house.executor.shutdown()
-            raise
+            if credentials is None:
+                self.port = server.add_insecure_port(address)
+            else:
+                self.port = server.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            await server.start()  # gRPC lets go of what was started only
+            await self.stop(0)
+            raise OSError(f"cannot listen at {address}: {error}") from None
         if self.config.exposure:
             _logger.warning("%s", self.config.exposure)
         await self._tell_health(health_pb2.HealthCheckResponse.SERVING)
@@ -205,34 +210,26 @@ def _version(config: ServiceConfig) -> pb.VersionResponse:
     )
 
 
-def _listen(server: grpc.aio.Server, config: ServiceConfig, credentials: grpc.ServerCredentials | None) -> int:
-    address = f"{_bracketed(config.host)}:{config.port}"
-    # Asked beforehand, as gRPC says why on stderr, and only there.
-    if reason := _why_not(config.host, config.port):
-        raise OSError(f"cannot listen at {address}: {reason}")
+def _check_address(config: ServiceConfig) -> None:
+    """OSError for an address that cannot be had; gRPC would say why on stderr, and only there."""
+    reason: OSError | None = None
     try:
-        if credentials is None:
-            return server.add_insecure_port(address)
-        return server.add_secure_port(address, credentials)
-    except RuntimeError as error:
-        raise OSError(f"cannot listen at {address}: {error}") from None
-
-
-def _why_not(host: str, port: int) -> str:
-    """What the system says to who would listen at this address; "" when it may be had."""
-    reason = ""
-    try:
-        for family, kind, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        for family, kind, _, _, address in socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM):
             try:
                 with socket.socket(family, kind) as probe:
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gRPC does
                     probe.bind(address)
-                    return ""
+                    return
             except OSError as error:
-                reason = error.strerror or str(error)
+                reason = error
     except OSError as error:
-        return error.strerror or str(error)
-    return reason
+        reason = error
+    if reason is not None:
+        raise OSError(f"cannot listen at {_address(config)}: {reason.strerror or reason}") from None
+
+
+def _address(config: ServiceConfig) -> str:
+    return f"{_bracketed(config.host)}:{config.port}"
 
 
 def _serve_metrics(config: ServiceConfig, house: House, gate: Gate) -> MetricsServer:

@@ -82,3 +82,9 @@ def start(serving: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     yield start
     for process in started:
         process.close()
+
+
+@pytest.fixture(scope="session")
+def echo_node() -> None:
+    """The node of ``serving.MANIFEST``, for services of this process."""
+    _load("serve_nodes")

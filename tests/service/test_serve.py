@@ -109,7 +109,7 @@ def test_a_stream_that_does_not_finish_is_ended(
             nodes = server.nodes()
             for number in signals:
                 server.process.send_signal(number)
-                server.wait_said("stopping: 1 session may take")
+                server.wait_said(f"stopping: 1 session may take {options[1]} s to finish")
             assert await client.call.code() is grpc.StatusCode.UNAVAILABLE
             assert await client.call.details() == "the service is stopping"
         assert server.end()[0] == code
