@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import remotemedia_v1_pb2 as pb
 
@@ -41,8 +41,7 @@ class Progress:
             yield
         finally:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.gather(self._task, return_exceptions=True)
 
     def tell(self, progress: InitProgress) -> None:
         """Does not wait."""

@@ -97,6 +97,7 @@ class _Responses:
     def __init__(self, context: Context, call: Call) -> None:
         self._context = context
         self._call = call
+        self._write: asyncio.Future[None] | None = None
         self.turn = asyncio.Lock()
 
     async def send(self, message: pb.StreamResponse) -> None:
@@ -104,10 +105,21 @@ class _Responses:
             await self.put(Envelope(message))
 
     async def put(self, envelope: Envelope[pb.StreamResponse]) -> None:
-        """For who has the turn."""
+        """For who has the turn. Cancelled, the message goes out all the same: gRPC cannot take back what it has begun,
+        and knows one write at a time."""
         raw = encode(envelope)
-        await self._context.write(raw)
+        if self._write is not None:
+            await asyncio.shield(self._write)
+        self._write = asyncio.ensure_future(self._context.write(raw))
+        self._write.add_done_callback(_take_note)
         self._call.count_out(len(raw))
+        await asyncio.shield(self._write)
+
+
+def _take_note(write: asyncio.Future[None]) -> None:
+    # That a client is gone, its call is told otherwise; nobody may be waiting here.
+    if not write.cancelled():
+        write.exception()
 
 
 class _Cancelled(Exception):
