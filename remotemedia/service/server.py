@@ -7,6 +7,7 @@ import datetime
 import logging
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -41,6 +42,7 @@ _logger = logging.getLogger("remotemedia.service")
 
 _PING_INTERVAL_MS = 30_000
 _PING_TIMEOUT_MS = 10_000
+_LAST_WORDS_SECS = 2.0
 
 
 class Service:
@@ -125,14 +127,13 @@ class Service:
         await self._tell_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         self._gate.close()
         try:
-            async with asyncio.timeout(self.config.drain_secs if drain_secs is None else drain_secs):
-                await self._gate.wait_idle()
-        except TimeoutError:
-            pass
+            await self._idle_within(self.config.drain_secs if drain_secs is None else drain_secs)
         finally:
             self.end()
-            await self._gate.wait_idle()
+            # What has ended tells its client so, and not every client listens.
+            await self._idle_within(_LAST_WORDS_SECS)
             await self._server.stop(None)
+            await self._gate.wait_idle()
             await self._house.executor.shutdown()
             if self._metrics is not None:
                 await asyncio.to_thread(self._metrics.close)  # a scrape may be under way
@@ -141,6 +142,12 @@ class Service:
         """Ends what still runs, at once; for who does not want to wait for a ``stop`` that is under way."""
         if self._house is not None and not self._house.ending.done():
             self._house.ending.set_result(None)
+
+    async def _idle_within(self, secs: float) -> None:
+        assert self._gate is not None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(secs):
+                await self._gate.wait_idle()
 
     async def wait(self) -> None:
         """Until it has stopped."""
