@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
+
+import numpy as np
 
 from remotemedia.core.data import DataType, RuntimeData
 from remotemedia.core.multiprocessing import MultiprocessNode, register_node
@@ -42,3 +45,13 @@ class TwoInputs(Base):
 
     async def process(self, data: RuntimeData) -> Any:
         return RuntimeData.text(f"{data.payload} by {data.port}")
+
+
+@register_node("t-flood")
+class Flood(Base):
+    """Arrays of as many bytes as a text says, as many as its config says or without end; each is full of its number."""
+
+    async def process(self, data: RuntimeData) -> Any:
+        size = int(data.payload)
+        for number in itertools.islice(itertools.count(), self.config.get("times")):
+            yield RuntimeData.tensor(np.full(size, number % 251, np.uint8))

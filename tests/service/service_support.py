@@ -195,6 +195,16 @@ async def serving(settings: dict[str, Any] | None = None, **config: Any) -> Asyn
         yield Client(service, channel)
 
 
+async def stalled(client: Client) -> None:
+    """Returns once a node waits for the service, which waits for a client that does not read."""
+
+    def is_stalled() -> bool:
+        stats = [each for session in client.service.executor.sessions.values() for each in session.channel_stats()]
+        return any(each.subscriber == "session" and each.blocked_now_secs > 0.3 for each in stats)
+
+    await until(is_stalled)
+
+
 async def until(
     condition: Callable[[], Any], patience: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(0.002)
 ) -> None:
