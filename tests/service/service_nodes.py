@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from typing import Any
 
 import numpy as np
@@ -55,3 +56,14 @@ class Flood(Base):
         size = int(data.payload)
         for number in itertools.islice(itertools.count(), self.config.get("times")):
             yield RuntimeData.tensor(np.full(size, number % 251, np.uint8))
+
+
+@register_node("t-see")
+class See(Base):
+    """Says what it was given: type, dtype, shape and metadata."""
+
+    async def process(self, data: RuntimeData) -> Any:
+        payload = data.payload
+        dtype = payload.dtype.name if isinstance(payload, np.ndarray) else type(payload).__name__
+        shape = payload.shape if isinstance(payload, np.ndarray) else [len(payload)]
+        return RuntimeData.text(json.dumps([data.type.value, dtype, shape, data.metadata], default=str))

@@ -137,7 +137,7 @@ FAILURES: dict[str, tuple[Callable[[Any], pb.PipelineManifest], str, str, int]] 
     "raises in finish()": (
         lambda sv: sv.chain("t-fails-at-the-end"),
         "x",
-        "Node execution error in n0: Node 'n0' failed on message -1 of port 'finish()': ValueError: out of ideas at the end",
+        "Node execution error in n0: Node 'n0' failed on message -1 of port 'finish()': ValueError: out of ideas",
         NODE_EXECUTION,
     ),
     "dies": (

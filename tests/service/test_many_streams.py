@@ -1,0 +1,135 @@
+"""Many streams at one time, and what the end of one client or node means for the others: nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+import remotemedia_v1_pb2 as pb
+
+pytestmark = pytest.mark.usefixtures("leak_check")
+
+MANY = 100
+
+
+async def use(client: Any, sv: Any, name: str, begun: Callable[[], None], go_on: asyncio.Event) -> list[Any]:
+    """A whole stream of one node: a chunk there and back, then, when all are there, nine more."""
+    stream = await client.open(sv.chain("t-tag", init_timeout_secs=100))
+    await stream.chunk("n0", f"{name} 1", 1)
+    await stream.read_a("ready")
+    await stream.read_a("result")
+    begun()
+    await go_on.wait()
+    for number in range(2, 11):
+        await stream.chunk("n0", f"{name} {number}", number)
+    await stream.close()
+    return await stream.results()
+
+
+@pytest.mark.watchdog(300)
+def test_a_hundred_streams_at_one_time(px: Any, sv: Any) -> None:
+    """All have their own outputs, in order, and no others; the next one is told that there is no more room."""
+
+    async def main() -> None:
+        async with sv.serving(max_sessions=MANY) as client:
+            count, all_there = 0, asyncio.Event()
+
+            def begun() -> None:
+                nonlocal count
+                count += 1
+                if count == MANY:
+                    all_there.set()
+
+            go_on = asyncio.Event()
+            names = [f"stream {number}" for number in range(MANY)]
+            async with asyncio.TaskGroup() as group:
+                streams = {name: group.create_task(use(client, sv, name, begun, go_on)) for name in names}
+                await all_there.wait()
+                assert len(set(client.pids())) == MANY
+                over = await client.open(sv.chain("t-tag"))
+                with pytest.raises(grpc.aio.AioRpcError) as raised:
+                    await over.read()
+                assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+                go_on.set()
+            for name, task in streams.items():
+                assert task.result() == [(n, "n0", f"{name} {n}>n0.input") for n in range(1, 11)]
+            assert client.pids() == []
+            await client.result(sv.chain("t-tag"), {"n0": "the next"})
+
+    px.run(main(), patience_secs=280)
+
+
+def test_the_crash_of_one_is_its_own(px: Any, sv: Any) -> None:
+    async def main() -> None:
+        async with sv.serving() as client:
+            count, go_on = 0, asyncio.Event()
+
+            def begun() -> None:
+                nonlocal count
+                count += 1
+
+            async with asyncio.TaskGroup() as group:
+                others = [group.create_task(use(client, sv, f"{each}", begun, go_on)) for each in range(4)]
+                await sv.until(lambda: count == 4)
+                known = set(client.pids())
+                hit = await client.ready(sv.chain("t-tag"))
+                (pid,) = set(client.pids()) - known
+                os.kill(pid, signal.SIGKILL)
+                error = await hit.error()
+                assert error.error_type == pb.ERROR_TYPE_NODE_EXECUTION and error.failing_node_id == "n0"
+                assert "killed by SIGKILL" in error.message
+                assert set(client.pids()) == known
+                go_on.set()
+            for name, task in enumerate(others):
+                assert task.result() == [(n, "n0", f"{name} {n}>n0.input") for n in range(1, 11)]
+
+    px.run(main())
+
+
+CLIENT = """
+import grpc, queue
+import remotemedia_v1_pb2 as pb, remotemedia_v1_pb2_grpc as pb_grpc
+
+port, raw = sys.argv[1:]
+requests = queue.SimpleQueue()
+requests.put(pb.StreamRequest(init=pb.StreamInit(manifest=pb.PipelineManifest.FromString(bytes.fromhex(raw)))))
+channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+for response in pb_grpc.StreamingPipelineServiceStub(channel).StreamPipeline(iter(requests.get, None)):
+    if response.WhichOneof("response") == "ready":
+        buffer = pb.DataBuffer(text=pb.TextBuffer(text_data=b"hi"))
+        requests.put(pb.StreamRequest(data_chunk=pb.DataChunk(node_id="n0", buffer=buffer)))
+    elif response.WhichOneof("response") == "result":
+        say("working")
+"""
+
+
+def test_a_client_that_is_killed_takes_its_processes_along(
+    px: Any, sv: Any, child_python: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in sv.environment().items():
+        monkeypatch.setenv(name, value)
+
+    async def main() -> None:
+        async with sv.serving() as client:
+            other = await client.ready(sv.chain("t-tag"))
+            known = set(client.pids())
+            manifest = sv.chain("t-tag", "t-tag", "t-tag").SerializeToString().hex()
+            child = child_python(CLIENT, str(client.service.port), manifest)
+            assert await asyncio.to_thread(child.hear) == ["working"]
+            pids = set(client.pids()) - known
+            assert len(pids) == 3
+            child.kill()
+            await sv.until(lambda: set(client.pids()) == known)
+            await sv.until(lambda: not any(sv.lives(pid) for pid in pids))
+            await other.chunk("n0", "still here", 1)
+            assert await other.result() == ("n0", "still here>n0.input")
+            await other.close()
+            await other.finish()
+
+    px.run(main())
