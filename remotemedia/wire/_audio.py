@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import remotemedia_v1_pb2 as pb
 
 from remotemedia.core.data import AudioMetadata, Metadata, Payload
 from remotemedia.errors import PayloadError
+from remotemedia.wire._texts import read_json_object
 from remotemedia.wire.payload import add_payload, payload_at
 
 __all__ = ["read_audio", "write_audio"]
@@ -40,7 +40,7 @@ def read_audio(buffer: pb.AudioBuffer, payloads: Sequence[memoryview]) -> tuple[
             f"AudioBuffer.num_samples is {buffer.num_samples}, but samples has {frames * channels} (frames x channels)"
         )
     if buffer.HasField("metadata_json"):
-        _check_object(buffer.metadata_json)
+        read_json_object(buffer.metadata_json, "AudioBuffer.metadata_json")
     shape = (frames,) if channels == 1 else (frames, channels)
     return np.ndarray(shape, dtype, samples), AudioMetadata(rate, channels, name)
 
@@ -75,15 +75,6 @@ def write_audio(payload: Payload, metadata: Metadata | None, payloads: list[memo
         format=number,
         num_samples=samples.size,
     )
-
-
-def _check_object(raw: bytes) -> None:
-    try:
-        if isinstance(json.loads(raw), dict):
-            return
-    except (ValueError, RecursionError):
-        pass
-    raise ValueError("AudioBuffer.metadata_json is not a JSON object")
 
 
 def _formats() -> str:

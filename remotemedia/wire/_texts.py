@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from encodings.aliases import aliases
 from typing import Any, NoReturn
 
@@ -12,11 +13,21 @@ from remotemedia.core.data import Payload
 from remotemedia.errors import PayloadError
 from remotemedia.wire._arrays import take_text
 
-__all__ = ["JSON_MIME_TYPE", "read_file", "read_json", "read_json_text", "read_text", "write_text"]
+__all__ = [
+    "JSON_MIME_TYPE",
+    "check_whole_characters",
+    "read_file",
+    "read_json",
+    "read_json_object",
+    "read_json_text",
+    "read_text",
+    "write_text",
+]
 
 JSON_MIME_TYPE = "application/json"
 # Not any name: Python looks for a module of it, and remembers each that it did not find.
 _ENCODINGS = frozenset(aliases) | frozenset(aliases.values())
+_SHOWN_DIGITS = 20
 _FILE_FIELDS = ("filename", "mime_type", "size", "offset", "length", "stream_id")
 
 
@@ -26,6 +37,8 @@ def read_text(buffer: pb.TextBuffer) -> tuple[str, dict[str, Any]]:
         raise ValueError(f"TextBuffer.encoding {encoding[:40]!r} is not known; use 'utf-8'")
     try:
         text = buffer.text_data.decode(encoding)
+        if not text.isascii():
+            text.encode()  # UTF-7 can say halves of characters, which no other text can have in it
     except (LookupError, ValueError) as error:
         raise ValueError(f"TextBuffer.text_data is not text in {encoding}: {error}") from None
     return text, {key: value for key in ("language", "channel") if (value := getattr(buffer, key))}
@@ -75,10 +88,28 @@ def _file_of(path: str, metadata: dict[str, Any]) -> pb.FileBuffer | None:
 def read_json_text(text: str | bytes, field: str) -> Any:
     """What the JSON of ``field`` says; ValueError when it is none."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_number, parse_float=_finite, parse_int=_whole)
     except (ValueError, RecursionError) as error:
         why = "it is nested too deep" if isinstance(error, RecursionError) else error
         raise ValueError(f"{field} is not JSON: {why}") from None
+
+
+def read_json_object(text: str | bytes, field: str) -> dict[str, Any]:
+    """The JSON object that ``field`` has; ValueError when it has none, or one whose texts cannot be sent on."""
+    value = read_json_text(text, field)
+    if not isinstance(value, dict):
+        raise ValueError(f"{field} is not a JSON object, but a {type(value).__name__}")
+    check_whole_characters(value, field)
+    return value
+
+
+def check_whole_characters(value: object, field: str) -> None:
+    r"""ValueError for a value of JSON with half of a character in it, such as ``"\ud800"``."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = ascii(error.object[error.start])
+        raise ValueError(f"{field} has half of a character in it: {half}") from None
 
 
 def _is_json(text: str) -> bool:
@@ -89,5 +120,17 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def _refuse_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON value")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse_number(text[:_SHOWN_DIGITS])
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"a number of {len(text)} digits, {text[:_SHOWN_DIGITS]}..., is too long") from None

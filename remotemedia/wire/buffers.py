@@ -17,7 +17,7 @@ from remotemedia.core.data import DataType, Metadata, Payload, RuntimeData, enco
 from remotemedia.errors import PayloadError
 from remotemedia.wire._arrays import read_binary, read_numpy, read_tensor, write_tensor
 from remotemedia.wire._audio import read_audio, write_audio
-from remotemedia.wire._texts import read_file, read_json, read_json_text, read_text, write_text
+from remotemedia.wire._texts import read_file, read_json, read_json_object, read_text, write_text
 from remotemedia.wire._video import read_video, write_video
 
 __all__ = ["audio_data_of", "buffer_of", "data_of", "kind_of"]
@@ -38,11 +38,9 @@ def data_of(buffer: pb.DataBuffer, payloads: Sequence[memoryview]) -> RuntimeDat
         holds = f"holds {kind}, which is no data" if kind else "holds nothing"
         raise ValueError(f"the DataBuffer {holds}; set one of {', '.join(_MEMBERS)}")
     data_type, payload, metadata = read(buffer, payloads)
+    free = _free_metadata(buffer) if buffer.metadata or buffer.metadata_json else {}
     if isinstance(metadata, dict):  # audio and raw frames have metadata of their own, with no room
-        if buffer.metadata or buffer.metadata_json:
-            metadata = {**_free_metadata(buffer), **metadata}
-        else:
-            metadata = metadata or None
+        metadata = {**free, **metadata} if buffer.metadata_json else {**free, **metadata} or None
     return RuntimeData(data_type, payload, "", _timestamp(buffer), metadata, port=buffer.port)
 
 
@@ -96,10 +94,7 @@ def _free_metadata(buffer: pb.DataBuffer) -> dict[str, Any]:
         return dict(buffer.metadata)
     if buffer.metadata:
         raise ValueError("DataBuffer has both metadata and metadata_json; set one of them")
-    metadata = read_json_text(buffer.metadata_json, "DataBuffer.metadata_json")
-    if not isinstance(metadata, dict):
-        raise ValueError(f"DataBuffer.metadata_json is not a JSON object, but a {type(metadata).__name__}")
-    return metadata
+    return read_json_object(buffer.metadata_json, "DataBuffer.metadata_json")
 
 
 # --- writing -----------------------------------------------------------------------------------------------------

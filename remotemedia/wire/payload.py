@@ -47,7 +47,7 @@ def decode(kind: type[M], raw: bytes) -> Envelope[M]:
         small = _Splicer(kind, raw, take).result()
         return Envelope(kind.FromString(small), payloads)
     except DecodeError:
-        why = "it is cut short, damaged, or has text that is not UTF-8"
+        why = "it is cut short, damaged, nested too deep, or has text that is not UTF-8"
     except ValueError as error:
         why = str(error)
     raise ValueError(f"{len(raw)} bytes are not a {kind.DESCRIPTOR.full_name}: {why}")
@@ -95,8 +95,9 @@ _EMPTY = memoryview(b"")
 
 # --- where payloads are -------------------------------------------------------------------------------------------
 
-# By tag, which is the field's number and wire type 2: what is below it, None for a payload itself.
-_Paths: TypeAlias = "dict[int, _Paths | None]"
+# By tag, which is the field's number and wire type 2: what is below it, None for a payload itself, and for what is not
+# walked how long it may be.
+_Paths: TypeAlias = "dict[int, _Paths | int | None]"
 
 _PAYLOAD_FIELDS = {
     "AudioBuffer.samples",
@@ -106,6 +107,9 @@ _PAYLOAD_FIELDS = {
     "BinaryBuffer.data",
 }
 _LENGTH_DELIMITED = 2
+_PARTS_OF_MANIFESTS = {"PipelineManifest", "ManifestMetadata", "NodeManifest"}
+# Two bytes can say a node, or a value of a Struct, of which protobuf makes a hundred.
+_MOST_MANIFEST_BYTES = 4 << 20
 
 
 def _paths_below(kind: Descriptor) -> _Paths:
@@ -117,7 +121,9 @@ def _paths_below(kind: Descriptor) -> _Paths:
         # Struct, which holds itself, is of another file, and has no payload.
         elif each.message_type is not None and each.message_type.file is pb.DESCRIPTOR:
             below = _paths_below(each.message_type)
-            if below:
+            if each.message_type.name in _PARTS_OF_MANIFESTS:
+                paths[tag] = _MOST_MANIFEST_BYTES
+            elif below:
                 paths[tag] = below
     return paths
 
@@ -182,6 +188,10 @@ class _Splicer:
                 at += length
                 if tag in paths:
                     below = paths[tag]
+                    if isinstance(below, int):
+                        if length > below:
+                            raise ValueError(f"its manifest has {length} bytes; {below} are allowed")
+                        continue
                     pieces.append(raw[copied:length_at])
                     copied = at
                     slot = len(pieces)

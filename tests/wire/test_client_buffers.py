@@ -138,7 +138,7 @@ NUMPY = {"data": RAW, "dtype": "float32"}
         (of("audio", samples=RAW, sample_rate=8, channels=4), "samples has 24 bytes, .* 4 x 4 bytes"),
         (of("audio", samples=RAW, sample_rate=8, num_samples=7), "num_samples is 7, but samples has 6"),
         (of("audio", sample_rate=8, metadata_json=b"1"), "AudioBuffer.metadata_json is not a JSON object"),
-        (of("audio", sample_rate=8, metadata_json=b"[" * 100_000), "AudioBuffer.metadata_json is not a JSON object"),
+        (of("audio", sample_rate=8, metadata_json=b"[" * 100_000), "metadata_json is not JSON: it is nested too deep"),
         (of("video", format=9), r"VideoFrame.format 9 is none of 0 \(not given\), 1 \(rgb\)"),
         (of("video", codec=9), r"VideoFrame.codec 9 is none of 0 \(not given\), 1 \(vp8\)"),
         (of("video", pixel_data=RAW, format=1, width=3, height=3), "has 24 bytes, but 3 x 3 rgb is 27"),
