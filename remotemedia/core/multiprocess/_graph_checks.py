@@ -21,6 +21,8 @@ __all__ = ["SESSION_NAME", "made_twice", "pipeline_problems", "wrong_id"]
 SESSION_NAME = "session"
 """What the names of channels call the session: ``session_to_asr``."""
 
+_MOST_NAMED = 20
+
 
 def pipeline_problems(pipeline: Pipeline) -> Iterator[Problem]:
     """Every problem with its place, as a manifest would name it; the first kinds first."""
@@ -71,7 +73,7 @@ def _wrong_ids(pipeline: Pipeline) -> Iterator[Problem]:
 
 def _unknown_ids(pipeline: Pipeline) -> Iterator[Problem]:
     known = set(pipeline.node_ids)
-    nodes = f"the nodes are: {', '.join(pipeline.node_ids)}"
+    nodes = f"the nodes are: {', '.join(_few(pipeline.node_ids))}"
     for index, connection in enumerate(pipeline.connections):
         for end, node_id in (("from", connection.from_node), ("to", connection.to_node)):
             if node_id not in known:
@@ -82,6 +84,11 @@ def _unknown_ids(pipeline: Pipeline) -> Iterator[Problem]:
             if node_id not in known:
                 message = f"{kind} node {node_id!r}: there is no such node; {nodes}"
                 yield Problem(message, place(f"{kind}s", index))
+
+
+def _few(names: list[str]) -> list[str]:
+    # Each of a thousand problems with a thousand names in it is more than anybody reads, or has memory for.
+    return names if len(names) <= _MOST_NAMED else [*names[:_MOST_NAMED], f"({len(names) - _MOST_NAMED} more)"]
 
 
 def _cycles(pipeline: Pipeline) -> Iterator[Problem]:
@@ -100,7 +107,7 @@ def _cycles(pipeline: Pipeline) -> Iterator[Problem]:
                 done.add(node_id)
             elif node_id in path:
                 order = list(path)
-                circle = " -> ".join([*order[order.index(node_id) :], node_id])
+                circle = " -> ".join([*_few(order[order.index(node_id) :]), node_id])
                 message = f"the connections form a cycle: {circle}; remove one of them"
                 yield Problem(message, place("connections", index))
             elif node_id not in done:
