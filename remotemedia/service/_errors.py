@@ -25,6 +25,8 @@ __all__ = ["name_of", "response_of", "streamed_response_of"]
 
 _logger = logging.getLogger("remotemedia.service")
 
+# Clients take messages of 4 MiB, unless they are told otherwise.
+_MOST_CHARS = 64 * 1024
 _NO_ROOM = {errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC}
 
 
@@ -33,14 +35,9 @@ def response_of(error: BaseException) -> pb.ErrorResponse:
     name = type(error).__name__
     match error:
         case Refused():
-            return pb.ErrorResponse(
-                error_type=pb.ERROR_TYPE_VALIDATION,
-                message=str(error),
-                failing_node_id=error.node_id,
-                context=error.context,
-            )
+            return _told(pb.ERROR_TYPE_VALIDATION, str(error), error.node_id, error.context)
         case PipelineError() | PayloadError():
-            return pb.ErrorResponse(error_type=pb.ERROR_TYPE_VALIDATION, message=str(error))
+            return _told(pb.ERROR_TYPE_VALIDATION, str(error))
         case NodeProcessError() | NodeInitializationError():
             return _of_node(error, error.node_id, error.remote_traceback, exception=name, reason=error.reason)
         case ProcessCrashError():
@@ -49,15 +46,13 @@ def response_of(error: BaseException) -> pb.ErrorResponse:
         case InitializationTimeout():
             return _of_node(error, error.node_ids[0] if error.node_ids else "", exception=name)
         case ResourceLimitError():
-            return _limit(str(error))
+            return _told(pb.ERROR_TYPE_RESOURCE_LIMIT, str(error))
         case ProcessSpawnError() if isinstance(error.__cause__, OSError) and error.__cause__.errno in _NO_ROOM:
-            return _limit(str(error))
+            return _told(pb.ERROR_TYPE_RESOURCE_LIMIT, str(error))
         case ProcessSpawnError():
-            return pb.ErrorResponse(error_type=pb.ERROR_TYPE_INTERNAL, message=str(error))
+            return _told(pb.ERROR_TYPE_INTERNAL, str(error))
     _logger.error("a call failed", exc_info=error)
-    return pb.ErrorResponse(
-        error_type=pb.ERROR_TYPE_INTERNAL, message=f"the service failed: {name}; its log has the details"
-    )
+    return _told(pb.ERROR_TYPE_INTERNAL, f"the service failed: {name}; its log has the details")
 
 
 def streamed_response_of(error: BaseException) -> pb.ErrorResponse:
@@ -82,14 +77,25 @@ def name_of(response: pb.ErrorResponse) -> str:
 
 
 def _of_node(error: BaseException, node_id: str, trace: str = "", **facts: Any) -> pb.ErrorResponse:
+    context = json.dumps({key: value for key, value in facts.items() if value not in (None, "")})
+    message = str(error).partition("\n\nin the process of")[0]
+    return _told(pb.ERROR_TYPE_NODE_EXECUTION, message, node_id, context, trace)
+
+
+def _told(
+    error_type: pb.ErrorType, message: str, node_id: str = "", context: str = "", trace: str = ""
+) -> pb.ErrorResponse:
     return pb.ErrorResponse(
-        error_type=pb.ERROR_TYPE_NODE_EXECUTION,
-        message=str(error).partition("\n\nin the process of")[0],
-        failing_node_id=node_id,
-        context=json.dumps({key: value for key, value in facts.items() if value not in (None, "")}),
-        stack_trace=trace,
+        error_type=error_type,
+        message=_sendable(message),
+        failing_node_id=_sendable(node_id),
+        context=_sendable(context),
+        stack_trace=_sendable(trace),
     )
 
 
-def _limit(message: str) -> pb.ErrorResponse:
-    return pb.ErrorResponse(error_type=pb.ERROR_TYPE_RESOURCE_LIMIT, message=message)
+def _sendable(text: str) -> str:
+    """Cut short where it quotes too much of what the client or a node said; halves of characters as escapes."""
+    if len(text) > _MOST_CHARS:
+        text = f"{text[: _MOST_CHARS // 2]} [...] {text[-_MOST_CHARS // 2 :]}"
+    return text.encode(errors="backslashreplace").decode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,9 @@ import remotemedia_v1_pb2 as pb
 from remotemedia.core.multiprocessing import MultiprocessConfig, Pipeline, lookup_node
 from remotemedia.errors import ManifestError, PipelineError, Problem
 from remotemedia.manifest import load_manifest
+from remotemedia.service._manifest_size import check_entries, check_size, long_names
 from remotemedia.service.config import ServiceConfig
+from remotemedia.wire._texts import check_whole_characters, read_json_object, read_json_text
 
 if TYPE_CHECKING:
     from google.protobuf.struct_pb2 import Struct
@@ -23,6 +26,9 @@ __all__ = ["Plan", "Refused", "manifest_in_request", "plan_of"]
 _AT_TOP_LEVEL = ("version", "metadata", "nodes", "connections", "inputs", "outputs")
 _STRINGIFIED = "[object Object]"
 """What JavaScript makes of an object where a string is wanted: its content is lost."""
+
+_MOST_TOLD = 20
+_MOST_RECEIVED_CHARS = 1000
 
 _OPERATORS_OWN = {
     "python_executable": "allowed_pythons",
@@ -56,6 +62,7 @@ class Plan:
 
 def manifest_in_request(request: pb.ExecuteRequest) -> pb.PipelineManifest | None:
     """The manifest, whichever way it is written; None without one. ValueError for two."""
+    check_entries(request)
     at_top = pb.PipelineManifest(**{name: getattr(request, name) for name in _AT_TOP_LEVEL if _is_set(request, name)})
     if not request.HasField("manifest"):
         return at_top if at_top.ByteSize() or request.HasField("metadata") else None
@@ -68,6 +75,9 @@ def plan_of(
     manifest: pb.PipelineManifest, limits: pb.ResourceLimits, settings: MultiprocessConfig, service: ServiceConfig
 ) -> Plan:
     """What to run for a manifest; ``settings`` hold where it says nothing. Refused with all that is wrong."""
+    check_size(manifest)
+    if long := [("", problem) for problem in long_names(manifest)]:
+        raise _refusal(long)
     problems: list[tuple[str, Problem]] = []
     nodes = [_node(node, index, problems) for index, node in enumerate(manifest.nodes)]
     document: dict[str, Any] = {
@@ -130,13 +140,10 @@ def _params(node: pb.NodeManifest) -> dict[str, Any]:
     if not node.params_json:
         return {}
     try:
-        value = json.loads(node.params_json, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
+        return read_json_object(node.params_json, "params_json")
+    except ValueError as error:
         hint = "; that is what JavaScript makes of an object: JSON.stringify() it" * (node.params_json == _STRINGIFIED)
-        raise ValueError(f"its params are not JSON: {error}{hint}") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"its params must be a JSON object, not {type(value).__name__}")
-    return value
+        raise ValueError(f"{error}{hint}") from None
 
 
 def _metadata(metadata: pb.ManifestMetadata, problems: list[tuple[str, Problem]]) -> dict[str, Any]:
@@ -170,6 +177,8 @@ def _plain_value(value: Any) -> Any:
     match value.WhichOneof("kind"):
         case "number_value":
             number: float = value.number_value
+            if not math.isfinite(number):
+                raise ValueError(f"{number} is no JSON value")
             return int(number) if number.is_integer() else number
         case "struct_value":
             return _plain(value.struct_value)
@@ -189,14 +198,11 @@ def _from_map(entries: Mapping[str, str], what: str) -> dict[str, Any]:
         if text == _STRINGIFIED:
             raise ValueError(f"{what}[{key!r}] is {text!r}: that is what JavaScript makes of an object; stringify it")
         try:
-            found[key] = json.loads(text, parse_constant=_no_constant)
-        except (ValueError, RecursionError):
+            found[key] = read_json_text(text, key)
+        except ValueError:
             found[key] = text
+        check_whole_characters(found[key], f"{what}[{key!r}]")
     return found
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON value")
 
 
 # --- settings ------------------------------------------------------------------------------------------------------
@@ -225,6 +231,8 @@ def _merged(
     values = dict(given)
     if "python_executable" in values and "venv_path" not in values:
         values["venv_path"] = None  # the service's own would win over it
+    # How long its own event loop may spin, which all clients share, is not for one of them to say.
+    values["spin_us"] = min(values.get("spin_us", base.spin_us), base.spin_us)
     config = dataclasses.replace(base, **values)
     limits = [config.node_memory_limit_bytes, service.max_node_memory_bytes]
     if asked_bytes:
@@ -249,10 +257,12 @@ def _refusal(problems: list[tuple[str, Problem]], nodes: Iterable[dict[str, Any]
     node_id = to_blame.pop() if len(to_blame) == 1 else ""
     by_id = {node["id"]: node for node in nodes}
     if by_id and all(".params." in problem.place for _, problem in problems):
-        reports = [_param_report(by_id[owner], problem) for owner, problem in problems]
-        context = f"{len(reports)} validation error(s) in node parameters"
+        reports = [_param_report(by_id[owner], problem) for owner, problem in problems[:_MOST_TOLD]]
+        context = f"{len(problems)} validation error(s) in node parameters"
         return Refused(json.dumps(reports, ensure_ascii=False), node_id, context)
-    messages = [_said(problem, by_id.get(owner)) for owner, problem in problems]
+    messages = [_said(problem, by_id.get(owner)) for owner, problem in problems[:_MOST_TOLD]]
+    if len(problems) > _MOST_TOLD:
+        messages.append(f"and {len(problems) - _MOST_TOLD} more problems")
     return Refused("Manifest validation error: " + "\n".join(messages), node_id)
 
 
@@ -261,8 +271,8 @@ def _said(problem: Problem, node: Mapping[str, Any] | None) -> str:
         unknown, text = f"Unknown node type {node['node_type']!r}", problem.message
         if unknown in text:
             return f"{unknown} for node {node['id']!r}{text.partition(unknown)[2].partition(' (register')[0]}"
-    # Of a node it names the node itself; the place is for what has no name.
-    return problem.message if node is not None or not problem.place else f"{problem.place}: {problem.message}"
+    names_it = node is not None and repr(node["id"]) in problem.message
+    return problem.message if names_it or not problem.place else f"{problem.place}: {problem.message}"
 
 
 def _param_report(node: Mapping[str, Any], problem: Problem) -> dict[str, Any]:
@@ -281,9 +291,14 @@ def _param_report(node: Mapping[str, Any], problem: Problem) -> dict[str, Any]:
         "path": key,
         "constraint": constraint,
         "expected": expected,
-        "received": received,
-        "message": problem.message,
+        "received": _brief(received),
+        "message": _brief(problem.message),
     }
+
+
+def _brief(value: object) -> object:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if len(text) <= _MOST_RECEIVED_CHARS else f"{text[:_MOST_RECEIVED_CHARS]}..."
 
 
 def _declared(node_type: str) -> Mapping[str, Any]:

@@ -241,6 +241,8 @@ class _Stream:
             await session.send(chunk.node_id, chunk.data, chunk.port)
         except ChannelFullError:  # enable_backpressure is off
             self._figures.dropped += 1
+        except PayloadError as error:
+            raise Refused(f"chunk {chunk.data.origin} for node {chunk.node_id!r}: {error}", chunk.node_id) from None
         except ChannelClosedError:
             raise Refused(f"a chunk came after the end of the input of node {chunk.node_id!r}", chunk.node_id) from None
 

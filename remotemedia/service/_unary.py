@@ -11,10 +11,10 @@ import numpy as np
 import remotemedia_v1_pb2 as pb
 
 from remotemedia.core.data import RuntimeData
-from remotemedia.errors import InitializationTimeout, ResourceLimitError
+from remotemedia.errors import InitializationTimeout, NodeProcessError, PayloadError, ResourceLimitError
 from remotemedia.service._errors import name_of, response_of
 from remotemedia.service._gate import Call
-from remotemedia.service._manifests import Plan, manifest_in_request
+from remotemedia.service._manifests import Plan, Refused, manifest_in_request
 from remotemedia.service._measures import Clock, metrics_of
 from remotemedia.service._session import (
     ENVELOPE_BYTES,
@@ -111,7 +111,10 @@ async def _run(
 
     async def feed() -> None:
         for node_id, data in inputs.items():
-            await session.send(node_id, data)
+            try:
+                await session.send(node_id, data)
+            except PayloadError as error:
+                raise Refused(f"data_inputs[{node_id!r}]: {error}", node_id) from None
         await session.end_input()
 
     async def collect() -> None:
@@ -147,7 +150,9 @@ class _Outputs:
 
     def add(self, node_id: str, data: RuntimeData) -> None:
         """ResourceLimitError when it is more than a message may hold."""
-        self._bytes += data.size + _BESIDE_BYTES + len(node_id)
+        self._bytes += data.size
+        if self._found:  # what the first has beside it is in ENVELOPE_BYTES
+            self._bytes += _BESIDE_BYTES + len(node_id)
         if self._bytes > self._most_bytes - ENVELOPE_BYTES:
             raise ResourceLimitError(
                 f"the outputs are more than the {self._most_bytes} bytes that a message may have; StreamPipeline sends "
@@ -164,7 +169,11 @@ class _Outputs:
         for node_id, data in self._found:
             number = counts[node_id]
             counts[node_id] += 1
-            outputs[f"{node_id}.{number}" if number else node_id].CopyFrom(buffer_of(data, envelope.payloads))
+            try:
+                buffer = buffer_of(data, envelope.payloads)
+            except PayloadError as error:
+                raise NodeProcessError(node_id, f"its output cannot be sent: {error}") from None
+            outputs[f"{node_id}.{number}" if number else node_id].CopyFrom(buffer)
         if len(self._found) == 1:
             ((node_id, data),) = self._found
             if node_id != _ALIAS and data.size <= _LARGEST_ALIAS_BYTES:

@@ -1,0 +1,49 @@
+"""How large a manifest may be: it is checked on the event loop, where all other clients wait meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import remotemedia_v1_pb2 as pb
+
+from remotemedia._naming import place
+from remotemedia.errors import Problem, ResourceLimitError
+
+__all__ = ["check_entries", "check_size", "long_names"]
+
+_MOST_BYTES = 1 << 20
+_MOST_ENTRIES = {"nodes": 1000, "connections": 4000, "inputs": 1000, "outputs": 1000}
+_MOST_NAME_CHARS = 255
+_NAMES = {"nodes": ("id", "node_type"), "connections": ("from", "to", "from_port", "to_port")}
+
+
+def check_entries(message: pb.PipelineManifest | pb.ExecuteRequest) -> None:
+    """ResourceLimitError for more nodes, or connections, than a manifest may have."""
+    for key, most in _MOST_ENTRIES.items():
+        if (count := len(getattr(message, key))) > most:
+            raise ResourceLimitError(f"the manifest has {count} {key}; {most} are allowed")
+
+
+def check_size(manifest: pb.PipelineManifest) -> None:
+    """ResourceLimitError for a manifest that is too large."""
+    check_entries(manifest)
+    if (size := manifest.ByteSize()) > _MOST_BYTES:
+        raise ResourceLimitError(f"the manifest has {size} bytes; {_MOST_BYTES} are allowed")
+
+
+def long_names(manifest: pb.PipelineManifest) -> Iterator[Problem]:
+    """A problem for each name that is too long to be told in errors, or given to a process."""
+    for key, names in _NAMES.items():
+        for index, entry in enumerate(getattr(manifest, key)):
+            for name in names:
+                # An end of a connection may be "node.port".
+                most = 2 * _MOST_NAME_CHARS + 1 if name in ("from", "to") else _MOST_NAME_CHARS
+                yield from _too_long(getattr(entry, name), most, place(key, index, name))
+    for key in ("inputs", "outputs"):
+        for index, name in enumerate(getattr(manifest, key)):
+            yield from _too_long(name, _MOST_NAME_CHARS, place(key, index))
+
+
+def _too_long(name: str, most: int, at: str) -> Iterator[Problem]:
+    if len(name) > most:
+        yield Problem(f"has {len(name)} characters; {most} are allowed", at)
