@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import remotemedia_v1_pb2 as pb
 
-from remotemedia._naming import place
 from remotemedia.errors import Problem, ResourceLimitError
 
 __all__ = ["check_entries", "check_size", "long_names"]
@@ -38,10 +37,10 @@ def long_names(manifest: pb.PipelineManifest) -> Iterator[Problem]:
             for name in names:
                 # An end of a connection may be "node.port".
                 most = 2 * _MOST_NAME_CHARS + 1 if name in ("from", "to") else _MOST_NAME_CHARS
-                yield from _too_long(getattr(entry, name), most, place(key, index, name))
+                yield from _too_long(getattr(entry, name), most, f"{key}[{index}].{name}")
     for key in ("inputs", "outputs"):
         for index, name in enumerate(getattr(manifest, key)):
-            yield from _too_long(name, _MOST_NAME_CHARS, place(key, index))
+            yield from _too_long(name, _MOST_NAME_CHARS, f"{key}[{index}]")
 
 
 def _too_long(name: str, most: int, at: str) -> Iterator[Problem]:

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import remotemedia_v1_pb2 as pb
 
@@ -37,6 +37,8 @@ __all__ = [
     "run_until_first_failure",
 ]
 
+
+T = TypeVar("T")
 
 ENVELOPE_BYTES = 64 * 1024
 """What a message may need beside its payload."""
@@ -110,7 +112,7 @@ async def open_session(
         await run_until_first_failure(house, _start(session, progress))
         yield running
     finally:
-        await _to_the_end(session.cleanup(abort=not running.graceful))
+        await _end(house, session, abort=not running.graceful)
         if running.failed.done():
             running.failed.exception()  # perhaps nobody asks any more
 
@@ -120,30 +122,39 @@ async def _start(session: Session, progress: Callable[[InitProgress], None] | No
     await session.start()
 
 
-async def _to_the_end(ending: Coroutine[Any, Any, None]) -> None:
-    """Waits for ``ending`` although the call is cancelled: its place is free when its processes are gone."""
-    task = asyncio.ensure_future(ending)
+async def _end(house: House, session: Session, *, abort: bool) -> None:
+    """Ends the session although the call is cancelled: its place is free when its processes are gone.
+
+    What ends gracefully, for as long as the client's settings say, is killed when the call is cancelled or all have to
+    end.
+    """
+    task = asyncio.ensure_future(session.cleanup(abort=abort))
+    hurry: set[asyncio.Future[None]] = set() if abort else {house.ending}
     cancelled = False
     while not task.done():
         try:
-            await asyncio.shield(task)
+            done, _ = await asyncio.wait({task, *hurry}, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            cancelled = True
-    task.result()
+            cancelled, done = True, hurry
+        if hurry & done and not task.done():
+            task.cancel()
+            hurry = set()
     if cancelled:
         raise asyncio.CancelledError
+    if not task.cancelled():
+        task.result()
 
 
 async def run_until_first_failure(
-    house: House, work: Coroutine[Any, Any, Any], *beside: Coroutine[Any, Any, Any], failed: Any = None
-) -> None:
-    """Until ``work`` is done, with what goes on ``beside`` it; whatever raises first ends all of it.
+    house: House, work: Coroutine[Any, Any, T], *beside: Coroutine[Any, Any, Any], failed: Any = None
+) -> T:
+    """What ``work`` returns when it is done, with what goes on ``beside`` it; whatever raises first ends all of it.
 
     Raises that error, what ``failed`` (a future) raises, or Stopping when the service ends. What is beside may be done
     earlier, and is cancelled when ``work`` is done.
     """
     main = asyncio.ensure_future(work)
-    tasks = {main, *map(asyncio.ensure_future, beside)}
+    tasks: set[asyncio.Task[Any]] = {main, *map(asyncio.ensure_future, beside)}
     signs = {house.ending, failed} - {None}
     try:
         while not main.done():
@@ -152,7 +163,7 @@ async def run_until_first_failure(
                 raise Stopping
             for future in done:
                 future.result()
-        main.result()
+        return main.result()
     finally:
         for task in tasks:
             task.cancel()

@@ -62,7 +62,8 @@ async def stream(house: House, call: Call, context: Context) -> None:
     """One call, from ``init`` to ``closed``, or to the error that takes its place."""
     responses = _Responses(context, call)
     try:
-        request = await _next(context, call)
+        async with at_most(house.settings.init_timeout_secs, "a stream may take to begin"):
+            request = await run_until_first_failure(house, _next(context, call))
         if request is None:
             return
         if request.message.WhichOneof("request") != "init":
@@ -74,6 +75,8 @@ async def stream(house: House, call: Call, context: Context) -> None:
         told = streamed_response_of(error)
         call.error_type = name_of(told)
         await responses.send(pb.StreamResponse(error=told))
+    finally:
+        await responses.close()
 
 
 async def _next(context: Context, call: Call) -> Envelope[pb.StreamRequest] | None:
@@ -114,6 +117,12 @@ class _Responses:
         self._write.add_done_callback(_take_note)
         self._call.count_out(len(raw))
         await asyncio.shield(self._write)
+
+    async def close(self) -> None:
+        """Nothing is sent any more; what the client has not taken by now is lost."""
+        if self._write is not None:
+            self._write.cancel()
+            await asyncio.wait({self._write})
 
 
 def _take_note(write: asyncio.Future[None]) -> None:

@@ -40,6 +40,8 @@ ERROR_KEY = "remotemedia-error-bin"
 
 _ALIAS = "output"
 _LARGEST_ALIAS_BYTES = 1 << 20
+# Clients take metadata of 8 KiB.
+_MOST_CHARS_IN_METADATA = 500
 _BESIDE_BYTES = 128
 """About what an output has on the wire beside its payload."""
 
@@ -88,6 +90,7 @@ async def _execute(house: House, call: Call, raw: bytes) -> Envelope[pb.ExecuteR
     except InitializationTimeout as error:
         told = response_of(error)
         secs = f"{plan.config.init_timeout_secs:g}"
+        told.message = told.message[:_MOST_CHARS_IN_METADATA]
         details = f"Node {told.failing_node_id!r} failed to initialize within {secs}s"
         raise _NoRun(grpc.StatusCode.DEADLINE_EXCEEDED, details, told) from None
 
