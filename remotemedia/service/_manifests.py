@@ -16,7 +16,7 @@ from remotemedia.errors import ManifestError, PipelineError, Problem
 from remotemedia.manifest import load_manifest
 from remotemedia.service._manifest_size import check_entries, check_size, long_names
 from remotemedia.service.config import ServiceConfig
-from remotemedia.wire._texts import check_whole_characters, read_json_object, read_json_text
+from remotemedia.wire._texts import check_whole_characters, parse_json
 
 if TYPE_CHECKING:
     from google.protobuf.struct_pb2 import Struct
@@ -140,10 +140,14 @@ def _params(node: pb.NodeManifest) -> dict[str, Any]:
     if not node.params_json:
         return {}
     try:
-        return read_json_object(node.params_json, "params_json")
+        value = parse_json(node.params_json)
     except ValueError as error:
         hint = "; that is what JavaScript makes of an object: JSON.stringify() it" * (node.params_json == _STRINGIFIED)
-        raise ValueError(f"{error}{hint}") from None
+        raise ValueError(f"its params are not JSON: {error}{hint}") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"its params must be a JSON object, not {type(value).__name__}")
+    check_whole_characters(value, "its params")
+    return value
 
 
 def _metadata(metadata: pb.ManifestMetadata, problems: list[tuple[str, Problem]]) -> dict[str, Any]:
@@ -198,7 +202,7 @@ def _from_map(entries: Mapping[str, str], what: str) -> dict[str, Any]:
         if text == _STRINGIFIED:
             raise ValueError(f"{what}[{key!r}] is {text!r}: that is what JavaScript makes of an object; stringify it")
         try:
-            found[key] = read_json_text(text, key)
+            found[key] = parse_json(text)
         except ValueError:
             found[key] = text
         check_whole_characters(found[key], f"{what}[{key!r}]")

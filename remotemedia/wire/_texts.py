@@ -16,6 +16,7 @@ from remotemedia.wire._arrays import take_text
 __all__ = [
     "JSON_MIME_TYPE",
     "check_whole_characters",
+    "parse_json",
     "read_file",
     "read_json",
     "read_json_object",
@@ -88,10 +89,17 @@ def _file_of(path: str, metadata: dict[str, Any]) -> pb.FileBuffer | None:
 def read_json_text(text: str | bytes, field: str) -> Any:
     """What the JSON of ``field`` says; ValueError when it is none."""
     try:
+        return parse_json(text)
+    except ValueError as error:
+        raise ValueError(f"{field} is not JSON: {error}") from None
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What a JSON text says; ValueError says why it is none."""
+    try:
         return json.loads(text, parse_constant=_refuse_number, parse_float=_finite, parse_int=_whole)
-    except (ValueError, RecursionError) as error:
-        why = "it is nested too deep" if isinstance(error, RecursionError) else error
-        raise ValueError(f"{field} is not JSON: {why}") from None
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
 
 
 def read_json_object(text: str | bytes, field: str) -> dict[str, Any]:
@@ -109,7 +117,7 @@ def check_whole_characters(value: object, field: str) -> None:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         half = ascii(error.object[error.start])
-        raise ValueError(f"{field} has half of a character in it: {half}") from None
+        raise ValueError(f"{field}: {half} is half of a character") from None
 
 
 def _is_json(text: str) -> bool:
