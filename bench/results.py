@@ -10,6 +10,7 @@ from typing import Any
 Row = dict[str, Any]
 
 OURS = "remotemedia"
+LOCAL, BARE = "session in this process", "gRPC alone"
 PING_PONG, MEMCPY, FUTEX, EVENTFD = "cache line ping-pong (C)", "memcpy (C)", "futex wake (C)", "eventfd wake (C)"
 
 

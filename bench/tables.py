@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.results import Results, Row, size_name, typical
+from bench.results import BARE, LOCAL, Results, Row, size_name, typical
 from bench.targets import verdicts
 
 TEXT_HEADINGS = ("size", "how", "state", "target", "µs", "until all of them", "who", "fed")
@@ -141,17 +141,18 @@ def speech(results: Results) -> Table:
 
 def service(results: Results) -> Table:
     rows = results.of("service")
+    typical_ns = {row["contender"]: row["p50"] for row in rows}
     lines = [
         [
             row["contender"],
             *(_us(row[name]) for name in ("p50", "p95", "p99", "max")),
-            _ratio(row["p50"], rows[0]["p50"]),
+            *(_ratio(row["p50"], typical_ns.get(name)) for name in (LOCAL, BARE)),
             f"{row['chunks_per_s']:,.0f}",
             f"{row['chunks_per_s'] * row['size'] / 1e6:,.0f}",
         ]
         for row in rows
     ]
-    headings = ["who", "round trip p50 µs", "p95", "p99", "max", "/ local", "chunks/s", "MB/s"]
+    headings = ["who", "round trip p50 µs", "p95", "p99", "max", "/ local", "/ gRPC", "chunks/s", "MB/s"]
     return Table("Service: audio chunks of 192 kB to a node and back", headings, lines)
 
 

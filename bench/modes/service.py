@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from bench.results import BARE, LOCAL
 from bench.run import Row, Run, figures
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocessing import Pipeline, Session
@@ -25,7 +26,7 @@ from remotemedia.core.multiprocessing import Pipeline, Session
 MODE = "service"
 SIZE = 192_000
 ON_THE_WAY = 16
-LOCAL, BARE, SERVICE = "session in this process", "gRPC alone", "session behind the service"
+SERVICE = "session behind the service"
 _NODE = "echo"
 _RATE_HZ = 48_000
 
@@ -164,6 +165,7 @@ async def _served(what: str) -> AsyncIterator[str]:
     """The address of a server in a process of its own, which ends with its stdin."""
     with subprocess.Popen(  # noqa: ASYNC220  nothing else runs meanwhile
         [sys.executable, "-m", "bench.modes.service", what],
+        env=os.environ | {"GRPC_VERBOSITY": "NONE"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
