@@ -16,6 +16,8 @@ pytest.importorskip("cryptography")
 
 import grpc
 import grpc.aio
+import remotemedia_v1_pb2 as pb
+import remotemedia_v1_pb2_grpc as pb_grpc
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -24,6 +26,7 @@ from cryptography.x509.oid import NameOID
 from remotemedia.errors import ConfigurationError
 from remotemedia.service._tls import server_credentials
 from remotemedia.service.config import ServiceConfig
+from remotemedia.service.server import Service
 
 pytestmark = pytest.mark.usefixtures("leak_check")
 
@@ -179,5 +182,22 @@ def test_a_token_names_a_client_before_its_certificate(gated: Any, files: Path) 
             assert client.startswith("token:")
             server.free()
             await call
+
+    asyncio.run(main())
+
+
+def test_the_whole_service(files: Path) -> None:
+    async def main() -> None:
+        async with (
+            Service(ServiceConfig(port=0, **settings(files, ca="clients.pem"))) as service,
+            grpc.aio.secure_channel(f"127.0.0.1:{service.port}", trusting(files, "app one")) as known,
+            grpc.aio.secure_channel(f"127.0.0.1:{service.port}", trusting(files)) as nobody,
+        ):
+            answer = await pb_grpc.PipelineExecutionServiceStub(known).GetVersion(pb.VersionRequest())
+            assert answer.compatible
+            with pytest.raises(grpc.aio.AioRpcError):
+                await pb_grpc.PipelineExecutionServiceStub(nobody).GetVersion(pb.VersionRequest())
+        with pytest.raises(ConfigurationError, match="is not the key of the certificate"):
+            await Service(ServiceConfig(port=0, **settings(files, key="other.key"))).start()
 
     asyncio.run(main())
