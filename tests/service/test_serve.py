@@ -38,8 +38,10 @@ def test_where_it_listens(start: Any, serving: Any) -> None:
     asyncio.run(main())
 
 
-def test_for_programs(start: Any) -> None:
-    server = start("--json", "--metrics-port", "0", "--set", "require_auth=true", env={"GRPC_AUTH_TOKENS": "secret"})
+def test_for_programs(start: Any, tmp_path: Path) -> None:
+    (tmp_path / "service.toml").write_text("[service]\nmetrics_port = 0\nrequire_auth = false\n")
+    options = ("--config", "service.toml", "--set", "require_auth=true")
+    server = start("--json", *options, env={"GRPC_AUTH_TOKENS": "secret"})
     facts = json.loads(server.wait_said("address"))
     metrics = facts.pop("metrics")
     with urllib.request.urlopen(metrics) as answer:
