@@ -327,3 +327,39 @@ class Lines(Base):
         while left:
             left = left[os.write({"out": 1, "err": 2}[stream], left) :]
         return data
+
+
+@register_node("t-emit")
+class Emit(Base):
+    """For each text ``"NAME TIMES"`` a task of its own emits ``"NAME.0"``, ``"NAME.1"``, ...; ``"NAME stop"`` ends it.
+
+    In its config, ``early``: it emits in initialize(); ``beside``: process() gives that many texts as well.
+    """
+
+    async def initialize(self) -> None:
+        if self.config.get("early"):
+            await self.emit(RuntimeData.text("too early"))
+        self.tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def process(self, data: RuntimeData) -> Any:
+        name, _, times = str(data.payload).partition(" ")
+        if times == "stop":
+            for _ in range(10):  # whoever this message woke sleeps again
+                await asyncio.sleep(0)
+            self.tasks.pop(name).cancel()
+            return
+        self.tasks[name] = asyncio.create_task(self.say(name, int(times)))
+        for number in range(self.config.get("beside", 0)):
+            yield RuntimeData.text(f"process.{number}")
+
+    async def say(self, name: str, times: int) -> None:
+        for number in range(times):
+            await self.emit({"output": RuntimeData.text(f"{name}.{number}")})
+
+    async def finish(self) -> None:
+        await asyncio.gather(*self.tasks.values())
+
+    async def on_interrupt(self) -> None:
+        for task in self.tasks.values():
+            task.cancel()
+        self.tasks.clear()

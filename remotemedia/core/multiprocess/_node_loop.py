@@ -84,6 +84,13 @@ class NodeLoop:
             raise RuntimeError("loan() works once the node is connected, not in initialize()")
         return loan_array(self._channels.segment, shape, dtype, self._spin_ns)
 
+    async def emit(self, output: Any) -> None:
+        """See ``MultiprocessNode.emit``."""
+        if self._channels is None:
+            raise RuntimeError("emit() works once the node is connected, not in initialize()")
+        # What process() answers with carries the number of what it answers; this carries its own.
+        await self._emit(output, self._turn, None)
+
     # --- main loop ---
 
     async def run(self) -> None:
@@ -250,7 +257,7 @@ class NodeLoop:
         if type(result) is CoroutineType or isawaitable(result):
             result = await result
         if isinstance(result, RuntimeData) or not isinstance(result, AsyncIterator):
-            await self._emit(result, epoch)
+            await self._emit(result, epoch, self._origin)
             return
         async with AsyncExitStack() as stack:
             if isinstance(result, AsyncGenerator):
@@ -258,18 +265,18 @@ class NodeLoop:
             async for output in result:
                 if self._interrupts:
                     break  # the user's code swallowed the cancellation and goes on
-                await self._emit(output, epoch)
+                await self._emit(output, epoch, self._origin)
                 await self._rest()
 
-    async def _emit(self, output: Any, epoch: int) -> None:
+    async def _emit(self, output: Any, epoch: int, origin: int | None) -> None:
         assert self._channels is not None
         if output is None:
             return
         if isinstance(output, RuntimeData):
             self._channels.segment.count_published()
             for channel in self._channels.outputs:
-                if not self._offer(channel, output, epoch, ""):
-                    await self._publish(channel, output, epoch, "")
+                if not self._offer(channel, output, epoch, "", origin):
+                    await self._publish(channel, output, epoch, "", origin)
         elif isinstance(output, dict):
             for port, data in output.items():
                 if data is None:
@@ -279,14 +286,14 @@ class NodeLoop:
                         f"process() of node {self._node.node_id!r} gave {{{port!r}: {type(data).__name__}}}; "
                         f"a dict must hold RuntimeData by output port"
                     )
-                await self._emit_on(port, data, epoch)
+                await self._emit_on(port, data, epoch, origin)
         else:
             raise TypeError(
                 f"process() of node {self._node.node_id!r} gave {type(output).__name__}; it may give RuntimeData, "
                 f"None, or a dict of RuntimeData by output port"
             )
 
-    async def _emit_on(self, port: str, data: RuntimeData, epoch: int) -> None:
+    async def _emit_on(self, port: str, data: RuntimeData, epoch: int, origin: int | None) -> None:
         assert self._channels is not None
         channels = [c for c in self._channels.outputs if c.port in (port, "")]
         if not channels:
@@ -303,14 +310,14 @@ class NodeLoop:
         # On an edge the receiving end knows its own port; only the session must be told which one this came from.
         for channel in channels:
             sent_port = "" if channel.port else port
-            if not self._offer(channel, data, epoch, sent_port):
-                await self._publish(channel, data, epoch, sent_port)
+            if not self._offer(channel, data, epoch, sent_port, origin):
+                await self._publish(channel, data, epoch, sent_port, origin)
 
-    def _offer(self, channel: OutputChannel, data: RuntimeData, epoch: int, port: str) -> bool:
+    def _offer(self, channel: OutputChannel, data: RuntimeData, epoch: int, port: str, origin: int | None) -> bool:
         """Whether that was all: sent at once, dropped, or nobody listens."""
         assert self._channels is not None
         try:
-            if channel.publisher.offer(data, epoch=epoch, port=port, origin=self._origin):
+            if channel.publisher.offer(data, epoch=epoch, port=port, origin=origin):
                 return True
         except ChannelClosedError:
             return True  # nobody downstream listens any more: the session is stopping
@@ -320,15 +327,18 @@ class NodeLoop:
         self._channels.segment.count_dropped()
         return True
 
-    async def _publish(self, channel: OutputChannel, data: RuntimeData, epoch: int, port: str) -> None:
+    async def _publish(
+        self, channel: OutputChannel, data: RuntimeData, epoch: int, port: str, origin: int | None
+    ) -> None:
         """Waits for room."""
         since_ns = _ring.now_ns()
         try:
-            await channel.publisher.publish_async(data, epoch=epoch, port=port, origin=self._origin)
+            await channel.publisher.publish_async(data, epoch=epoch, port=port, origin=origin)
         except ChannelClosedError:
             return
         finally:
-            self._blocked_ns += _ring.now_ns() - since_ns
+            if asyncio.current_task() is self._task:  # what the node's own tasks wait takes nothing from process()
+                self._blocked_ns += _ring.now_ns() - since_ns
 
     def _report_failure(self, error: BaseException, sequence: int, port: str) -> None:
         self._report(

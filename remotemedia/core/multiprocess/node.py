@@ -97,6 +97,18 @@ class MultiprocessNode(ABC):
         if self._loop is not None:
             self._loop.report_progress(fraction, message)
 
+    async def emit(self, output: Output) -> None:
+        """Sends what ``process()`` might have returned, from a task of the node's own.
+
+        Waits while a channel is full. The output belongs to the turn that is current at the call: after an interruption
+        the next node never sees it. It keeps its own ``origin``. When nobody listens any more it goes nowhere. What is
+        to come out before the end of the stream is emitted before ``finish()`` returns. RuntimeError before the node is
+        connected: start such tasks in ``run()``, not in ``initialize()``, and end them in ``cleanup()``.
+        """
+        if self._loop is None:
+            raise RuntimeError("emit() works in a running node")
+        await self._loop.emit(output)
+
     def loan(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """A writable array in shared memory; returning it from ``process()`` moves no bytes.
 
@@ -109,7 +121,10 @@ class MultiprocessNode(ABC):
         return self._loop.loan(shape, dtype)
 
     async def run(self) -> None:
-        """Main loop: receive, ``process()``, publish, until all inputs have ended. The framework calls it."""
+        """Main loop: receive, ``process()``, publish, until all inputs have ended. The framework calls it.
+
+        A node with tasks of its own overrides it: starts them, and awaits ``super().run()``.
+        """
         if self._loop is None:
             raise RuntimeError("run() is called by the framework, in the node's own process")
         await self._loop.run()
