@@ -13,6 +13,9 @@
     ├── PipelineError              the graph is wrong          (also ValueError)
     │   └── ManifestError          a manifest is wrong
     ├── SessionStateError          the call does not fit the session's state
+    ├── ServiceError               a gRPC service failed, or said what makes no sense
+    │   ├── ServiceUnavailableError  it cannot be reached, or is stopping
+    │   └── AuthenticationError      it does not let this client in
     └── ChannelError
         ├── ChannelFullError       no room and no waiting allowed
         ├── ChannelClosedError     the other side is gone or this side closed
@@ -27,9 +30,11 @@ from __future__ import annotations
 
 import signal as _signal
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 __all__ = [
+    "AuthenticationError",
     "ChannelClosedError",
     "ChannelCorruptedError",
     "ChannelError",
@@ -46,13 +51,41 @@ __all__ = [
     "Problem",
     "ProcessCrashError",
     "ProcessSpawnError",
+    "RemoteFailure",
     "ResourceLimitError",
+    "ServiceError",
+    "ServiceUnavailableError",
     "SessionStateError",
 ]
 
 
+@dataclass(frozen=True)
+class RemoteFailure:
+    """What a gRPC service said of an error.
+
+    Attributes:
+        error_type: ``"VALIDATION"``, ``"NODE_EXECUTION"``, ``"RESOURCE_LIMIT"`` and so on.
+        message: its text.
+        failing_node_id: the node of the pipeline there; empty when none is at fault.
+        context: more for programs, such as ``{"exception": "ProcessCrashError", "exit_code": 137, "signal": 9}``.
+        traceback: of the process there, or the last lines on its stderr; may be empty.
+    """
+
+    error_type: str
+    message: str
+    failing_node_id: str = ""
+    context: dict[str, Any] = field(default_factory=dict)
+    traceback: str = ""
+
+
 class MultiprocessError(Exception):
-    """Base of everything remotemedia raises for its own reasons."""
+    """Base of everything remotemedia raises for its own reasons.
+
+    Attributes:
+        remote: what a gRPC service said, when the error happened there; else None.
+    """
+
+    remote: RemoteFailure | None = None
 
 
 class ProcessSpawnError(MultiprocessError):
@@ -204,6 +237,26 @@ class ManifestError(PipelineError):
 
 class SessionStateError(MultiprocessError):
     """The call does not fit the state the session is in; the message says which call would."""
+
+
+class ServiceError(MultiprocessError):
+    """A gRPC service failed in a way that is nobody's else, or said what makes no sense.
+
+    Attributes:
+        code: the status of the call, such as ``"INTERNAL"``, or what kind of error the service called it.
+    """
+
+    def __init__(self, message: str, code: str = "UNKNOWN") -> None:
+        self.code = code
+        super().__init__(message)
+
+
+class ServiceUnavailableError(ServiceError):
+    """The service cannot be reached, went away, or is stopping."""
+
+
+class AuthenticationError(ServiceError):
+    """The service does not let this client in: no token, or a wrong one."""
 
 
 class ChannelError(MultiprocessError):

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from remotemedia.core.multiprocess.statistics import ChannelStats, NodeStats
     from remotemedia.core.multiprocess.status import Metrics, NodeMetrics, NodeReport, StatusReport
     from remotemedia.errors import (
+        AuthenticationError,
         ChannelClosedError,
         ChannelCorruptedError,
         ChannelError,
@@ -48,7 +49,10 @@ if TYPE_CHECKING:
         Problem,
         ProcessCrashError,
         ProcessSpawnError,
+        RemoteFailure,
         ResourceLimitError,
+        ServiceError,
+        ServiceUnavailableError,
         SessionStateError,
     )
 
@@ -76,6 +80,7 @@ _HOMES = {
     "remotemedia.core.multiprocess.statistics": ("ChannelStats", "NodeStats"),
     "remotemedia.core.multiprocess.status": ("Metrics", "NodeMetrics", "NodeReport", "StatusReport"),
     "remotemedia.errors": (
+        "AuthenticationError",
         "ChannelClosedError",
         "ChannelCorruptedError",
         "ChannelError",
@@ -92,13 +97,17 @@ _HOMES = {
         "Problem",
         "ProcessCrashError",
         "ProcessSpawnError",
+        "RemoteFailure",
         "ResourceLimitError",
+        "ServiceError",
+        "ServiceUnavailableError",
         "SessionStateError",
     ),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AuthenticationError",
     "ChannelClosedError",
     "ChannelCorruptedError",
     "ChannelError",
@@ -140,7 +149,10 @@ __all__ = [
     "ProcessSpawnError",
     "ProcessStarted",
     "Publisher",
+    "RemoteFailure",
     "ResourceLimitError",
+    "ServiceError",
+    "ServiceUnavailableError",
     "Session",
     "SessionStateError",
     "SessionStatus",

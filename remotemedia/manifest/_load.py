@@ -14,7 +14,7 @@ from remotemedia.errors import ManifestError, Problem
 from remotemedia.manifest._document import Document
 from remotemedia.manifest._shape import shape_problems
 
-__all__ = ["Manifest", "find_problems", "load_manifest", "read_settings"]
+__all__ = ["Manifest", "find_problems", "load_manifest", "read_manifest", "read_settings"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,20 @@ def load_manifest(source: Path | str | Mapping[str, Any]) -> Manifest:
 def find_problems(source: Path | str | Mapping[str, Any]) -> list[Problem]:
     """What ``load_manifest`` would raise, in the order of the lines; empty for a manifest that is right."""
     return _Build(Document(source)).problems
+
+
+def read_manifest(source: Path | str | Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest as it stands there, as JSON values; a copy. Only its form is checked, not whether it can run.
+
+    For what is to run elsewhere: which node types there are, what they declare and what then is wrong is known there.
+    Raises like ``load_manifest``.
+    """
+    document = Document(source)
+    problems = document.problems or list(shape_problems(document.value))
+    if problems:
+        raise ManifestError(document.located(problems))
+    assert isinstance(document.value, dict)
+    return document.value
 
 
 def read_settings(source: Path | str | Mapping[str, Any]) -> Mapping[str, Any]:

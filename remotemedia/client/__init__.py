@@ -1,0 +1,34 @@
+"""Pipelines that run in a gRPC service, used as if they ran here.
+
+::
+
+    async with PipelineClient("media.example:50051") as client, client.session(pipeline) as session:
+        await session.send("asr", RuntimeData.audio(samples, 16_000))
+        await session.end_input()
+        async for node_id, data in session.outputs():
+            ...
+
+``with PipelineClient(...) as client:`` gives the same calls without ``await``. docs/client.md tells more.
+"""
+
+try:
+    import google.protobuf  # noqa: F401
+    import grpc  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        f"remotemedia.client needs grpcio and protobuf ({error}); pip install 'remotemedia[grpc]'"
+    ) from error
+
+from remotemedia.client._blocking import BlockingClient, BlockingSession
+from remotemedia.client._client import PipelineClient
+from remotemedia.client._result import ExecutionResult, ServiceVersion
+from remotemedia.client._session import RemoteSession
+
+__all__ = [
+    "BlockingClient",
+    "BlockingSession",
+    "ExecutionResult",
+    "PipelineClient",
+    "RemoteSession",
+    "ServiceVersion",
+]

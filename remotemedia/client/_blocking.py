@@ -1,0 +1,141 @@
+"""The client without ``await``: the same calls, run on an event loop in a thread of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from remotemedia.client._manifest import PipelineSource, Settings
+from remotemedia.client._result import ExecutionResult, ServiceVersion
+from remotemedia.client._session import RemoteSession
+from remotemedia.core.data import RuntimeData
+from remotemedia.core.multiprocessing import InitProgress, SessionStatus
+
+if TYPE_CHECKING:
+    from remotemedia.client._client import PipelineClient
+
+__all__ = ["BlockingClient", "BlockingSession"]
+
+T = TypeVar("T")
+
+
+class _LoopThread:
+    """An event loop in a thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        # A program that ends without close() need not wait for it.
+        self._thread = threading.Thread(target=self._loop.run_forever, name="remotemedia client", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Blocks until it is done; Ctrl-C cancels it."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class BlockingClient:
+    """What ``with PipelineClient(...)`` gives: its calls, blocking. From any thread, also where an event loop runs."""
+
+    def __init__(self, client: PipelineClient) -> None:
+        self._client = client
+        self._thread = _LoopThread()
+        try:
+            self._thread.run(client.__aenter__())
+        except BaseException:
+            self._thread.close()
+            raise
+
+    def close(self) -> None:
+        """Ends the connection and the thread; ``with`` does it."""
+        try:
+            self._thread.run(self._client.__aexit__(None, None, None))
+        finally:
+            self._thread.close()
+
+    @contextmanager
+    def session(
+        self,
+        pipeline: PipelineSource,
+        config: Settings = None,
+        on_progress: Callable[[InitProgress], None] | None = None,
+    ) -> Iterator[BlockingSession]:
+        """See ``PipelineClient.session``; for ``with``. ``on_progress`` is called in the client's thread."""
+        session = self._client.session(pipeline, config, on_progress)
+        self._thread.run(session.__aenter__())
+        try:
+            yield BlockingSession(session, self._thread)
+        finally:
+            self._thread.run(session.__aexit__(None, None, None))
+
+    def execute(
+        self,
+        pipeline: PipelineSource,
+        inputs: Mapping[str, RuntimeData] | None = None,
+        *,
+        config: Settings = None,
+        timeout_secs: float | None = None,
+    ) -> ExecutionResult:
+        """See ``PipelineClient.execute``."""
+        return self._thread.run(self._client.execute(pipeline, inputs, config=config, timeout_secs=timeout_secs))
+
+    def version(self) -> ServiceVersion:
+        """See ``PipelineClient.version``."""
+        return self._thread.run(self._client.version())
+
+
+class BlockingSession:
+    """A RemoteSession whose calls block."""
+
+    def __init__(self, session: RemoteSession, thread: _LoopThread) -> None:
+        self._session = session
+        self._thread = thread
+
+    @property
+    def session_id(self) -> str:
+        """See ``RemoteSession.session_id``."""
+        return self._session.session_id
+
+    @property
+    def status(self) -> SessionStatus:
+        """See ``RemoteSession.status``."""
+        return self._session.status
+
+    def send(self, node_id: str, data: RuntimeData, port: str = "") -> None:
+        """See ``RemoteSession.send``."""
+        self._thread.run(self._session.send(node_id, data, port))
+
+    def receive(self, node_id: str, timeout: float | None = None) -> RuntimeData | None:
+        """See ``RemoteSession.receive``."""
+        return self._thread.run(self._session.receive(node_id, timeout))
+
+    def outputs(self, *node_ids: str) -> Iterator[tuple[str, RuntimeData]]:
+        """See ``RemoteSession.outputs``."""
+        found = self._session.outputs(*node_ids)
+        while (output := self._thread.run(_next(found))) is not None:
+            yield output
+
+    def end_input(self, node_id: str | None = None) -> None:
+        """See ``RemoteSession.end_input``."""
+        self._thread.run(self._session.end_input(node_id))
+
+    def interrupt(self) -> None:
+        """See ``RemoteSession.interrupt``."""
+        self._thread.run(self._session.interrupt())
+
+
+async def _next(outputs: Any) -> tuple[str, RuntimeData] | None:
+    found: tuple[str, RuntimeData] | None = await anext(outputs, None)
+    return found

@@ -1,0 +1,199 @@
+"""RemoteSession: a pipeline at work in a service, in the shape of a local Session."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from types import TracebackType
+from typing import Self
+
+import remotemedia_v1_pb2 as pb
+
+from remotemedia.client._manifest import Plan
+from remotemedia.client._stream import RawCall, Stream
+from remotemedia.core.data import RuntimeData
+from remotemedia.core.multiprocessing import InitProgress, SessionStatus
+from remotemedia.errors import ChannelClosedError, PayloadError, PipelineError, SessionStateError
+from remotemedia.wire.buffers import buffer_of
+from remotemedia.wire.payload import Envelope
+
+__all__ = ["RemoteSession"]
+
+_ENVELOPE_BYTES = 64 * 1024
+
+
+class RemoteSession:
+    """A pipeline at work in a service; ``PipelineClient.session`` makes it. Its calls do what those of Session do.
+
+    ``async with`` starts it: when the block begins, every node is ready; raises what ``Session.initialize`` raises, or
+    a ServiceError. When the block ends, the stream ends at once, and with it the processes; what is under way then is
+    dropped, so read ``outputs()`` to their end first. When something fails there, every pending and later call raises
+    it, with what the service said in ``error.remote``; also an exception of a node's ``process()`` ends the session.
+
+    Outputs are read as they are taken: up to a hundred of each node, 64 MiB together, are kept here; then the service,
+    and in the end the nodes, wait. So all output nodes must be read, as those of a local session.
+    """
+
+    def __init__(
+        self,
+        open_call: Callable[[], RawCall],
+        target: str,
+        plan: Plan,
+        most_bytes: int,
+        on_progress: Callable[[InitProgress], None] | None,
+    ) -> None:
+        self._open_call = open_call
+        self._target = target
+        self._plan = plan
+        self._most_bytes = most_bytes
+        self._on_progress = on_progress
+        self._stream: Stream | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._status = SessionStatus.CREATED
+        self._ended: set[str] = set()
+
+    @property
+    def node_ids(self) -> tuple[str, ...]:
+        """The nodes of the pipeline."""
+        return self._plan.node_ids
+
+    @property
+    def input_nodes(self) -> tuple[str, ...]:
+        """Nodes that take what the session sends."""
+        return self._plan.inputs
+
+    @property
+    def output_nodes(self) -> tuple[str, ...]:
+        """Nodes whose output the session receives."""
+        return self._plan.outputs
+
+    @property
+    def session_id(self) -> str:
+        """What the service calls the session; "" before it runs."""
+        return "" if self._stream is None else self._stream.session_id
+
+    @property
+    def status(self) -> SessionStatus:
+        """CREATED, INITIALIZING, RUNNING, STOPPED or ERROR."""
+        failed = self._stream is not None and self._stream.failure is not None
+        return SessionStatus.ERROR if failed and self._status is SessionStatus.RUNNING else self._status
+
+    async def __aenter__(self) -> Self:
+        if self._status is not SessionStatus.CREATED:
+            raise SessionStateError("a session is entered once; client.session() makes another")
+        self._status, self._loop = SessionStatus.INITIALIZING, asyncio.get_running_loop()
+        self._stream = stream = Stream(self._open_call(), self._target, self._plan.outputs, self._on_progress)
+        try:
+            init = pb.StreamInit(manifest=self._plan.message, client_version="remotemedia")
+            await stream.begin(pb.StreamRequest(init=init))
+            while not stream.ready:
+                await stream.wait()
+        except BaseException:
+            await self._end()
+            raise
+        self._status = SessionStatus.RUNNING
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._end()
+
+    async def _end(self) -> None:
+        self._status = SessionStatus.STOPPED
+        assert self._stream is not None
+        await self._stream.end()
+
+    # --- data ---
+
+    async def send(self, node_id: str, data: RuntimeData, port: str = "") -> None:
+        """Sends ``data`` to an input node. Waits while the service takes no more; cancelled meanwhile, nothing is sent.
+
+        Raises PipelineError for a node that takes no input, ChannelClosedError after ``end_input``, PayloadError for
+        data that have no form on the wire or are too long. Which ports a node has, the service knows: a wrong one ends
+        the session.
+        """
+        stream = self._running("send()")
+        self._check(node_id, "input", self._plan.inputs)
+        stream.raise_failure()
+        if node_id in self._ended:
+            raise ChannelClosedError(f"the input of node {node_id!r} was ended")
+        if data.size > self._most_bytes - _ENVELOPE_BYTES:
+            raise PayloadError(
+                f"the payload has {data.size} bytes; a message may have {self._most_bytes} (max_message_bytes), its "
+                f"envelope in it"
+            )
+        chunk: Envelope[pb.StreamRequest] = Envelope(pb.StreamRequest())
+        buffer = buffer_of(data, chunk.payloads)
+        chunk.message.data_chunk.node_id = node_id
+        if port:
+            chunk.message.data_chunk.named_buffers[port].CopyFrom(buffer)
+        else:
+            chunk.message.data_chunk.buffer.CopyFrom(buffer)
+        await stream.send(chunk, data.origin)
+
+    async def receive(self, node_id: str, timeout: float | None = None) -> RuntimeData | None:
+        """The next output of an output node; None at the end of the stream, which all nodes have together.
+
+        Arrays are read-only views of the bytes received. Raises TimeoutError after ``timeout`` seconds, PipelineError
+        for a node whose output nobody gets. Cancelled, it has taken nothing.
+        """
+        stream = self._running("receive()")
+        self._check(node_id, "output", self._plan.outputs)
+        async with asyncio.timeout(timeout):
+            while (data := stream.take(node_id)) is None and not stream.closed:
+                await stream.wait()
+                self._running("receive()")
+        return data
+
+    async def outputs(self, *node_ids: str) -> AsyncGenerator[tuple[str, RuntimeData], None]:
+        """Yields (node id, data) of the named output nodes, or of all, as they come, until the end of the stream."""
+        stream = self._running("outputs()")
+        names = node_ids or self._plan.outputs
+        for node_id in names:
+            self._check(node_id, "output", self._plan.outputs)
+        while True:
+            progress = False
+            for node_id in names:
+                if (data := stream.take(node_id)) is not None:
+                    progress = True
+                    yield node_id, data
+                    self._running("outputs()")
+            if not progress:
+                if stream.closed:
+                    return
+                await stream.wait()
+                self._running("outputs()")
+
+    async def end_input(self, node_id: str | None = None) -> None:
+        """Ends the stream into one input node, or all: the nodes drain, finish, and pass the end on."""
+        stream = self._running("end_input()")
+        if node_id is None:
+            self._ended.update(self._plan.inputs)
+            await stream.command(pb.StreamControl.COMMAND_CLOSE)
+        else:
+            self._check(node_id, "input", self._plan.inputs)
+            self._ended.add(node_id)
+            await stream.command(pb.StreamControl.COMMAND_END_INPUT, node_id)
+
+    async def interrupt(self) -> None:
+        """Drops everything under way, there, here and on the way. Returns when every node has acknowledged.
+
+        Nothing of the old turn comes out afterwards; what is sent from now on is the new turn.
+        """
+        await self._running("interrupt()").interrupt()
+
+    # --- inside ---
+
+    def _running(self, call: str) -> Stream:
+        if self._status is not SessionStatus.RUNNING or self._stream is None:
+            raise SessionStateError(f"{call} needs a session that is running; this one is {self._status.value}")
+        if self._loop is not asyncio.get_running_loop():
+            raise SessionStateError(f"{call} was called on another event loop than the one the session was entered on")
+        return self._stream
+
+    def _check(self, node_id: str, what: str, choices: tuple[str, ...]) -> None:
+        if node_id not in choices:
+            known = ", ".join(map(repr, choices))
+            there = f"is no {what} node" if node_id in self._plan.node_ids else "is not in the pipeline"
+            raise PipelineError(f"node {node_id!r} {there}; the {what} nodes are: {known}")
