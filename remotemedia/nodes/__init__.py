@@ -4,6 +4,7 @@ from remotemedia.nodes.asr import PocketSphinxNode
 from remotemedia.nodes.audio_reader import AudioFileReaderNode
 from remotemedia.nodes.audio_writer import AudioFileWriterNode
 from remotemedia.nodes.chunker import AudioChunkerNode
+from remotemedia.nodes.remote_pipeline import RemotePipelineNode
 from remotemedia.nodes.reply import ReplyNode
 from remotemedia.nodes.resample import ResampleNode
 from remotemedia.nodes.tts import EspeakTTSNode
@@ -15,6 +16,7 @@ __all__ = [
     "AudioFileWriterNode",
     "EspeakTTSNode",
     "PocketSphinxNode",
+    "RemotePipelineNode",
     "ReplyNode",
     "ResampleNode",
     "SileroVADNode",

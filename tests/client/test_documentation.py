@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from remotemedia.manifest import read_manifest
+
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "client.md").read_text()
@@ -22,3 +24,8 @@ def test_the_programs(service: Any, program: str, printed: str) -> None:
     command = [sys.executable, "-c", program.replace("localhost:50051", service.target)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.stderr, done.stdout) == ("", printed)
+
+
+def test_the_manifest() -> None:
+    (manifest,) = re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)
+    assert read_manifest(manifest)["nodes"][1]["node_type"] == "RemotePipelineNode"

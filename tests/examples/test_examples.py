@@ -69,8 +69,17 @@ def test_many_sessions(tmp_path):
     ]
 
 
+def test_remote(tmp_path):
+    pytest.importorskip("grpc")
+    assert run("remote.py", tmp_path) == [
+        "shout in the service: hello!",
+        "shout in the service: goodbye!",
+        "here and there: once more!!",
+    ]
+
+
 def test_every_example_has_a_test_and_says_what_it_shows():
     names = {path.name for path in EXAMPLES.glob("*.py")}
-    assert names == {"echo.py", "interrupt.py", "many_sessions.py", "named_channel.py", "speech.py"}
+    assert names == {"echo.py", "interrupt.py", "many_sessions.py", "named_channel.py", "remote.py", "speech.py"}
     for name in names:
         assert f"python examples/{name}" in (EXAMPLES / name).read_text().split('"""')[1]
