@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -195,22 +195,20 @@ async def serving(settings: dict[str, Any] | None = None, **config: Any) -> Asyn
         yield Client(service, channel)
 
 
-async def stalled(client: Client) -> None:
+async def stalled(service: Service) -> None:
     """Returns once a node waits for the service, which waits for a client that does not read."""
 
     def is_stalled() -> bool:
-        stats = [each for session in client.service.executor.sessions.values() for each in session.channel_stats()]
+        stats = [each for session in service.executor.sessions.values() for each in session.channel_stats()]
         return any(each.subscriber == "session" and each.blocked_now_secs > 0.3 for each in stats)
 
     await until(is_stalled)
 
 
-async def until(
-    condition: Callable[[], Any], patience: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(0.002)
-) -> None:
+async def until(condition: Callable[[], Any]) -> None:
     """Returns once the condition holds; the watchdog knows how long is too long."""
     while not condition():
-        await patience()
+        await asyncio.sleep(0.002)
 
 
 def lives(pid: int) -> bool:
@@ -222,28 +220,25 @@ def lives(pid: int) -> bool:
 
 
 PROGRAM = f"""
-import asyncio, sys
+import asyncio
 sys.path[:0] = {[str(TESTS / "session"), str(TESTS / "service")]!r}
-import service_nodes, session_nodes
-from remotemedia.core.multiprocessing import MultiprocessConfig, NodeStatus
+import service_nodes, service_support, session_nodes
 from remotemedia.service.config import ServiceConfig
 from remotemedia.service.server import Service
 
 async def main():
-    config, settings = map(json.loads, sys.argv[1:])
-    async with Service(ServiceConfig(port=0, **config), MultiprocessConfig(**settings)) as service:
+    async with Service(ServiceConfig(port=0)) as service:
         say(service.port)
-        await asyncio.to_thread(hear)
+        while await asyncio.to_thread(hear) == ["tell when stalled"]:
+            await service_support.stalled(service)
+            say("stalled")
 
 asyncio.run(main())
 """
-"""A service of its own, for ``child_python``: says its port, and stops when it is told something."""
+"""A service in a process of its own, for ``child_python``: says its port, and ends when it is told nothing more."""
 
 
-def environment() -> dict[str, str]:
-    """For programs that use the generated modules."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(_paths())}
-
-
-def _paths() -> Sequence[str]:
-    return [str(TESTS.parent), str(Path(pb.__file__).parent)]
+def in_programs(monkeypatch: Any) -> None:
+    """Lets programs that a test starts find the generated modules."""
+    paths = [str(TESTS.parent), str(Path(pb.__file__).parent)]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))

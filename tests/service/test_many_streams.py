@@ -112,8 +112,7 @@ for response in pb_grpc.StreamingPipelineServiceStub(channel).StreamPipeline(ite
 def test_a_client_that_is_killed_takes_its_processes_along(
     px: Any, sv: Any, child_python: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in sv.environment().items():
-        monkeypatch.setenv(name, value)
+    sv.in_programs(monkeypatch)
 
     async def main() -> None:
         async with sv.serving() as client:

@@ -227,7 +227,7 @@ def test_an_end_while_the_client_does_not_read(px: Any, sv: Any, how: str) -> No
             stream = await client.ready(sv.chain("t-flood"))
             pid = client.pids()[0]
             await stream.chunk("n0", str(BIG), 1)
-            await sv.stalled(client)
+            await sv.stalled(client.service)
             if how == "cancel":
                 await stream.command(Control.COMMAND_CANCEL)
             elif how == "mistake":
@@ -257,12 +257,12 @@ def test_a_service_stops_though_a_client_does_not_read(px: Any, sv: Any) -> None
         async with sv.serving() as client:
             cancelled = await client.ready(sv.chain("t-flood"))
             await cancelled.chunk("n0", str(BIG), 1)
-            await sv.stalled(client)
+            await sv.stalled(client.service)
             await cancelled.command(Control.COMMAND_CANCEL)
             await sv.until(lambda: not client.pids())
             working = await client.ready(sv.chain("t-flood"))
             await working.chunk("n0", str(BIG), 1)
-            await sv.stalled(client)
+            await sv.stalled(client.service)
             await client.service.stop(drain_secs=0)
             assert client.pids() == []
             for stream in (cancelled, working):

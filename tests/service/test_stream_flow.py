@@ -48,7 +48,7 @@ def test_a_client_that_does_not_read_is_waited_for(px: Any, sv: Any) -> None:
                 await stream.close()
 
             writing = asyncio.ensure_future(write_all())
-            await sv.stalled(client)
+            await sv.stalled(client.service)
             (session,) = client.service.executor.sessions.values()
             await sv.until(lambda: any(each.blocked_now_secs > 0.3 for each in session.channel_stats()))
             # In two channels of four, in the node, read ahead, and in gRPC's buffers on either side.
@@ -194,7 +194,7 @@ def test_a_client_that_goes_takes_its_processes_along(px: Any, sv: Any, when: st
             await {
                 "loading": lambda: sv.until(lambda: len(client.pids()) == 2),
                 "working": lambda: sv.until(lambda: client.busy("n0")),
-                "not reading": lambda: sv.stalled(client),
+                "not reading": lambda: sv.stalled(client.service),
             }[when]()
             pids = client.pids()
             stream.call.cancel()
