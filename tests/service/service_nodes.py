@@ -67,3 +67,11 @@ class See(Base):
         dtype = payload.dtype.name if isinstance(payload, np.ndarray) else type(payload).__name__
         shape = payload.shape if isinstance(payload, np.ndarray) else [len(payload)]
         return RuntimeData.text(json.dumps([data.type.value, dtype, shape, data.metadata], default=str))
+
+
+@register_node("t-tell")
+class Tell(Base):
+    """Says at the end what its params are."""
+
+    async def finish(self) -> Any:
+        return RuntimeData.text(json.dumps(self.config))
