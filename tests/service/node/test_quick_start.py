@@ -78,7 +78,10 @@ KEEP_CASE = (
     BLOCK.replace("'remotemedia.proto'", "'remotemedia_v1.proto', {keepCase: true, longs: String, enums: String}")
     .replace("{ manifest }", "{ manifest: { ...manifest, nodes: manifest.nodes.map(asText) } }")
     .replace("'Pipeline executed:', response", AS_JSON)
-    .replace("// Create", "const asText = ({ params, ...node }) => ({ ...node, params_json: JSON.stringify(params) });\n// Create")
+    .replace(
+        "// Create",
+        "const asText = ({ params, ...node }) => ({ ...node, params_json: JSON.stringify(params) });\n// Create",
+    )
 )
 
 AT_TOP = BLOCK.replace("{ manifest }", "{ ...manifest }").replace("'Pipeline executed:', response", AS_JSON)
