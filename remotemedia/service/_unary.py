@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import grpc
@@ -129,7 +129,7 @@ async def _run(
     running.graceful = True
     with clock.writing():
         envelope = Envelope(pb.ExecuteResponse(status=pb.EXECUTION_STATUS_SUCCESS))
-        collected.write(envelope)
+        collected.write(envelope, session.pipeline.node_ids)
     result = envelope.message.result
     result.status = pb.EXECUTION_STATUS_SUCCESS
     result.node_results.extend(
@@ -166,8 +166,9 @@ class _Outputs:
             data.payload = payload.copy() if isinstance(payload, np.ndarray) else bytes(payload)
         self._found.append((node_id, data))
 
-    def write(self, envelope: Envelope[pb.ExecuteResponse]) -> None:
-        """By output node: ``ID``, ``ID.1``, ``ID.2`` and so on; a single small output is ``output``, too."""
+    def write(self, envelope: Envelope[pb.ExecuteResponse], node_ids: Collection[str]) -> None:
+        """By output node: ``ID``, ``ID.1``, ``ID.2`` and so on; a single small output is ``output``, too, unless a
+        node is called so."""
         outputs, counts = envelope.message.result.data_outputs, Counter[str]()
         for node_id, data in self._found:
             number = counts[node_id]
@@ -179,5 +180,5 @@ class _Outputs:
             outputs[f"{node_id}.{number}" if number else node_id].CopyFrom(buffer)
         if len(self._found) == 1:
             ((node_id, data),) = self._found
-            if node_id != _ALIAS and data.size <= _LARGEST_ALIAS_BYTES:
+            if _ALIAS not in node_ids and data.size <= _LARGEST_ALIAS_BYTES:
                 outputs[_ALIAS].CopyFrom(outputs[node_id])

@@ -55,6 +55,8 @@ def test_no_alias(px: Any, sv: Any) -> None:
         async with sv.serving() as client:
             result = await client.result(sv.graph([sv.node("output")]), {"output": "x"})
             assert outputs(sv, result) == {"output": "x"}
+            inside = sv.graph([sv.node("output"), sv.node("a")], "output>a")
+            assert outputs(sv, await client.result(inside, {"output": "x"})) == {"a": "x"}
             two = sv.graph([sv.node("a"), sv.node("b", "t-tag"), sv.node("c", "t-tag")], "a>b", "a>c")
             assert outputs(sv, await client.result(two, {"a": "x"})) == {"b": "x>b.input", "c": "x>c.input"}
             for size, keys in ((1 << 20, {"n0", "output"}), ((1 << 20) + 1, {"n0"})):
