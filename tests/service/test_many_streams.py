@@ -16,6 +16,7 @@ import remotemedia_v1_pb2 as pb
 pytestmark = pytest.mark.usefixtures("leak_check")
 
 MANY = 100
+MB = 1_000_000
 
 
 async def use(client: Any, sv: Any, name: str, begun: Callable[[], None], go_on: asyncio.Event) -> list[Any]:
@@ -88,6 +89,45 @@ def test_the_crash_of_one_is_its_own(px: Any, sv: Any) -> None:
                 go_on.set()
             for name, task in enumerate(others):
                 assert task.result() == [(n, "n0", f"{name} {n}>n0.input") for n in range(1, 11)]
+
+    px.run(main())
+
+
+def test_what_has_ended_leaves_nothing_in_the_service(px: Any, sv: Any) -> None:
+    """However it ended, and while the service goes on."""
+
+    async def each_way(client: Any) -> None:
+        await client.result(sv.chain("t-echo"), {"n0": sv.binary(bytes(MB))})
+        await client.error(sv.chain("t-echo", "t-do"), {"n0": "raise it"})
+        await client.error(sv.chain("t-do"), {"n0": "die SIGKILL"})
+        await client.error(sv.graph([]))
+        for end in ("close", "cancel", "error", "crash", "gone", "gone unread"):
+            stream = await client.ready(sv.chain("t-flood" if end == "gone unread" else "t-do"))
+            if end == "gone unread":
+                await stream.chunk("n0", str(MB))
+                await sv.stalled(client.service)
+            else:
+                await stream.chunk("n0", sv.binary(bytes(MB)))
+                await stream.read_a("result")
+            if end.startswith("gone"):
+                stream.call.cancel()
+                await sv.until(lambda: not client.service.executor.sessions)
+                continue
+            if end == "cancel":
+                await stream.command(pb.StreamControl.COMMAND_CANCEL)
+            elif end == "close":
+                await stream.close()
+            else:
+                await stream.chunk("n0", "raise it" if end == "error" else "die SIGKILL")
+            await stream.finish()
+
+    async def main() -> None:
+        async with sv.serving() as client:
+            await each_way(client)
+            before = px.held()
+            await each_way(client)
+            assert px.held() == before
+            assert not client.service.executor.sessions
 
     px.run(main())
 
