@@ -171,13 +171,16 @@ class _Outputs:
         node is called so."""
         outputs, counts = envelope.message.result.data_outputs, Counter[str]()
         for node_id, data in self._found:
-            number = counts[node_id]
-            counts[node_id] += 1
             try:
                 buffer = buffer_of(data, envelope.payloads)
             except PayloadError as error:
                 raise NodeProcessError(node_id, f"its output cannot be sent: {error}") from None
-            outputs[f"{node_id}.{number}" if number else node_id].CopyFrom(buffer)
+            key = node_id
+            # Another node may be called "ID.1": no output is lost to it.
+            while key in outputs or (key != node_id and key in node_ids):
+                counts[node_id] += 1
+                key = f"{node_id}.{counts[node_id]}"
+            outputs[key].CopyFrom(buffer)
         if len(self._found) == 1:
             ((node_id, data),) = self._found
             if _ALIAS not in node_ids and data.size <= _LARGEST_ALIAS_BYTES:

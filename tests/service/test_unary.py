@@ -48,6 +48,18 @@ def test_several_outputs_are_numbered(px: Any, sv: Any) -> None:
     px.run(main())
 
 
+def test_a_node_whose_id_looks_like_a_number_of_another(px: Any, sv: Any) -> None:
+    """No output is lost to it."""
+
+    async def main() -> None:
+        async with sv.serving() as client:
+            manifest = sv.graph([sv.node("a", "t-repeat", {"times": 1}), sv.node("a.1", "t-tag")])
+            result = await client.result(manifest, {"a": "x", "a.1": "y"})
+            assert outputs(sv, result) == {"a": "x.0", "a.1": "y>a.1.input", "a.2": "one more", "a.3": "the last"}
+
+    px.run(main())
+
+
 def test_no_alias(px: Any, sv: Any) -> None:
     """None beside a node that is called so, none for two outputs, none for one of more than 1 MiB."""
 
