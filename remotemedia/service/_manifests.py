@@ -275,7 +275,7 @@ def _said(problem: Problem, node: Mapping[str, Any] | None) -> str:
         unknown, text = f"Unknown node type {node['node_type']!r}", problem.message
         if unknown in text:
             return f"{unknown} for node {node['id']!r}{text.partition(unknown)[2].partition(' (register')[0]}"
-    names_it = node is not None and repr(node["id"]) in problem.message
+    names_it = node is not None and node["id"] and repr(node["id"]) in problem.message
     return problem.message if names_it or not problem.place else f"{problem.place}: {problem.message}"
 
 

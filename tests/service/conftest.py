@@ -98,3 +98,9 @@ def speech_manifest() -> dict[str, Any]:
         pytest.importorskip(library)
     manifest: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "examples" / "speech.yaml").read_text())
     return manifest | {"outputs": ["asr"]}
+
+
+@pytest.fixture(scope="session")
+def fuzz() -> ModuleType:
+    """Random manifests."""
+    return _load("manifest_fuzz")
