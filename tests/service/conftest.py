@@ -104,3 +104,9 @@ def speech_manifest() -> dict[str, Any]:
 def fuzz() -> ModuleType:
     """Random manifests."""
     return _load("manifest_fuzz")
+
+
+@pytest.fixture(scope="session")
+def bad() -> ModuleType:
+    """Requests that no client should send."""
+    return _load("bad_requests")
