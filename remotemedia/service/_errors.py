@@ -21,7 +21,7 @@ from remotemedia.errors import (
 )
 from remotemedia.service._manifests import Refused
 
-__all__ = ["name_of", "response_of", "streamed_response_of"]
+__all__ = ["name_of", "response_of", "sendable", "streamed_response_of"]
 
 _logger = logging.getLogger("remotemedia.service")
 
@@ -87,14 +87,14 @@ def _told(
 ) -> pb.ErrorResponse:
     return pb.ErrorResponse(
         error_type=error_type,
-        message=_sendable(message),
-        failing_node_id=_sendable(node_id),
-        context=_sendable(context),
-        stack_trace=_sendable(trace),
+        message=sendable(message),
+        failing_node_id=sendable(node_id),
+        context=sendable(context),
+        stack_trace=sendable(trace),
     )
 
 
-def _sendable(text: str) -> str:
+def sendable(text: str) -> str:
     """Cut short where it quotes too much of what the client or a node said; halves of characters as escapes."""
     if len(text) > _MOST_CHARS:
         text = f"{text[: _MOST_CHARS // 2]} [...] {text[-_MOST_CHARS // 2 :]}"

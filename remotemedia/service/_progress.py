@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import remotemedia_v1_pb2 as pb
 
 from remotemedia.core.multiprocessing import InitProgress
+from remotemedia.service._errors import sendable
 
 __all__ = ["STATUS_NODE", "Progress"]
 
@@ -62,7 +63,7 @@ class Progress:
                 await self._news.wait()
                 continue
             said = self._said.popleft()
-            message = said.message or ""
+            message = sendable(said.message or "")
             progress = pb.InitProgress(
                 node_id=said.node_id, status=said.status, progress=said.progress, message=message
             )

@@ -75,3 +75,14 @@ class Tell(Base):
 
     async def finish(self) -> Any:
         return RuntimeData.text(json.dumps(self.config))
+
+
+@register_node("t-half")
+class Half(Base):
+    """Says and raises half of a character, which no UTF-8 has."""
+
+    async def initialize(self) -> None:
+        self.report_progress(0.5, "half: \ud83d")
+
+    async def process(self, data: RuntimeData) -> Any:
+        raise ValueError("half: \ud83d")
