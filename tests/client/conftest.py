@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import gc
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -96,23 +92,9 @@ def start_service(px: ModuleType) -> Iterator[Callable[..., ServiceProcess]]:
         process.close()
 
 
-@pytest.fixture
-def leaves_nothing(leak_check: None) -> Iterator[None]:
-    """``leak_check``, once grpc's own threads have ended: they do so a moment after the last channel is closed."""
-    before = len(_grpc_threads())
-    yield
-    gc.collect()
-    patience_ends = time.monotonic() + 10
-    while len(_grpc_threads()) > before and time.monotonic() < patience_ends:
-        time.sleep(0.005)
-
-
-def _grpc_threads() -> list[str]:
-    names = []
-    for task in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(OSError):  # it has just ended
-            names.append((task / "comm").read_text().strip())
-    return [name for name in names if name.startswith(("event_engine", "grpc_", "lifeguard"))]
+@pytest.fixture(scope="session", autouse=True)
+def _grpc(grpc_stays: None) -> None:
+    """All tests here use it."""
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import pytest
 from remotemedia.client import PipelineClient
 from remotemedia.core.multiprocessing import ServiceUnavailableError
 
-pytestmark = pytest.mark.usefixtures("leaves_nothing")
+pytestmark = pytest.mark.usefixtures("leak_check")
 
 
 @pytest.mark.parametrize(

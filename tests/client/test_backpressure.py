@@ -12,7 +12,7 @@ from remotemedia.client import PipelineClient
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocessing import Pipeline
 
-pytestmark = pytest.mark.usefixtures("leaves_nothing")
+pytestmark = pytest.mark.usefixtures("leak_check")
 
 MANY = 1000
 BYTES = 200_000  # so that what is on its way through sockets and windows is a small part of all

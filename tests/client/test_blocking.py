@@ -17,7 +17,7 @@ from remotemedia.core.multiprocessing import (
     SessionStatus,
 )
 
-pytestmark = pytest.mark.usefixtures("leaves_nothing")
+pytestmark = pytest.mark.usefixtures("leak_check")
 
 text = RuntimeData.text
 

@@ -12,7 +12,7 @@ import pytest
 
 from remotemedia.manifest import read_manifest
 
-pytestmark = pytest.mark.usefixtures("leaves_nothing")
+pytestmark = pytest.mark.usefixtures("leak_check")
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "client.md").read_text()
 PROGRAMS = re.findall(r"```python\n(import.*?)```", DOCUMENT, re.DOTALL)

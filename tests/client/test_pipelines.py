@@ -13,7 +13,7 @@ from remotemedia.client._manifest import plan_of
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocessing import MultiprocessConfig, Pipeline, PipelineError
 
-pytestmark = pytest.mark.usefixtures("leaves_nothing")
+pytestmark = pytest.mark.usefixtures("leak_check")
 
 text = RuntimeData.text
 

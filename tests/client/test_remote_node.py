@@ -24,7 +24,7 @@ from remotemedia.core.multiprocessing import (
     Session,
 )
 
-pytestmark = pytest.mark.usefixtures("leaves_nothing")
+pytestmark = pytest.mark.usefixtures("leak_check")
 
 text = RuntimeData.text
 

@@ -20,7 +20,7 @@ from remotemedia.core.multiprocessing import (
     SessionStatus,
 )
 
-pytestmark = pytest.mark.usefixtures("leaves_nothing")
+pytestmark = pytest.mark.usefixtures("leak_check")
 
 text = RuntimeData.text
 RAMP = np.arange(12)

@@ -1,8 +1,7 @@
-"""gRPC's own threads and descriptors, which it starts once and keeps, are there before the first leak check."""
+"""What tests of the service share."""
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
@@ -14,33 +13,9 @@ import pytest
 import yaml
 
 
-async def _call_once() -> None:
-    import grpc.aio
-
-    # Its poller's thread ends some time after the last server and channel, unless somebody needs it still.
-    grpc.aio.init_grpc_aio()
-
-    async def answer(request: bytes, context: object) -> bytes:
-        return request
-
-    server = grpc.aio.server()
-    handlers = {"Echo": grpc.unary_unary_rpc_method_handler(answer)}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("warm", handlers),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        await channel.unary_unary("/warm/Echo")(b"")
-    await server.stop(None)
-
-
 @pytest.fixture(scope="session", autouse=True)
-def _grpc_is_warm() -> Iterator[None]:
-    grpc = pytest.importorskip("grpc")
-    # Without a channel or a server gRPC gives its descriptors back, some time later, and takes others for the next.
-    with grpc.insecure_channel("127.0.0.1:1"):
-        asyncio.run(_call_once())
-        yield
-    grpc.aio.shutdown_grpc_aio()
+def _grpc(grpc_stays: None) -> None:
+    """All tests here use it."""
 
 
 def _load(name: str) -> ModuleType:
