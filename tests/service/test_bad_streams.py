@@ -14,6 +14,7 @@ import grpc.aio
 import pytest
 import remotemedia_v1_pb2 as pb
 
+from remotemedia.core.multiprocessing import Session, SessionStatus
 from remotemedia.service import server
 
 pytestmark = pytest.mark.usefixtures("leak_check")
@@ -21,6 +22,9 @@ pytestmark = pytest.mark.usefixtures("leak_check")
 U64 = 2**64 - 1
 MANIFEST = pb.PipelineManifest(version="v1", nodes=[pb.NodeManifest(id="a", node_type="t-echo")])
 INIT = pb.StreamRequest(init=pb.StreamInit(manifest=MANIFEST, expected_chunk_size=U64))
+STUBBORN = pb.PipelineManifest(version="v1", nodes=[pb.NodeManifest(id="a", node_type="t-slow-cleanup")])
+STUBBORN.metadata.multiprocess.update({"cleanup_grace_period_secs": 1e300})
+FOREVER_SECS = 3600
 
 
 def chunk(sequence: int = 0, node_id: str = "a", **fields: Any) -> pb.StreamRequest:
@@ -96,6 +100,26 @@ async def write(call: Any, *requests: pb.StreamRequest | bytes) -> None:
         pass  # it has ended, which is told by what it ended with
 
 
+async def flood(sv: Any, client: Any) -> Any:
+    """A call that sends six large chunks, of which gRPC holds a few until somebody reads, and reads nothing."""
+    call = raw_call(client)
+    await call.write(INIT.SerializeToString())
+    big = pb.StreamRequest(data_chunk=pb.DataChunk(node_id="a", buffer=sv.binary(bytes(1 << 20))))
+    for _ in range(6):
+        await call.write(big.SerializeToString())
+    session = await found(sv, client, SessionStatus.RUNNING)
+    await sv.until(lambda: session.node_stats()[0].messages == 6)
+    return call
+
+
+async def found(sv: Any, client: Any, status: SessionStatus) -> Session:
+    """The only session there is, once its status is this one."""
+    executor = client.service.executor
+    await sv.until(lambda: [each.status for each in executor.sessions.values()] == [status])
+    (session,) = executor.sessions.values()
+    return session
+
+
 def children() -> list[str]:
     return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
 
@@ -132,12 +156,7 @@ def test_a_client_that_does_not_read_yet(px: Any, sv: Any, last: Any, expected: 
 
     async def main() -> None:
         async with sv.serving() as client:
-            before, call = children(), raw_call(client)
-            await call.write(INIT.SerializeToString())
-            big = pb.StreamRequest(data_chunk=pb.DataChunk(node_id="a", buffer=sv.binary(bytes(1 << 20))))
-            for _ in range(6):
-                await call.write(big.SerializeToString())
-            await sv.until(lambda: client.service.executor.sessions)
+            before, call = children(), await flood(sv, client)
             await write(call, last)
             await sv.until(lambda: children() == before and not client.service.executor.sessions)
             said, _ = await end(call)
@@ -147,21 +166,39 @@ def test_a_client_that_does_not_read_yet(px: Any, sv: Any, last: Any, expected: 
 
 
 def test_the_service_stops_although_clients_do_not(px: Any, sv: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_LAST_WORDS_SECS", 0.1)
-
     async def main() -> None:
+        before = children()
+        monkeypatch.setattr(server, "_LAST_WORDS_SECS", FOREVER_SECS)
         async with sv.serving() as client:
-            before, silent, deaf = children(), raw_call(client), raw_call(client)
-            await deaf.write(INIT.SerializeToString())
-            big = pb.StreamRequest(data_chunk=pb.DataChunk(node_id="a", buffer=sv.binary(bytes(1 << 20))))
-            for _ in range(6):
-                await deaf.write(big.SerializeToString())
-            stubborn = await client.ready(sv.chain(("t-slow-cleanup", {}), cleanup_grace_period_secs=1e300))
-            await stubborn.close()
+            silent = raw_call(client)
+            stubborn = asyncio.create_task(client.execute(STUBBORN))
+            await found(sv, client, SessionStatus.STOPPING)
             await client.service.stop(0)
             assert children() == before
             assert await silent.code() is grpc.StatusCode.UNAVAILABLE
+            await stubborn
+        monkeypatch.setattr(server, "_LAST_WORDS_SECS", 0.1)
+        async with sv.serving() as client:
+            deaf = await flood(sv, client)
+            await write(deaf, CANCEL)
+            await sv.until(lambda: not client.service.executor.sessions)
+            await client.service.stop(0)
+            assert children() == before
             deaf.cancel()
+
+    px.run(main())
+
+
+def test_a_client_that_goes_while_its_nodes_do_not(px: Any, sv: Any) -> None:
+    """They have as long to end as the client's settings say; that is, while there is a client."""
+
+    async def main() -> None:
+        async with sv.serving() as client:
+            before, stream = children(), await client.ready(STUBBORN)
+            await stream.close()
+            await found(sv, client, SessionStatus.STOPPING)
+            stream.call.cancel()
+            await sv.until(lambda: children() == before)
 
     px.run(main())
 
