@@ -25,6 +25,8 @@ INIT = pb.StreamRequest(init=pb.StreamInit(manifest=MANIFEST, expected_chunk_siz
 STUBBORN = pb.PipelineManifest(version="v1", nodes=[pb.NodeManifest(id="a", node_type="t-slow-cleanup")])
 STUBBORN.metadata.multiprocess.update({"cleanup_grace_period_secs": 1e300})
 FOREVER_SECS = 3600
+SMALL_WINDOW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65536))
+"""gRPC takes no more of what nobody reads."""
 
 
 def chunk(sequence: int = 0, node_id: str = "a", **fields: Any) -> pb.StreamRequest:
@@ -86,9 +88,10 @@ async def end(call: Any) -> tuple[str, int]:
     return said, members.count("result")
 
 
-def raw_call(client: Any) -> Any:
+def raw_call(client: Any, channel: grpc.aio.Channel | None = None) -> Any:
     path = "/remotemedia.v1.StreamingPipelineService/StreamPipeline"
-    return client.channel.stream_stream(path, request_serializer=None, response_deserializer=None)()
+    channel = channel or client.channel
+    return channel.stream_stream(path, request_serializer=None, response_deserializer=None)()
 
 
 async def write(call: Any, *requests: pb.StreamRequest | bytes) -> None:
@@ -100,9 +103,9 @@ async def write(call: Any, *requests: pb.StreamRequest | bytes) -> None:
         pass  # it has ended, which is told by what it ended with
 
 
-async def flood(sv: Any, client: Any) -> Any:
+async def flood(sv: Any, client: Any, channel: grpc.aio.Channel | None = None) -> Any:
     """A call that sends six large chunks, of which gRPC holds a few until somebody reads, and reads nothing."""
-    call = raw_call(client)
+    call = raw_call(client, channel)
     await call.write(INIT.SerializeToString())
     big = pb.StreamRequest(data_chunk=pb.DataChunk(node_id="a", buffer=sv.binary(bytes(1 << 20))))
     for _ in range(6):
@@ -179,12 +182,14 @@ def test_the_service_stops_although_clients_do_not(px: Any, sv: Any, monkeypatch
             await stubborn
         monkeypatch.setattr(server, "_LAST_WORDS_SECS", 0.1)
         async with sv.serving() as client:
-            deaf = await flood(sv, client)
-            await write(deaf, CANCEL)
-            await sv.until(lambda: not client.service.executor.sessions)
-            await client.service.stop(0)
-            assert children() == before
-            deaf.cancel()
+            address = f"127.0.0.1:{client.service.port}"
+            async with grpc.aio.insecure_channel(address, SMALL_WINDOW) as channel:
+                deaf = await flood(sv, client, channel)
+                await write(deaf, CANCEL)
+                await sv.until(lambda: not client.service.executor.sessions)
+                await client.service.stop(0)
+                assert children() == before
+                deaf.cancel()
 
     px.run(main())
 
