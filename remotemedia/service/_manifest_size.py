@@ -12,6 +12,8 @@ __all__ = ["check_entries", "check_size", "long_names"]
 
 _MOST_BYTES = 1 << 20
 _MOST_ENTRIES = {"nodes": 1000, "connections": 4000, "inputs": 1000, "outputs": 1000}
+# One that is not known takes a search through all installed packages.
+_MOST_TYPES = 50
 _MOST_NAME_CHARS = 255
 _NAMES = {"nodes": ("id", "node_type"), "connections": ("from", "to", "from_port", "to_port")}
 
@@ -26,6 +28,8 @@ def check_entries(message: pb.PipelineManifest | pb.ExecuteRequest) -> None:
 def check_size(manifest: pb.PipelineManifest) -> None:
     """ResourceLimitError for a manifest that is too large."""
     check_entries(manifest)
+    if (types := len({node.node_type for node in manifest.nodes})) > _MOST_TYPES:
+        raise ResourceLimitError(f"the manifest has nodes of {types} types; {_MOST_TYPES} are allowed")
     if (size := manifest.ByteSize()) > _MOST_BYTES:
         raise ResourceLimitError(f"the manifest has {size} bytes; {_MOST_BYTES} are allowed")
 

@@ -95,6 +95,8 @@ def _manifests() -> Iterator[tuple[str, Row]]:
             "90000 nodes; 1000 are allowed",
         ),
     )
+    types = [pb.NodeManifest(id=f"n{n}", node_type=f"t{n}") for n in range(51)]
+    yield "51 types", (manifest(nodes=types), RESOURCE_LIMIT, "nodes of 51 types; 50 are allowed")
     most, circle = many[:1000], [pb.Connection(**{"from": f"n{n}", "to": f"n{(n + 1) % 1000}"}) for n in range(1000)]
     yield "a circle of 1000", (manifest(nodes=most, connections=circle), VALIDATION, "form a cycle: n0 -> n1 -> ")
     nowhere = [pb.Connection(**{"from": f"x{n}", "to": f"y{n}"}) for n in range(4000)]

@@ -34,10 +34,14 @@ def pipeline_problems(pipeline: Pipeline) -> Iterator[Problem]:
     yield from _cycles(pipeline)
     yield from _names_of_channels(pipeline)
     classes: dict[str, type[MultiprocessNode]] = {}
+    unknown: dict[str, PipelineError] = {}  # each takes a search through all installed packages
     for index, node in enumerate(pipeline.nodes):
         try:
+            if node.node_type in unknown:
+                raise unknown[node.node_type].with_traceback(None)
             cls = classes[node.node_id] = lookup_node(node.node_type)
         except PipelineError as error:
+            unknown[node.node_type] = error
             yield Problem(f"node {node.node_id!r}: {error}", place("nodes", index, "node_type"))
             continue
         for key, message in param_problems(cls.params, node.config) if cls.params is not None else ():
