@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,10 +27,11 @@ class _LoopThread:
     """An event loop in a thread."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
+        started: Future[asyncio.AbstractEventLoop] = Future()
         # A program that ends without close() need not wait for it.
-        self._thread = threading.Thread(target=self._loop.run_forever, name="remotemedia client", daemon=True)
+        self._thread = threading.Thread(target=_live, args=(started,), name="remotemedia client", daemon=True)
         self._thread.start()
+        self._loop = started.result()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Blocks until it is done; Ctrl-C cancels it."""
@@ -43,7 +45,13 @@ class _LoopThread:
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self._loop.close()
+
+
+def _live(started: Future[asyncio.AbstractEventLoop]) -> None:
+    with asyncio.Runner() as runner:  # it also ends what was begun there, such as outputs() that nobody read to the end
+        loop = runner.get_loop()
+        started.set_result(loop)
+        loop.run_forever()
 
 
 class BlockingClient:
