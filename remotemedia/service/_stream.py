@@ -231,15 +231,17 @@ class _Stream:
                 case _ if turn != self._turn:
                     pass  # interrupted while it waited here
                 case "audio_chunk":
-                    await self._accept(session, self._chunks.audio(request.message.audio_chunk, request.payloads))
+                    await self._accept(session, turn, self._chunks.audio(request.message.audio_chunk, request.payloads))
                 case _:
-                    await self._accept(session, self._chunks.data(request.message.data_chunk, request.payloads))
+                    await self._accept(session, turn, self._chunks.data(request.message.data_chunk, request.payloads))
 
-    async def _accept(self, session: Session, chunks: list[Chunk]) -> None:
+    async def _accept(self, session: Session, turn: int, chunks: list[Chunk]) -> None:
         if self._reason:
             raise Refused("a chunk came after the end of the input")
         for chunk in chunks:
-            await self._send(session, chunk)
+            # What came together with one that waited, and was interrupted, is of the old turn as well.
+            if turn == self._turn:
+                await self._send(session, chunk)
         if self._figures.accept() % _CHUNKS_PER_METRICS == 0:
             await self._responses.send(pb.StreamResponse(metrics=self._figures.metrics_of(session)))
 

@@ -141,6 +141,27 @@ def test_an_interruption_drops_what_is_under_way(px: Any, sv: Any) -> None:
     px.run(main())
 
 
+def test_an_interruption_drops_the_rest_of_what_came_together(px: Any, sv: Any) -> None:
+    """One of two buffers waits for room when it comes; the other is of the old turn, too."""
+
+    async def main() -> None:
+        async with sv.serving() as client:
+            stream = await client.ready(sv.chain("t-do", channel_capacity=1))
+            await stream.chunk("n0", "wait")
+            await sv.until(lambda: client.busy("n0"))
+            await stream.chunk("n0", "fills the channel")
+            both = {"x": sv.text("old"), "y": sv.text("old")}
+            await stream.send(data_chunk=pb.DataChunk(node_id="n0", named_buffers=both))
+            (session,) = client.service.executor.sessions.values()
+            await sv.until(lambda: any(each.blocked_now_secs for each in session.channel_stats()))
+            await stream.command(Control.COMMAND_INTERRUPT)
+            await stream.chunk("n0", "new")
+            await stream.close()
+            assert [text for _, _, text in await stream.results()] == ["wait", "new"]
+
+    px.run(main())
+
+
 def test_an_interruption_before_anything_is_ready(px: Any, sv: Any) -> None:
     async def main() -> None:
         async with sv.serving() as client:
