@@ -106,6 +106,7 @@ async def open_session(
     def fail(error: NodeProcessError) -> None:
         if not running.failed.done():
             running.failed.set_exception(error)
+            running.failed.exception()  # perhaps nobody else asks
 
     session.on_error(fail)
     try:
@@ -113,8 +114,6 @@ async def open_session(
         yield running
     finally:
         await _end(house, session, abort=not running.graceful)
-        if running.failed.done():
-            running.failed.exception()  # perhaps nobody asks any more
 
 
 async def _start(session: Session, progress: Callable[[InitProgress], None] | None) -> None:
