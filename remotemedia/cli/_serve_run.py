@@ -48,6 +48,8 @@ def run_service(
 
 
 def _service_class() -> type[Service]:
+    # gRPC's core has a log of its own on stderr, where it tells of every client that goes.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
         from remotemedia.service.server import Service
     except ModuleNotFoundError as error:

@@ -15,6 +15,7 @@ from remotemedia.client._errors import error_of_response, error_of_status
 from remotemedia.client._manifest import PipelineSource, Settings, plan_of
 from remotemedia.client._result import ExecutionResult, ServiceVersion, result_of
 from remotemedia.client._session import RemoteSession
+from remotemedia.client._stream import Calls
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocessing import InitProgress
 from remotemedia.errors import PipelineError, ServiceError, SessionStateError
@@ -138,7 +139,11 @@ class PipelineClient:
         def open_call() -> Any:
             return self._open().stream_stream(f"{_SERVICE}/StreamPipeline")(metadata=self._metadata)
 
-        return RemoteSession(open_call, self.target, plan, self.max_message_bytes, on_progress)
+        def interrupt(request: bytes) -> Any:
+            call: Any = self._open().unary_unary(f"{_SERVICE}/InterruptStream")
+            return call(request, metadata=self._metadata)
+
+        return RemoteSession(Calls(open_call, interrupt), self.target, plan, self.max_message_bytes, on_progress)
 
     async def execute(
         self,

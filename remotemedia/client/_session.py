@@ -10,7 +10,7 @@ from typing import Self
 import remotemedia_v1_pb2 as pb
 
 from remotemedia.client._manifest import Plan
-from remotemedia.client._stream import RawCall, Stream
+from remotemedia.client._stream import Calls, Stream
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocessing import InitProgress, SessionStatus
 from remotemedia.errors import ChannelClosedError, PayloadError, PipelineError, SessionStateError
@@ -36,13 +36,13 @@ class RemoteSession:
 
     def __init__(
         self,
-        open_call: Callable[[], RawCall],
+        calls: Calls,
         target: str,
         plan: Plan,
         most_bytes: int,
         on_progress: Callable[[InitProgress], None] | None,
     ) -> None:
-        self._open_call = open_call
+        self._calls = calls
         self._target = target
         self._plan = plan
         self._most_bytes = most_bytes
@@ -82,7 +82,7 @@ class RemoteSession:
         if self._status is not SessionStatus.CREATED:
             raise SessionStateError("a session is entered once; client.session() makes another")
         self._status, self._loop = SessionStatus.INITIALIZING, asyncio.get_running_loop()
-        self._stream = stream = Stream(self._open_call(), self._target, self._plan.outputs, self._on_progress)
+        self._stream = stream = Stream(self._calls, self._target, self._plan.outputs, self._on_progress)
         try:
             init = pb.StreamInit(manifest=self._plan.message, client_version="remotemedia")
             await stream.begin(pb.StreamRequest(init=init))

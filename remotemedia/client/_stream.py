@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import grpc.aio
@@ -21,9 +23,23 @@ from remotemedia.errors import ServiceError, SessionStateError
 from remotemedia.wire.buffers import data_of
 from remotemedia.wire.payload import Envelope, decode, encode
 
-__all__ = ["RawCall", "Stream"]
+__all__ = ["Calls", "Stream"]
 
 RawCall: TypeAlias = "grpc.aio.StreamStreamCall[bytes, bytes]"
+
+
+@dataclass(frozen=True)
+class Calls:
+    """What a stream asks of the service.
+
+    Attributes:
+        stream: begins StreamPipeline.
+        interrupt: InterruptStream, with the serialized request.
+    """
+
+    stream: Callable[[], RawCall]
+    interrupt: Callable[[bytes], Awaitable[bytes]]
+
 
 _HELD_MESSAGES = 100
 _HELD_BYTES = 64 * 1024 * 1024
@@ -40,9 +56,10 @@ class Stream:
     """
 
     def __init__(
-        self, call: RawCall, target: str, outputs: Iterable[str], on_progress: Callable[[InitProgress], None] | None
+        self, calls: Calls, target: str, outputs: Iterable[str], on_progress: Callable[[InitProgress], None] | None
     ) -> None:
-        self._call = call
+        self._calls = calls
+        self._call = calls.stream()
         self._target = target
         self._on_progress = on_progress
         self.session_id = ""
@@ -56,7 +73,7 @@ class Stream:
         self._sent = 0
         self._origins: dict[int, int] = {}
         # Interruptions that are about to be asked for, asked for, and answered. While one is not, outputs are dropped.
-        self._interrupting = self._asked = self._answered = 0
+        self._interruptions = self._interrupting = self._asked = self._answered = 0
         self._discarding = False
         self._reading = asyncio.create_task(self._read(), name="remotemedia client reads")
 
@@ -78,25 +95,37 @@ class Stream:
                 self._origins[self._sent] = origin
             self._write(encode(chunk))
 
-    async def command(self, command: pb.StreamControl.Command, node_id: str = "") -> None:
+    async def command(self, command: pb.StreamControl.Command, node_id: str = "", interruption: int = 0) -> None:
         """Writes a command."""
-        request = pb.StreamRequest(control=pb.StreamControl(command=command, node_id=node_id))
+        control = pb.StreamControl(command=command, node_id=node_id, interruption=interruption)
+        request = pb.StreamRequest(control=control)
         async with self._write_turn:
             await self._room()
             self._write(request.SerializeToString())
 
     async def interrupt(self) -> None:
         """Drops what is here and what comes, until the service has let go of everything."""
+        self.raise_failure()
         self._interrupting += 1
+        self._interruptions += 1
+        number = self._interruptions
         self._drop_held()
+        overtaking = asyncio.create_task(self._overtake(number), name="remotemedia client interrupts")
         try:
-            await self.command(pb.StreamControl.COMMAND_INTERRUPT)
+            await self.command(pb.StreamControl.COMMAND_INTERRUPT, interruption=number)
             self._asked += 1
             mine = self._asked
         finally:
             self._interrupting -= 1
+            await asyncio.wait({overtaking})
         while self._answered < mine and not self.closed:
             await self.wait()
+
+    async def _overtake(self, number: int) -> None:
+        """Tells the service past the chunks that wait on their way. What goes wrong with it, the stream tells too."""
+        request = pb.InterruptRequest(session_id=self.session_id, interruption=number)
+        with suppress(grpc.aio.AioRpcError, SessionStateError):  # of a client that was closed
+            await self._calls.interrupt(request.SerializeToString())
 
     async def _room(self) -> None:
         """Until what was written last is on its way. Cancelled, nothing is lost."""

@@ -116,6 +116,15 @@ class Gate:
                 self._idle.set()
             self._note_end(call, status, began_secs)
 
+    async def identify(self, context: grpc.aio.ServicerContext[Any, Any]) -> str:
+        """The client of a call that takes nothing, so that no limit holds for it; ends it where ``open`` would not know
+        the client."""
+        try:
+            return self._identify(context)
+        except Refused as refused:
+            self.figures.refused[refused.reason] += 1
+            await context.abort(grpc.StatusCode[refused.status], refused.text)
+
     def close(self) -> None:
         """Lets no call in any more. Those that are in go on. May be repeated."""
         self._stopping = True
@@ -126,12 +135,15 @@ class Gate:
 
     def _admit(self, context: grpc.aio.ServicerContext[Any, Any], call: Call, now_secs: float) -> None:
         """Counts the call in; Refused when it may not come in, and then nothing is taken."""
-        metadata = context.invocation_metadata() or ()
-        call.client = self._authenticator.identify(metadata, context.peer(), context.auth_context())
+        call.client = self._identify(context)
         if self._stopping:
             raise Refused("stopping", "UNAVAILABLE", "the service is stopping")
         self.limits.enter(call.client, now_secs)
         self._idle.clear()
+
+    def _identify(self, context: grpc.aio.ServicerContext[Any, Any]) -> str:
+        metadata = context.invocation_metadata() or ()
+        return self._authenticator.identify(metadata, context.peer(), context.auth_context())
 
     def _note_end(self, call: Call, status: str, began_secs: float) -> None:
         seconds = asyncio.get_running_loop().time() - began_secs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
@@ -56,6 +56,7 @@ class House:
         settings: those of sessions, where a manifest says nothing.
         executor: of all sessions.
         ending: done when whatever still runs has to end.
+        interruptible: for each session of a stream its client, and what interrupts it.
     """
 
     def __init__(self, config: ServiceConfig, settings: MultiprocessConfig) -> None:
@@ -63,6 +64,7 @@ class House:
         self.settings = settings
         self.executor = MultiprocessExecutor(settings)
         self.ending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.interruptible: dict[str, tuple[str, Callable[[int], Awaitable[None]]]] = {}
 
     def plan(self, manifest: pb.PipelineManifest, limits: pb.ResourceLimits) -> Plan:
         """See ``plan_of``."""

@@ -153,6 +153,10 @@ class _Stream:
         self._metrics: pb.ExecutionMetrics | None = None
         self._reason = ""
         self._turn = 0
+        # Interruptions by number: the newest that was carried out, that was read here, and that is still to be read, as
+        # it came by a way of its own.
+        self._interrupted = self._read_interruption = self._awaited_interruption = 0
+        self._interrupting = asyncio.Lock()
 
     async def run(self) -> None:
         limit_secs = self._init.resource_limits.max_timeout_ms / 1000
@@ -172,6 +176,7 @@ class _Stream:
         async with progress.told(), open_session(self._house, self._plan, self._call, progress.tell) as running:
             await progress.finish()
             self._session = session = running.session
+            self._house.interruptible[self._call.session_id] = self._call.client, self._overtake
             try:
                 await self._responses.send(pb.StreamResponse(ready=self._ready()))
                 work = self._send_outputs(session), self._feed(session)
@@ -179,6 +184,7 @@ class _Stream:
                 running.graceful = True
             finally:
                 self._session = None
+                del self._house.interruptible[self._call.session_id]
                 self._metrics = metrics_of(session, self._figures.clock)
         running.raise_error()
 
@@ -200,21 +206,37 @@ class _Stream:
             if message.control.command == pb.StreamControl.COMMAND_CANCEL:
                 raise _Cancelled
             if message.control.command == pb.StreamControl.COMMAND_INTERRUPT:
-                await self._interrupt()
-            else:
+                await self._read_interrupt(message.control.interruption)
+            elif not self._awaited_interruption or message.WhichOneof("request") == "control":
                 await self._ahead.put(request, self._turn)
         await self._ahead.put(None, self._turn)
 
-    async def _interrupt(self) -> None:
-        self._turn += 1
-        if (session := self._session) is not None:
-            try:
-                await session.interrupt()
-            except SessionStateError:
-                if self._session is session:
-                    raise
-                # Its last output came meanwhile: nothing is left to interrupt.
+    async def _read_interrupt(self, number: int) -> None:
+        self._read_interruption = max(number, self._read_interruption)
+        if number >= self._awaited_interruption:
+            self._awaited_interruption = 0
+        await self._interrupt(number)
         await self._responses.send(pb.StreamResponse(interrupted=pb.Interrupted()))
+
+    async def _overtake(self, number: int) -> None:
+        """An interruption by a way of its own: what was sent before its command is dropped unread until that comes."""
+        if number > self._read_interruption:
+            self._awaited_interruption = max(number, self._awaited_interruption)
+            await self._interrupt(number)
+
+    async def _interrupt(self, number: int) -> None:
+        async with self._interrupting:
+            if number and number <= self._interrupted:
+                return
+            self._turn += 1
+            if (session := self._session) is not None:
+                try:
+                    await session.interrupt()
+                except SessionStateError:
+                    if self._session is session:
+                        raise
+                    # Its last output came meanwhile: nothing is left to interrupt.
+            self._interrupted = max(number, self._interrupted)
 
     async def _feed(self, session: Session) -> None:
         """As fast as the pipeline takes it, so that the client feels a slow node."""

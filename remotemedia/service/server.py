@@ -20,12 +20,14 @@ from grpc_reflection.v1alpha import reflection
 
 import remotemedia
 from remotemedia.core.multiprocessing import MultiprocessConfig, MultiprocessExecutor, registered_nodes
+from remotemedia.errors import MultiprocessError
 from remotemedia.service._gate import Gate
 from remotemedia.service._session import House
 from remotemedia.service._stream import stream
 from remotemedia.service._tls import server_credentials
 from remotemedia.service._unary import execute
 from remotemedia.service.config import ServiceConfig
+from remotemedia.wire.payload import decode
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -186,11 +188,27 @@ def _handlers(house: House, gate: Gate) -> tuple[grpc.GenericRpcHandler, ...]:
     async def get_version(_: bytes, context: Context) -> bytes:
         return _version(house.config).SerializeToString()
 
+    async def interrupt_stream(raw: bytes, context: Context) -> bytes:
+        client = await gate.identify(context)
+        try:
+            request = decode(pb.InterruptRequest, raw).message
+        except ValueError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        owner, interrupt = house.interruptible.get(request.session_id, ("", None))
+        if interrupt is None or owner != client:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such stream of this client")
+        try:
+            await interrupt(request.interruption)
+        except MultiprocessError:  # the stream itself tells which
+            await context.abort(grpc.StatusCode.ABORTED, "the stream has failed")
+        return pb.Interrupted().SerializeToString()
+
     streaming: Any = grpc.stream_stream_rpc_method_handler(_untyped(stream_pipeline))
     execution = {
         "ExecutePipeline": grpc.unary_unary_rpc_method_handler(_untyped(execute_pipeline)),
         "GetVersion": grpc.unary_unary_rpc_method_handler(_untyped(get_version)),
         "StreamPipeline": streaming,
+        "InterruptStream": grpc.unary_unary_rpc_method_handler(_untyped(interrupt_stream)),
     }
     return (
         grpc.method_handlers_generic_handler(EXECUTION, execution),

@@ -154,6 +154,23 @@ def test_interruption_of_a_node_that_never_ends(px: Any, service: Any) -> None:
     px.run(main())
 
 
+def test_interruption_past_all_that_waits(px: Any, service: Any) -> None:
+    """The node is stuck, the channel is full, and so is all that the service reads ahead."""
+
+    async def main() -> None:
+        async with running(service, px.chain("t-do"), config={"channel_capacity": 2}) as session:
+            await session.send("n0", text("wait"))
+            assert await session.receive("n0") is not None
+            for number in range(100):
+                await session.send("n0", text(f"old {number}"))
+            await session.interrupt()
+            await session.send("n0", text("new"))
+            data = await session.receive("n0")
+            assert data is not None and data.payload == "new"
+
+    px.run(main())
+
+
 def test_an_interruption_is_over_when_every_node_has_let_go(px: Any, service: Any) -> None:
     async def main() -> None:
         async with running(service, px.chain("t-do")) as session:

@@ -12,7 +12,7 @@ from google.protobuf import descriptor_pb2
 TABLE = Path(__file__).with_name("wire.txt").read_text().splitlines()
 # The wire carries no names, and the good one went to the Struct.
 RENAMED = {"NodeManifest.params_json": "NodeManifest.params"}
-OURS_ALONE = {"InitProgress", "Interrupted"}
+OURS_ALONE = {"InitProgress", "Interrupted", "InterruptRequest"}
 FIRST_OF_OURS = 101
 
 METHODS = {
@@ -20,6 +20,7 @@ METHODS = {
         "ExecutePipeline": ("ExecuteRequest", "ExecuteResponse", False, False),
         "GetVersion": ("VersionRequest", "VersionResponse", False, False),
         "StreamPipeline": ("StreamRequest", "StreamResponse", True, True),
+        "InterruptStream": ("InterruptRequest", "Interrupted", False, False),
     },
     "StreamingPipelineService": {"StreamPipeline": ("StreamRequest", "StreamResponse", True, True)},
 }

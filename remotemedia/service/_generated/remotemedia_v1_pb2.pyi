@@ -691,7 +691,7 @@ class AudioChunk(_message.Message):
     def __init__(self, node_id: _Optional[str] = ..., buffer: _Optional[_Union[AudioBuffer, _Mapping]] = ..., sequence: _Optional[int] = ..., timestamp_ms: _Optional[int] = ...) -> None: ...
 
 class StreamControl(_message.Message):
-    __slots__ = ("command", "node_id")
+    __slots__ = ("command", "node_id", "interruption")
     class Command(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         COMMAND_UNSPECIFIED: _ClassVar[StreamControl.Command]
@@ -706,9 +706,11 @@ class StreamControl(_message.Message):
     COMMAND_END_INPUT: StreamControl.Command
     COMMAND_FIELD_NUMBER: _ClassVar[int]
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    INTERRUPTION_FIELD_NUMBER: _ClassVar[int]
     command: StreamControl.Command
     node_id: str
-    def __init__(self, command: _Optional[_Union[StreamControl.Command, str]] = ..., node_id: _Optional[str] = ...) -> None: ...
+    interruption: int
+    def __init__(self, command: _Optional[_Union[StreamControl.Command, str]] = ..., node_id: _Optional[str] = ..., interruption: _Optional[int] = ...) -> None: ...
 
 class StreamResponse(_message.Message):
     __slots__ = ("ready", "result", "error", "metrics", "closed", "init_progress", "interrupted")
@@ -731,6 +733,14 @@ class StreamResponse(_message.Message):
 class Interrupted(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class InterruptRequest(_message.Message):
+    __slots__ = ("session_id", "interruption")
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    INTERRUPTION_FIELD_NUMBER: _ClassVar[int]
+    session_id: str
+    interruption: int
+    def __init__(self, session_id: _Optional[str] = ..., interruption: _Optional[int] = ...) -> None: ...
 
 class InitProgress(_message.Message):
     __slots__ = ("node_id", "status", "progress", "message")

@@ -49,6 +49,11 @@ class PipelineExecutionServiceStub(object):
                 request_serializer=remotemedia__v1__pb2.StreamRequest.SerializeToString,
                 response_deserializer=remotemedia__v1__pb2.StreamResponse.FromString,
                 _registered_method=True)
+        self.InterruptStream = channel.unary_unary(
+                '/remotemedia.v1.PipelineExecutionService/InterruptStream',
+                request_serializer=remotemedia__v1__pb2.InterruptRequest.SerializeToString,
+                response_deserializer=remotemedia__v1__pb2.Interrupted.FromString,
+                _registered_method=True)
 
 
 class PipelineExecutionServiceServicer(object):
@@ -75,6 +80,14 @@ class PipelineExecutionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def InterruptStream(self, request, context):
+        """Interrupts a stream of the same client at once, although chunks still wait on their way to it: those that were sent
+        before the COMMAND_INTERRUPT of the same number are dropped.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PipelineExecutionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -92,6 +105,11 @@ def add_PipelineExecutionServiceServicer_to_server(servicer, server):
                     servicer.StreamPipeline,
                     request_deserializer=remotemedia__v1__pb2.StreamRequest.FromString,
                     response_serializer=remotemedia__v1__pb2.StreamResponse.SerializeToString,
+            ),
+            'InterruptStream': grpc.unary_unary_rpc_method_handler(
+                    servicer.InterruptStream,
+                    request_deserializer=remotemedia__v1__pb2.InterruptRequest.FromString,
+                    response_serializer=remotemedia__v1__pb2.Interrupted.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -175,6 +193,33 @@ class PipelineExecutionService(object):
             '/remotemedia.v1.PipelineExecutionService/StreamPipeline',
             remotemedia__v1__pb2.StreamRequest.SerializeToString,
             remotemedia__v1__pb2.StreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def InterruptStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/remotemedia.v1.PipelineExecutionService/InterruptStream',
+            remotemedia__v1__pb2.InterruptRequest.SerializeToString,
+            remotemedia__v1__pb2.Interrupted.FromString,
             options,
             channel_credentials,
             insecure,

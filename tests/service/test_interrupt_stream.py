@@ -1,0 +1,119 @@
+"""InterruptStream: an interruption that overtakes the chunks that wait on their way to a pipeline that is full."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+import remotemedia_v1_pb2 as pb
+
+pytestmark = pytest.mark.usefixtures("leak_check")
+
+INTERRUPT = pb.StreamControl.COMMAND_INTERRUPT
+
+
+async def interrupt(client: Any, stream: Any, number: int, **options: Any) -> None:
+    session_id = next(each.ready.session_id for each in stream.came if each.HasField("ready"))
+    request = pb.InterruptRequest(session_id=session_id, interruption=number)
+    await client.execution.InterruptStream(request, **options)
+
+
+async def flooded(client: Any, sv: Any) -> Any:
+    """A stream whose only node is stuck in a message, with more behind it than the service reads ahead."""
+    stream = await client.ready(sv.chain("t-do", channel_capacity=2))
+    await stream.chunk("n0", "wait", 1)
+    await sv.until(lambda: client.busy("n0"))
+    for number in range(2, 30):
+        await stream.chunk("n0", "old", number)
+    return stream
+
+
+def test_past_more_chunks_than_are_read_ahead(px: Any, sv: Any) -> None:
+    async def main() -> None:
+        async with sv.serving() as client:
+            stream = await flooded(client, sv)
+            await interrupt(client, stream, 1)  # returns: the node has let go
+            await stream.chunk("n0", "old, too", 30)
+            await stream.command(INTERRUPT, interruption=1)
+            await stream.chunk("n0", "new", 31)
+            await stream.close()
+            results = await stream.results()
+            assert results[-1] == (31, "n0", "new")
+            assert {text for _, _, text in results[:-1]} <= {"wait"}
+            kinds = [each.WhichOneof("response") for each in stream.came]
+            assert kinds.count("interrupted") == 1
+
+    px.run(main())
+
+
+def test_a_command_that_was_read_first_is_not_carried_out_twice(px: Any, sv: Any) -> None:
+    """What was sent after the command is the new turn, however late its other word comes."""
+
+    async def main() -> None:
+        async with sv.serving() as client:
+            stream = await client.ready(sv.chain("t-echo"))
+            await stream.command(INTERRUPT, interruption=1)
+            await stream.read_a("interrupted")
+            await stream.chunk("n0", "a", 1)
+            await stream.read_a("result")
+            await interrupt(client, stream, 1)
+            await stream.chunk("n0", "b", 2)
+            await stream.close()
+            assert [text for _, _, text in await stream.results()] == ["a", "b"]
+
+    px.run(main())
+
+
+def test_the_newest_counts(px: Any, sv: Any) -> None:
+    async def main() -> None:
+        async with sv.serving() as client:
+            stream = await flooded(client, sv)
+            await asyncio.gather(*(interrupt(client, stream, number) for number in (2, 1, 3)))
+            for number in (1, 2, 3):
+                await stream.chunk("n0", "between", 30 + number)
+                await stream.command(INTERRUPT, interruption=number)
+            await stream.chunk("n0", "new", 40)
+            await stream.close()
+            texts = [text for _, _, text in await stream.results()]
+            assert texts[-1] == "new" and "between" not in texts and "old" not in texts
+
+    px.run(main())
+
+
+def test_whose_stream_it_is(px: Any, sv: Any) -> None:
+    """Another client learns nothing of it, not even that it is there."""
+    one, other = ((("authorization", f"Bearer {token}"),) for token in ("one", "other"))
+
+    async def code(client: Any, session_id: str, metadata: Any) -> grpc.StatusCode:
+        call = client.execution.InterruptStream(pb.InterruptRequest(session_id=session_id), metadata=metadata)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call
+        return await call.code()
+
+    async def main() -> None:
+        async with sv.serving(tokens=("one", "other")) as client:
+            stream = sv.Stream(client.streaming.StreamPipeline(metadata=one))
+            await stream.send(init=pb.StreamInit(manifest=sv.chain("t-echo")))
+            session_id = (await stream.read_a("ready")).session_id
+            assert await code(client, session_id, other) is grpc.StatusCode.NOT_FOUND
+            assert await code(client, "another", one) is grpc.StatusCode.NOT_FOUND
+            assert await code(client, session_id, None) is grpc.StatusCode.UNAUTHENTICATED
+            await stream.chunk("n0", "goes on", 1)
+            await interrupt(client, stream, 1, metadata=one)
+            await stream.close()
+            await stream.finish()
+            assert await code(client, session_id, one) is grpc.StatusCode.NOT_FOUND, "it has ended"
+
+    px.run(main())
+
+
+def test_bytes_that_are_no_request(px: Any, sv: Any) -> None:
+    async def main() -> None:
+        async with sv.serving() as client:
+            call = client.channel.unary_unary("/remotemedia.v1.PipelineExecutionService/InterruptStream")(b"\xff\xff")
+            assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+    px.run(main())
