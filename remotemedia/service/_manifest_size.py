@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import remotemedia_v1_pb2 as pb
 
 from remotemedia.errors import Problem, ResourceLimitError
 
-__all__ = ["check_entries", "check_size", "long_names"]
+__all__ = ["check_entries", "check_size", "check_values", "long_names"]
 
 _MOST_BYTES = 1 << 20
 _MOST_ENTRIES = {"nodes": 1000, "connections": 4000, "inputs": 1000, "outputs": 1000}
 # One that is not known takes a search through all installed packages.
 _MOST_TYPES = 50
+# Each one that is not known is told with the nearest names.
+_MOST_VALUES = 5000
 _MOST_NAME_CHARS = 255
 _NAMES = {"nodes": ("id", "node_type"), "connections": ("from", "to", "from_port", "to_port")}
 
@@ -32,6 +35,13 @@ def check_size(manifest: pb.PipelineManifest) -> None:
         raise ResourceLimitError(f"the manifest has nodes of {types} types; {_MOST_TYPES} are allowed")
     if (size := manifest.ByteSize()) > _MOST_BYTES:
         raise ResourceLimitError(f"the manifest has {size} bytes; {_MOST_BYTES} are allowed")
+
+
+def check_values(nodes: Iterable[Mapping[str, Any]], settings: Mapping[str, Any]) -> None:
+    """ResourceLimitError for more params, of all nodes together, and settings than a manifest may have."""
+    count = len(settings) + sum(len(node.get("params", ())) for node in nodes)
+    if count > _MOST_VALUES:
+        raise ResourceLimitError(f"the manifest has {count} params and settings; {_MOST_VALUES} are allowed")
 
 
 def long_names(manifest: pb.PipelineManifest) -> Iterator[Problem]:

@@ -14,7 +14,7 @@ import remotemedia_v1_pb2 as pb
 from remotemedia.core.multiprocessing import MultiprocessConfig, Pipeline, lookup_node
 from remotemedia.errors import ManifestError, PipelineError, Problem
 from remotemedia.manifest import load_manifest
-from remotemedia.service._manifest_size import check_entries, check_size, long_names
+from remotemedia.service._manifest_size import check_entries, check_size, check_values, long_names
 from remotemedia.service.config import ServiceConfig
 from remotemedia.wire._texts import check_whole_characters, parse_json
 
@@ -88,6 +88,7 @@ def plan_of(
         **{key: list(names) for key in ("inputs", "outputs") if (names := getattr(manifest, key))},
     }
     document["metadata"] = {key: value for key, value in document["metadata"].items() if value}
+    check_values(nodes, document["metadata"].get("multiprocess", {}))
     if not problems:
         problems += _refused_here(document, service)
     if problems:

@@ -95,6 +95,9 @@ def _manifests() -> Iterator[tuple[str, Row]]:
             "90000 nodes; 1000 are allowed",
         ),
     )
+    values = {f"p{n}": 1 for n in range(5001)}
+    yield "5001 params", (with_node(params=values), RESOURCE_LIMIT, "has 5001 params and settings; 5000 are allowed")
+    yield "5001 settings", (with_settings(**values), RESOURCE_LIMIT, "has 5001 params and settings; 5000 are allowed")
     types = [pb.NodeManifest(id=f"n{n}", node_type=f"t{n}") for n in range(51)]
     yield "51 types", (manifest(nodes=types), RESOURCE_LIMIT, "nodes of 51 types; 50 are allowed")
     most, circle = many[:1000], [pb.Connection(**{"from": f"n{n}", "to": f"n{(n + 1) % 1000}"}) for n in range(1000)]
