@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,12 @@ def told(px: Any, sv: Any, child_python: Any, tmp_path: Path, monkeypatch: pytes
 
 def test_python_as_printed(told: Any) -> None:
     assert told(PYTHON) == ["Execution status: 1"]
+
+
+def test_python_as_documented(told: Any) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "grpc.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert told(program) == ["1"]
 
 
 def test_python_with_the_whole_manifest(told: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,13 @@ def test_as_printed(ran: Any) -> None:
     done = ran(BLOCK)
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("Pipeline executed: {") and done.out.endswith("  status: 1\n}\n")
+
+
+def test_as_documented(ran: Any) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "grpc.md").read_text()
+    (script,) = re.findall(r"```javascript\n(.*?)```", page, re.DOTALL)
+    done = ran(script)
+    assert (done.code, done.err) == (0, "") and done.out.endswith("  status: 1\n}\n")
 
 
 @pytest.mark.parametrize("script", [AT_TOP, KEEP_CASE], ids=["at the top", "keepCase"])
