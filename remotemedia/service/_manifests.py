@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import remotemedia_v1_pb2 as pb
 
@@ -15,17 +14,12 @@ from remotemedia.core.multiprocessing import MultiprocessConfig, Pipeline, looku
 from remotemedia.errors import ManifestError, PipelineError, Problem
 from remotemedia.manifest import load_manifest
 from remotemedia.service._manifest_size import check_entries, check_size, check_values, long_names
+from remotemedia.service._values import params_of, settings_of
 from remotemedia.service.config import ServiceConfig
-from remotemedia.wire._texts import check_whole_characters, parse_json
-
-if TYPE_CHECKING:
-    from google.protobuf.struct_pb2 import Struct
 
 __all__ = ["Plan", "Refused", "manifest_in_request", "plan_of"]
 
 _AT_TOP_LEVEL = ("version", "metadata", "nodes", "connections", "inputs", "outputs")
-_STRINGIFIED = "[object Object]"
-"""What JavaScript makes of an object where a string is wanted: its content is lost."""
 
 _MOST_TOLD = 20
 _MOST_RECEIVED_CHARS = 1000
@@ -110,7 +104,7 @@ def _is_set(request: pb.ExecuteRequest, name: str) -> bool:
 def _node(node: pb.NodeManifest, index: int, problems: list[tuple[str, Problem]]) -> dict[str, Any]:
     found: dict[str, Any] = {"id": node.id, "node_type": node.node_type}
     try:
-        if params := _params(node):
+        if params := params_of(node):
             found["params"] = params
     except ValueError as error:
         problems.append((node.id, Problem(f"node {node.id!r}: {error}", f"nodes[{index}].params")))
@@ -122,44 +116,10 @@ def _node(node: pb.NodeManifest, index: int, problems: list[tuple[str, Problem]]
     return found
 
 
-def _params(node: pb.NodeManifest) -> dict[str, Any]:
-    given = [
-        name
-        for name, there in (
-            ("params", node.HasField("params")),
-            ("params_map", bool(node.params_map)),
-            ("params_json", bool(node.params_json)),
-        )
-        if there
-    ]
-    if len(given) > 1:
-        raise ValueError(f"its params are given in {' and in '.join(given)}; one of them is enough")
-    if node.HasField("params"):
-        return _plain(node.params)
-    if node.params_map:
-        return _from_map(node.params_map, "params")
-    if not node.params_json:
-        return {}
-    try:
-        value = parse_json(node.params_json)
-    except ValueError as error:
-        hint = "; that is what JavaScript makes of an object: JSON.stringify() it" * (node.params_json == _STRINGIFIED)
-        raise ValueError(f"its params are not JSON: {error}{hint}") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"its params must be a JSON object, not {type(value).__name__}")
-    check_whole_characters(value, "its params")
-    return value
-
-
 def _metadata(metadata: pb.ManifestMetadata, problems: list[tuple[str, Problem]]) -> dict[str, Any]:
     found: dict[str, Any] = {"name": metadata.name}
     try:
-        if metadata.HasField("multiprocess") and metadata.multiprocess_map:
-            raise ValueError("the settings are given in multiprocess and in multiprocess_map; one of them is enough")
-        if metadata.HasField("multiprocess"):
-            found["multiprocess"] = _plain(metadata.multiprocess)
-        elif metadata.multiprocess_map:
-            found["multiprocess"] = _from_map(metadata.multiprocess_map, "multiprocess")
+        found["multiprocess"] = settings_of(metadata)
     except ValueError as error:
         problems.append(("", Problem(str(error), "metadata.multiprocess")))
     return found
@@ -168,46 +128,6 @@ def _metadata(metadata: pb.ManifestMetadata, problems: list[tuple[str, Problem]]
 def _connection(connection: pb.Connection) -> dict[str, Any]:
     found = {"from": getattr(connection, "from"), "to": connection.to}
     return found | {key: port for key in ("from_port", "to_port") if (port := getattr(connection, key))}
-
-
-# --- values that came as something else than JSON --------------------------------------------------------------------
-
-
-def _plain(struct: Struct) -> dict[str, Any]:
-    """A Struct has doubles only: what is integral was meant as an integer."""
-    return {key: _plain_value(value) for key, value in struct.fields.items()}
-
-
-def _plain_value(value: Any) -> Any:
-    match value.WhichOneof("kind"):
-        case "number_value":
-            number: float = value.number_value
-            if not math.isfinite(number):
-                raise ValueError(f"{number} is no JSON value")
-            return int(number) if number.is_integer() else number
-        case "struct_value":
-            return _plain(value.struct_value)
-        case "list_value":
-            return [_plain_value(item) for item in value.list_value.values]
-        case "string_value":
-            return value.string_value
-        case "bool_value":
-            return value.bool_value
-    return None
-
-
-def _from_map(entries: Mapping[str, str], what: str) -> dict[str, Any]:
-    """Each value is JSON, or else the string it is."""
-    found = {}
-    for key, text in entries.items():
-        if text == _STRINGIFIED:
-            raise ValueError(f"{what}[{key!r}] is {text!r}: that is what JavaScript makes of an object; stringify it")
-        try:
-            found[key] = parse_json(text)
-        except ValueError:
-            found[key] = text
-        check_whole_characters(found[key], f"{what}[{key!r}]")
-    return found
 
 
 # --- settings ------------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from remotemedia.service._manifests import Refused
 from remotemedia.service._measures import StreamFigures, metrics_of
 from remotemedia.service._progress import Progress
 from remotemedia.service._read_ahead import ReadAhead
+from remotemedia.service._responses import Responses
 from remotemedia.service._session import (
     ENVELOPE_BYTES,
     House,
@@ -37,7 +38,7 @@ from remotemedia.service._session import (
     run_until_first_failure,
 )
 from remotemedia.wire.buffers import buffer_of
-from remotemedia.wire.payload import Envelope, decode, encode
+from remotemedia.wire.payload import Envelope, decode
 
 if TYPE_CHECKING:
     Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
@@ -60,7 +61,7 @@ _HALF_CLOSED = "Client closed the request stream"
 
 async def stream(house: House, call: Call, context: Context) -> None:
     """One call, from ``init`` to ``closed``, or to the error that takes its place."""
-    responses = _Responses(context, call)
+    responses = Responses(context, call)
     try:
         async with at_most(house.settings.init_timeout_secs, "a stream may take to begin"):
             request = await run_until_first_failure(house, _next(context, call))
@@ -94,50 +95,13 @@ async def _next(context: Context, call: Call) -> Envelope[pb.StreamRequest] | No
             return request
 
 
-class _Responses:
-    """The way to the client, for several tasks; waits while the client does not read."""
-
-    def __init__(self, context: Context, call: Call) -> None:
-        self._context = context
-        self._call = call
-        self._write: asyncio.Future[None] | None = None
-        self.turn = asyncio.Lock()
-
-    async def send(self, message: pb.StreamResponse) -> None:
-        async with self.turn:
-            await self.put(Envelope(message))
-
-    async def put(self, envelope: Envelope[pb.StreamResponse]) -> None:
-        """For who has the turn. Cancelled, the message goes out all the same: gRPC cannot take back what it has begun,
-        and knows one write at a time."""
-        raw = encode(envelope)
-        if self._write is not None:
-            await asyncio.shield(self._write)
-        self._write = asyncio.ensure_future(self._context.write(raw))
-        self._write.add_done_callback(_take_note)
-        self._call.count_out(len(raw))
-        await asyncio.shield(self._write)
-
-    async def close(self) -> None:
-        """Nothing is sent any more; what the client has not taken by now is lost."""
-        if self._write is not None:
-            self._write.cancel()
-            await asyncio.wait({self._write})
-
-
-def _take_note(write: asyncio.Future[None]) -> None:
-    # That a client is gone, its call is told otherwise; nobody may be waiting here.
-    if not write.cancelled():
-        write.exception()
-
-
 class _Cancelled(Exception):
     """The client wants nothing more."""
 
 
 class _Stream:
     def __init__(
-        self, house: House, call: Call, context: Context, responses: _Responses, request: Envelope[pb.StreamRequest]
+        self, house: House, call: Call, context: Context, responses: Responses, request: Envelope[pb.StreamRequest]
     ) -> None:
         self._house = house
         self._call = call
