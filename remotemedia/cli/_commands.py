@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from remotemedia import __version__
-from remotemedia.cli._errors import EXIT_INTERRUPTED, EXIT_MISTAKE, complain
+from remotemedia.cli._errors import EXIT_INTERRUPTED, EXIT_MISTAKE, complain, guarded
 from remotemedia.cli.completion import completion
 from remotemedia.cli.config import config
 from remotemedia.cli.demo import demo
@@ -44,7 +44,10 @@ def run(arguments: Sequence[str] | None) -> int:
     for stream in (sys.stdout, sys.stderr):
         _tolerate_any_text(stream)
     try:
-        code = _remotemedia.main(arguments, prog_name="remotemedia", standalone_mode=False)
+        # A command guards itself, as it knows its --debug; help and the version are printed here.
+        return guarded(
+            lambda: int(_remotemedia.main(arguments, prog_name="remotemedia", standalone_mode=False) or 0), debug=False
+        )
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx is not None else "remotemedia"
         complain(f"{error.format_message()} (see {where} --help)")
@@ -54,7 +57,6 @@ def run(arguments: Sequence[str] | None) -> int:
         return EXIT_MISTAKE
     except click.Abort:
         return EXIT_INTERRUPTED
-    return int(code or 0)
 
 
 def _tolerate_any_text(stream: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -38,6 +39,8 @@ EXIT_MISTAKE = 2
 EXIT_NOTHING_CAME = 3
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
+
+_DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 # What a node raises because of where it runs; any other kind is taken for a bug in the node, whose traceback helps.
 _CIRCUMSTANCES = (
@@ -89,8 +92,13 @@ def guarded(run: Callable[[], int], *, debug: bool) -> int:
         complain(_description(error, debug=debug))
         return EXIT_FAILED
     except (BrokenPipeError, ReaderGone):
-        # Nobody reads on, and nobody is told. Python would complain once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_stdout()  # nobody reads on, and nobody is told
+        return EXIT_FAILED
+    except OSError as error:
+        if error.errno not in _DISK_IS_FULL or error.filename is not None:
+            raise
+        _silence_stdout()
+        complain(f"cannot write to stdout: {error.strerror}")
         return EXIT_FAILED
     except KeyboardInterrupt:
         complain("interrupted")
@@ -98,6 +106,11 @@ def guarded(run: Callable[[], int], *, debug: bool) -> int:
     except Terminated:
         complain("terminated")
         return EXIT_TERMINATED
+
+
+def _silence_stdout() -> None:
+    # What is still to be written would make Python complain once more when it ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def set_up_logging(*, debug: bool) -> None:
