@@ -422,8 +422,8 @@ def test_aborting_does_not_wait_for_what_is_under_way(px: Any, tmp_path: Path, s
     file = tmp_path / "cleaned"
 
     async def main() -> None:
-        node = ("t-do", {"cleanup_file": str(file)})
-        session = px.session(node, node, cleanup_grace_period_secs=3600)
+        config = {"cleanup_file": str(file)}
+        session = px.session(("t-do", config), ("t-echo", config), cleanup_grace_period_secs=3600)
         await session.initialize()
         await session.start()
         await session.send("n0", px.text(state))
