@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from bench.results import BARE, LOCAL
 from bench.run import Row, Run, figures
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocessing import Pipeline, Session
+
+if TYPE_CHECKING:
+    from remotemedia.client import RemoteSession
 
 MODE = "service"
 SIZE = 192_000
@@ -103,8 +107,15 @@ async def _measure(run: Run) -> None:
             run.add(MODE, SIZE, None, player.name, player.row(), family="remotemedia")
 
 
-def _chunk() -> RuntimeData:
-    return RuntimeData.audio(np.zeros(SIZE // 4, np.float32), _RATE_HZ)
+def _player(name: str, session: Session | RemoteSession) -> _Player:
+    chunk = RuntimeData.audio(np.zeros(SIZE // 4, np.float32), _RATE_HZ)
+
+    async def receive() -> int:
+        data = await session.receive(_NODE)
+        assert data is not None
+        return data.size
+
+    return _Player(name, lambda: session.send(_NODE, chunk), receive)
 
 
 def _pipeline() -> Pipeline:
@@ -115,34 +126,20 @@ def _pipeline() -> Pipeline:
 
 @asynccontextmanager
 async def _local() -> AsyncIterator[_Player]:
-    chunk = _chunk()
     async with Session("bench-local", _pipeline()) as session:
-
-        async def receive() -> int:
-            data = await session.receive(_NODE)
-            assert data is not None
-            return data.size
-
-        yield _Player(LOCAL, lambda: session.send(_NODE, chunk), receive)
+        yield _player(LOCAL, session)
 
 
 @asynccontextmanager
 async def _service() -> AsyncIterator[_Player]:
     from remotemedia.client import PipelineClient
 
-    chunk = _chunk()
     async with (
         _served("service") as address,
         PipelineClient(address) as client,
         client.session(_pipeline()) as session,
     ):
-
-        async def receive() -> int:
-            data = await session.receive(_NODE)
-            assert data is not None
-            return data.size
-
-        yield _Player(SERVICE, lambda: session.send(_NODE, chunk), receive)
+        yield _player(SERVICE, session)
 
 
 @asynccontextmanager
