@@ -8,8 +8,8 @@ A class of a prompt or a notebook is in no file, and travels by value (``_byvalu
 from __future__ import annotations
 
 import importlib.util
-import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -22,6 +22,8 @@ from remotemedia.core.multiprocess._imports import (
     resolve,
     search_path,
 )
+from remotemedia.core.multiprocess._rerun import GUARD, Rerun, StopLoading, is_stop, stop_if_loading
+from remotemedia.core.multiprocess._side_effects import SideEffects
 from remotemedia.core.multiprocess.node import MultiprocessNode
 from remotemedia.core.multiprocess.registry import loaded_node
 
@@ -29,32 +31,6 @@ __all__ = ["StopLoading", "describe_class", "load_class", "stop_if_loading"]
 
 # The names that prompts give to what is typed: python, python from 3.13 on, ipython, the code module.
 _TYPED = ("<stdin>", "<python-input", "<ipython-input", "<console>")
-
-_loading = False
-
-
-class StopLoading(SystemExit):
-    """Ends the run of the user's script in a node's process where the script would start a session.
-
-    A SystemExit, because that leaves asyncio.run() at once from whichever task raises it, awaited or not, and passes
-    through task groups and ``except Exception``.
-    """
-
-
-def stop_if_loading() -> None:
-    """Called first by everything that starts node processes: a node's process must not start the pipeline again.
-
-    Raises:
-        StopLoading: this process runs the user's code only to get at a class.
-    """
-    if _loading:
-        # Left in a task that nobody awaits, it would be reported as an exception never retrieved.
-        logging.getLogger("asyncio").addFilter(_is_no_stop)
-        raise StopLoading("the script has defined its nodes; it is not run further in a node's process")
-
-
-def _is_no_stop(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], StopLoading))
 
 
 def describe_class(cls: type[MultiprocessNode]) -> dict[str, Any]:
@@ -88,8 +64,16 @@ def _by_value(cls: type[MultiprocessNode], namespace: dict[str, Any]) -> dict[st
     return {"kind": "value"} | pack(cls, namespace)
 
 
-def load_class(ref: object, node_type: str) -> type[MultiprocessNode]:
+def load_class(
+    ref: object,
+    node_type: str,
+    tell: Callable[[str], None] | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> type[MultiprocessNode]:
     """The class that ``describe_class()`` described in the parent; called in a node's process, once.
+
+    ``tell`` is told, on another thread, where the user's code is when that takes long; ``warn``, once, what a script
+    did again that may have harmed the parent.
 
     Raises:
         ValueError: ``ref`` is not such a description.
@@ -99,19 +83,20 @@ def load_class(ref: object, node_type: str) -> type[MultiprocessNode]:
     """
     kind, qualname = _text(ref, "kind"), _text(ref, "qualname")
     adopt_search_path(*_search_path(ref))
-    global _loading
-    _loading = True
+    effects = SideEffects()
     try:
-        found = _load(ref, kind, qualname, node_type)
+        with Rerun(node_type, tell) as rerun:
+            found = _load(ref, kind, qualname, node_type, rerun, effects)
     except BaseException as error:
-        if not _is_stop(error):
+        if not is_stop(error):
             raise
         # A module starts a session while it is imported; like a script, it may have registered the class by then.
         found = loaded_node(node_type)
         if found is None:
             raise ImportError(f"a module that {qualname} needs starts a session while it is imported") from error
     finally:
-        _loading = False
+        if warn is not None and (told := str(effects)):
+            warn(told)
     if not (isinstance(found, type) and issubclass(found, MultiprocessNode)):
         raise TypeError(
             f"{qualname}, registered as node type {node_type!r}, is not a MultiprocessNode class: {found!r}"
@@ -119,18 +104,19 @@ def load_class(ref: object, node_type: str) -> type[MultiprocessNode]:
     return found
 
 
-def _load(ref: object, kind: str, qualname: str, node_type: str) -> object:
+def _load(ref: object, kind: str, qualname: str, node_type: str, rerun: Rerun, effects: SideEffects) -> object:
     if kind == "module":
         file = _optional_text(ref, "file")
+        rerun.enters(file, script=False)
         return _find(import_by_name_or_file(_text(ref, "module"), file), qualname, node_type, file)
     if kind == "script":
         file = _text(ref, "file")
         _adopt_arguments(ref)
-        return _find(_run_script(file), qualname, node_type, file)
+        return _find_after(rerun, _run_script(file, rerun, effects), qualname, node_type, file)
     if kind == "module-main":
         name = _text(ref, "module")
         _adopt_arguments(ref)
-        return _find(_run_module(name), qualname, node_type, None)
+        return _find_after(rerun, _run_module(name, rerun, effects), qualname, node_type, None)
     if kind == "value":
         python, magic, data = _text(ref, "python"), _text(ref, "magic"), _text(ref, "data")
         _adopt_arguments(ref)
@@ -176,46 +162,53 @@ def _functions(cls: type) -> list[FunctionType]:
     return [value for value in vars(cls).values() if isinstance(value, FunctionType)]
 
 
-def _run_script(file: str) -> ModuleType:
+def _run_script(file: str, rerun: Rerun, effects: SideEffects) -> ModuleType:
     code = compile(Path(file).read_bytes(), file, "exec", dont_inherit=True)
     module = ModuleType("__mp_main__")
     module.__file__ = file
-    _run_main(module, code)
+    _run_main(module, code, rerun, effects)
     return module
 
 
-def _run_module(name: str) -> ModuleType:
+def _run_module(name: str, rerun: Rerun, effects: SideEffects) -> ModuleType:
     spec = importlib.util.find_spec(name)
     get_code = getattr(spec.loader, "get_code", None) if spec is not None else None
     if spec is None or get_code is None:
         raise ModuleNotFoundError(f"No module named {name!r} in the node's process; the program ran as -m {name}")
     module = importlib.util.module_from_spec(spec)
     module.__name__ = "__mp_main__"
-    _run_main(module, get_code(name))
+    _run_main(module, get_code(name), rerun, effects)
     return module
 
 
-def _run_main(module: ModuleType, code: CodeType) -> None:
+def _run_main(module: ModuleType, code: CodeType, rerun: Rerun, effects: SideEffects) -> None:
     """Run the user's main module until it ends or would start a session. Its name keeps ``__main__`` blocks shut."""
     for name in MAIN_NAMES:
         sys.modules[name] = module
+    rerun.enters(code.co_filename, script=True)
     try:
-        exec(code, vars(module))  # noqa: S102 - the user's own program
+        with effects.of(code.co_filename):
+            exec(code, vars(module))  # noqa: S102 - the user's own program
     except BaseException as error:
-        if isinstance(error, SystemExit) or _is_stop(error):
+        if isinstance(error, SystemExit) or is_stop(error):
             return
         error.add_note(
             f"({code.co_filename} is run again in each node's process, up to where it starts a session, to get at its "
-            "classes; what must not run there belongs under `if __name__ == '__main__':`)"
+            f"classes; what must not run there belongs under {GUARD})"
         )
         raise
 
 
-def _is_stop(error: BaseException) -> bool:
-    # Some event loops wrap what a task raises in a group.
-    if isinstance(error, BaseExceptionGroup):
-        return error.subgroup(StopLoading) is not None
-    return isinstance(error, StopLoading)
+def _find_after(rerun: Rerun, module: ModuleType, qualname: str, node_type: str, file: str | None) -> object:
+    try:
+        return _find(module, qualname, node_type, file)
+    except ImportError as error:
+        if rerun.stopped:
+            error.add_note(
+                "(it is run again up to where it starts its first session; what comes after that, such as a second "
+                "session and its nodes, belongs into a module)"
+            )
+        raise
 
 
 def _find(module: ModuleType, qualname: str, node_type: str, file: str | None) -> object:

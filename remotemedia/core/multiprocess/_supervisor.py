@@ -50,8 +50,10 @@ TERM_GRACE_SECS = 1.0
 
 _logger = logging.getLogger("remotemedia.session")
 
+_WARNING_CHARS = 4_000
+
 _LOADING_STATES = ("starting", "loading", "connecting")
-_SAID_WHILE = {"failed": _LOADING_STATES, "error": ("ready",), "interrupted": ("ready",)}
+_SAID_WHILE = {"failed": _LOADING_STATES, "warning": _LOADING_STATES, "error": ("ready",), "interrupted": ("ready",)}
 
 
 class Supervisor:
@@ -82,6 +84,7 @@ class Supervisor:
         self._progress: dict[str, InitProgress] = {}
         self.on_progress: Callable[[InitProgress], None] = _tell_nobody
         self._due: dict[str, str] = {}
+        self._warnings: dict[str, str] = {}
         self._unconnected: set[str] = set()
         self._all_ready: asyncio.Future[None] = self._loop.create_future()
         self._all_ready.add_done_callback(_retrieve)
@@ -194,6 +197,7 @@ class Supervisor:
                 raise self._failure
             await self._all_ready
         finally:
+            self._warn()
             self._introductions.forget()
             self.on_progress = _tell_nobody  # it may know the session, and the event loop knows this object
 
@@ -299,6 +303,8 @@ class Supervisor:
             )
             self._on_event(NodeFailed(**self._whose(node_id), error=error))
             self._on_error(error)
+        elif kind == "warning":
+            self._warnings[node_id] = str(message["text"])[:_WARNING_CHARS]
         elif kind == "interrupted":
             waiting = self._acks.get(int(message["epoch"]))
             if waiting is not None:
@@ -307,6 +313,15 @@ class Supervisor:
                     waiting[1].set_result(None)
         else:
             raise ValueError(f"type {kind!r}")
+
+    def _warn(self) -> None:
+        """Tells what nodes have warned of, once: all those of one script have the same to say.
+
+        When all have loaded: among what they did again may be that they emptied the file that this goes to.
+        """
+        for text, node_id in {text: node_id for node_id, text in self._warnings.items()}.items():
+            _logger.warning("%s", text, extra=about(self._session_id, node_id))
+        self._warnings.clear()
 
     def _reason(self, node_id: str, message: Message) -> str:
         reason, memory = str(message["reason"]), self.children[node_id].memory

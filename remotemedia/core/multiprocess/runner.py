@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import atexit
 import contextlib
 import faulthandler
 import os
@@ -16,7 +17,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from remotemedia import _ring
 from remotemedia.core.multiprocess._control import CONTROL_FD, ORCHESTRATOR_FD, ControlSocket, Message
@@ -163,7 +164,7 @@ def main(argv: list[str] | None = None) -> int:
             return 0  # told to stop before it was told what it is
         loop_factory = _prepare(hello)
         control.send({"type": "progress", "status": "loading", "progress": 0.0, "message": None})
-        node = _load(hello, arguments.node_type, arguments.node_id)
+        node = _load(hello, arguments.node_type, arguments.node_id, control)
     except BaseException as error:
         control.send(_failure(error))
         return EXIT_FAILED_TO_INITIALIZE
@@ -214,10 +215,16 @@ def _limit_memory(limit_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
 
 
-def _load(hello: Message, node_type: str, node_id: str) -> Any:
+def _load(hello: Message, node_type: str, node_id: str, control: ControlSocket) -> Any:
     from remotemedia.core.multiprocess._classref import load_class
 
-    return load_class(hello["class"], node_type)(node_id, hello["config"])
+    def tell(where: str) -> None:
+        control.send({"type": "progress", "status": "loading", "progress": 0.0, "message": where})
+
+    def warn(what: str) -> None:
+        control.send({"type": "warning", "text": what})
+
+    return load_class(hello["class"], node_type, tell, warn)(node_id, hello["config"])
 
 
 def _failure(error: BaseException) -> Message:
@@ -226,5 +233,18 @@ def _failure(error: BaseException) -> Message:
     return {"type": "failed", **describe_failure(error)}
 
 
+def _leave(code: int) -> NoReturn:
+    """Ends the process. Threads that the user's script has started, where it was run for its classes, keep nobody."""
+    from remotemedia.core.multiprocess._rerun import script_threads
+
+    if all(thread.daemon for thread in script_threads()):
+        sys.exit(code)
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    _leave(main())

@@ -1,0 +1,394 @@
+"""The run of the user's own code that only looks for a class in it: how that run ends, and on which threads.
+
+A script is run again in a node's process until it would start a session. There ``StopLoading`` is raised; but that may
+be on a thread of its own, while the main thread serves web pages, or inside an ``except:`` that goes on. So the
+stop is raised again until the run is over: at the next lines of the user's code, by tracing it as a debugger does, and
+by a signal, which also ends a wait. All of this costs a normal start one thread, which sleeps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import opcode
+import signal
+import sys
+import sysconfig
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from remotemedia.core.multiprocess.registry import loaded_node
+
+if TYPE_CHECKING:
+    import ast
+
+__all__ = ["Rerun", "StopLoading", "is_stop", "script_threads", "stop_if_loading"]
+
+GUARD: Final = "`if __name__ == '__main__':`"
+
+_TELL_SECS = 1.0
+"""A run that takes longer says where it is, and again when it is somewhere else."""
+
+_LOOK_SECS = 0.05
+_QUIET_LOOKS, _QUIET_LOOKS_AT_THE_END = 20, 3
+"""A main thread that sleeps at the same place at so many looks in turn has come to what it does for good; less is asked
+of one that is in the last statement of its script."""
+
+_BUSY_SECS = 3.0
+"""One that never comes to rest gets so long to define what it defines, after another thread would start a session."""
+
+_UNWIND_SECS = 0.5
+"""How long a stop may take to leave the code it was raised in before it counts as swallowed; doubled each time."""
+
+# Ignored by default, so one that comes late does no harm; hardly any program uses it. Go's runtime does the same.
+_SIGNAL = signal.SIGURG
+
+_PUSH_EXC_INFO = opcode.opmap["PUSH_EXC_INFO"]
+
+_WHY = "the script has defined its nodes; it is not run further in a node's process"
+
+
+class StopLoading(SystemExit):
+    """Ends the run of the user's script in a node's process where the script would start a session.
+
+    A SystemExit, because that leaves asyncio.run() at once from whichever task raises it, awaited or not, and passes
+    through task groups and ``except Exception``.
+    """
+
+
+def is_stop(error: BaseException | None) -> bool:
+    """Whether it is a StopLoading; some event loops wrap what a task raises in a group."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(StopLoading) is not None
+    return isinstance(error, StopLoading)
+
+
+_current: Rerun | None = None
+# Those that the run has started, and those that these have: they may outlive it, and must not start a session either.
+_threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+
+
+@functools.cache
+def _mark_descendants() -> None:
+    start = threading.Thread.start
+
+    @functools.wraps(start)
+    def start_marked(thread: threading.Thread) -> None:
+        if _is_of_the_run():
+            _threads.add(thread)
+        start(thread)
+
+    threading.Thread.start = start_marked  # type: ignore[assignment,method-assign]
+
+
+def script_threads() -> list[threading.Thread]:
+    """The threads of such a run that are still there."""
+    return [thread for thread in _threads if thread.is_alive()]
+
+
+def _is_of_the_run() -> bool:
+    own = threading.get_ident()
+    if _current is not None and own == _current.ident:
+        return True
+    return any(thread.ident == own and thread.is_alive() for thread in list(_threads))
+
+
+def stop_if_loading() -> None:
+    """Called first by everything that starts node processes: a node's process must not start the pipeline again.
+
+    Raises:
+        StopLoading: this process, or this thread, runs the user's code only to get at a class.
+    """
+    rerun = _current
+    if rerun is None and not (_threads and _is_of_the_run()):
+        return
+    # Left in a task that nobody awaits, it would be reported as an exception never retrieved.
+    logging.getLogger("asyncio").addFilter(_is_no_stop)
+    if threading.excepthook is not _excepthook:
+        globals()["_excepthook_before"], threading.excepthook = threading.excepthook, _excepthook
+    if rerun is not None:
+        rerun.stop(sys._getframe(1))
+    raise StopLoading(_WHY)
+
+
+def _is_no_stop(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], StopLoading))
+
+
+_excepthook_before = threading.excepthook
+
+
+def _excepthook(arguments: threading.ExceptHookArgs) -> None:
+    """It is silent about SystemExit, but not about subclasses."""
+    if not is_stop(arguments.exc_value):
+        _excepthook_before(arguments)
+
+
+class Rerun:
+    """``with Rerun(...)``: in the block the user's code runs only until it would start a session.
+
+    Args:
+        node_type: whose class is looked for. Before it is registered, nothing is ended.
+        tell: told where the user's code is when it takes long, in words for the user; from another thread.
+    """
+
+    def __init__(self, node_type: str, tell: Callable[[str], None] | None = None) -> None:
+        self.ident = threading.get_ident()
+        self.stopped = False
+        self._node_type = node_type
+        self._tell = tell
+        self._told = ""
+        self._file: str | None = None
+        self._is_script = False
+        self._over = False
+        self._stopped_elsewhere = False
+        self._news = threading.Event()
+        self._tried: set[tuple[CodeType, int]] = set()
+        self._threads_before = set(threading.enumerate())
+        self._helper: threading.Thread | None = None
+        self._handler_before: Any = None
+        self._trace_before: Any = None
+
+    def enters(self, file: str | None, *, script: bool) -> None:
+        """The file of the user's code that runs now; a script is run again, where a module is imported for good."""
+        self._file, self._is_script = file, script
+
+    def __enter__(self) -> Self:
+        global _current
+        _current = self
+        self._trace_before = sys.gettrace()
+        if threading.current_thread() is threading.main_thread():
+            self._handler_before = signal.signal(_SIGNAL, self._on_signal)
+        helper = threading.Thread(target=self._watch, name="remotemedia-rerun", daemon=True)
+        # A memory limit counts a stack in full.
+        before = threading.stack_size(256 * 1024)
+        try:
+            # Without a thread to spare, a script that does not end by itself is late, and nothing says where it is.
+            with contextlib.suppress(RuntimeError):
+                helper.start()
+                self._helper = helper
+        finally:
+            threading.stack_size(before)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        global _current
+        while not self._over:
+            with contextlib.suppress(StopLoading):  # a signal in this very moment
+                self._over = True
+        sys.settrace(self._trace_before)
+        self._news.set()
+        if self._helper is not None:
+            self._helper.join()
+        if self._handler_before is not None and signal.getsignal(_SIGNAL) == self._on_signal:
+            signal.signal(_SIGNAL, self._handler_before)
+        _threads.update(set(threading.enumerate()) - self._threads_before)
+        _current = None
+        if _threads:
+            _mark_descendants()
+        if self._is_script:
+            self._end_threads()
+
+    def stop(self, frame: FrameType) -> None:
+        """The user's code would start a session, in ``frame``; the caller raises StopLoading."""
+        elsewhere = threading.get_ident() != self.ident
+        if elsewhere or self._is_known():
+            self._trace_from(frame)
+        if not self.stopped:
+            self._stopped_elsewhere = elsewhere
+            self.stopped = True
+            self._news.set()
+
+    def place(self) -> str:
+        """The line that the user's code is at, as FILE:LINE; empty when it is in none of its own."""
+        frame = sys._current_frames().get(self.ident)
+        while frame is not None:
+            if frame.f_code.co_filename == self._file:
+                return f"{self._file}:{frame.f_lineno}"
+            frame = frame.f_back
+        return ""
+
+    def _is_known(self) -> bool:
+        return loaded_node(self._node_type) is not None
+
+    # --- the stop, raised again ---
+
+    def _trace_from(self, frame: FrameType | None) -> None:
+        """From now on this thread's next line of the user's code raises the stop; one line, for then tracing ends."""
+        while frame is not None:
+            if _is_users(frame.f_code.co_filename):
+                frame.f_trace = self._trace
+            frame = frame.f_back
+        sys.settrace(self._trace)
+
+    def _trace(self, frame: FrameType, event: str, argument: object) -> Any:
+        if (self._over and threading.get_ident() == self.ident) or not _is_users(frame.f_code.co_filename):
+            return None
+        place = frame.f_code, frame.f_lineno
+        if event == "line" and place not in self._tried and not _is_unwinding(frame):
+            self._tried.add(place)
+            raise StopLoading(_WHY)
+        return self._trace
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if not self._over and self.stopped:
+            self._trace_from(frame)
+            raise StopLoading(_WHY)
+
+    # --- the thread that watches the run ---
+
+    def _watch(self) -> None:
+        while not (self.stopped and self._is_known()):
+            if not self._hears_within(_TELL_SECS):
+                self._tell_place()
+            if self._over:
+                return
+        if self._stopped_elsewhere:
+            self._wait_for_rest()
+        else:
+            self._hears_within(_UNWIND_SECS)
+        pause_secs = _UNWIND_SECS
+        while not self._over:
+            if self._handler_before is not None:
+                signal.pthread_kill(self.ident, _SIGNAL)
+            if not self._hears_within(pause_secs):
+                self._tell_place()
+            pause_secs *= 2
+
+    def _hears_within(self, secs: float) -> bool:
+        """Whether the run is stopped, or over, within so many seconds."""
+        heard = self._news.wait(secs)
+        self._news.clear()
+        return heard
+
+    def _wait_for_rest(self) -> None:
+        """Until the main thread sleeps where it stays: what a script defines after it started a thread counts, too."""
+        ends = time.monotonic() + _BUSY_SECS
+        quiet, wanted, before = 0, _QUIET_LOOKS, None
+        while quiet < wanted and not self._over and time.monotonic() < ends:
+            self._hears_within(_LOOK_SECS)
+            now = self.place(), _used_ms(self.ident)
+            quiet = quiet + 1 if now == before and not _is_runnable(threading.main_thread()) else 0
+            before = now
+            wanted = _QUIET_LOOKS_AT_THE_END if self._is_in_last_statement() else _QUIET_LOOKS
+
+    def _is_in_last_statement(self) -> bool:
+        frame = sys._current_frames().get(self.ident)
+        while frame is not None:
+            if frame.f_code.co_filename == self._file and frame.f_code.co_name == "<module>":
+                return frame.f_lineno >= _last_statement(self._file)
+            frame = frame.f_back
+        return False
+
+    def _tell_place(self) -> None:
+        place = self.place()
+        if self._tell is not None and place and place != self._told and not self._over:
+            self._told = place
+            self._tell(f"its script is still running, at {place}: what must not run in a node belongs under {GUARD}")
+
+    # --- what it leaves behind ---
+
+    def _end_threads(self) -> None:
+        """Threads that the run has started, and that are in the script's own code, do not go on with it in a node."""
+        frames = sys._current_frames()
+        for thread in script_threads():
+            frame = frames.get(thread.ident or 0)
+            while frame is not None and frame.f_code.co_filename != self._file:
+                frame = frame.f_back
+            if frame is not None:
+                _raise_in(thread, _End)
+
+
+class _End(StopLoading):
+    """The stop for a thread that is left behind; it is made in that thread, when it gets there."""
+
+    def __init__(self, *_: object) -> None:
+        super().__init__(_WHY)
+        timer = threading.Timer(_UNWIND_SECS, _raise_in, (threading.current_thread(), _Park))
+        timer.daemon = True
+        timer.start()
+
+
+class _Park(StopLoading):
+    """The stop for a thread that has swallowed ``_End``: it never returns to the code it was in."""
+
+    def __init__(self, *_: object) -> None:
+        super().__init__(_WHY)
+        threading.Event().wait()
+
+
+def _raise_in(thread: threading.Thread, stop: type[StopLoading]) -> None:
+    """As soon as it runs Python code again: what it waits for in C is not interrupted."""
+    import ctypes
+
+    if thread.is_alive() and thread.ident is not None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(stop))
+
+
+def _used_ms(ident: int) -> int:
+    """The time a thread has had on a core."""
+    return time.clock_gettime_ns(time.pthread_getcpuclockid(ident)) // 1_000_000
+
+
+def _is_runnable(thread: threading.Thread) -> bool:
+    """Whether it waits for a core; one that waits for anything else, or cannot be looked at, is not."""
+    try:
+        state = Path(f"/proc/self/task/{thread.native_id}/stat").read_text()
+    except OSError:
+        return False
+    return state.rpartition(")")[2].split()[0] == "R"
+
+
+def _is_unwinding(frame: FrameType) -> bool:
+    """Whether a stop is on its way through this line: ``finally`` and ``with`` do their work, ``except`` does not."""
+    # An exception has just come to its handler and is not in exc_info() yet: another one here would corrupt that.
+    if frame.f_code.co_code[frame.f_lasti] == _PUSH_EXC_INFO:
+        return True
+    error = sys.exc_info()[1]
+    if is_stop(error):
+        return frame.f_lineno not in _handler_lines(frame.f_code.co_filename)
+    while error is not None:  # what a task is told that ends because of it
+        error = error.__context__
+        if is_stop(error):
+            return True
+    return False
+
+
+@functools.cache
+def _handler_lines(file: str) -> frozenset[int]:
+    """The lines of a file that are inside an ``except``."""
+    import ast
+
+    handlers = [node for node in ast.walk(_parsed(file)) if isinstance(node, ast.ExceptHandler)]
+    return frozenset(line for node in handlers for line in range(node.lineno, (node.end_lineno or node.lineno) + 1))
+
+
+@functools.cache
+def _last_statement(file: str) -> int:
+    """The line at which a file's last statement begins."""
+    statements = _parsed(file).body
+    return statements[-1].lineno if statements else 0
+
+
+def _parsed(file: str) -> ast.Module:
+    import ast
+
+    try:
+        return ast.parse(Path(file).read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return ast.Module([], [])
+
+
+@functools.cache
+def _is_users(file: str) -> bool:
+    """Whether a file is neither the standard library's nor ours."""
+    if file.startswith(("<frozen", f"{Path(__file__).parents[2]}/")):
+        return False
+    library = file.startswith(f"{sysconfig.get_path('stdlib')}/")
+    return not library or "site-packages" in file or "dist-packages" in file

@@ -1,0 +1,153 @@
+"""What a script does to the world while it is run again in a node's process: not at its exit, and not unsaid.
+
+What the script registers to be done when the program ends is left out: a node is not that program. What its own lines
+open for writing, bind, rename or delete is noted by name and line, so that the user hears of it; nothing is refused,
+as the same lines may write what is meant to be written, such as a cache. Imports are no lines of the script's own.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import os
+import sys
+import weakref
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, Final
+
+from remotemedia.core.multiprocess._rerun import GUARD
+
+__all__ = ["SideEffects"]
+
+_MOST_LINES: Final = 8
+"""So many are told of; a script that does more has been told what to do."""
+
+_running: list[SideEffects] = []
+
+
+class SideEffects:
+    """``with effects.of(file)``: those of the file's own lines, in whichever thread they run."""
+
+    def __init__(self) -> None:
+        self._file = ""
+        self._done: dict[int, str] = {}
+        self._own: set[str] = set()
+
+    def __str__(self) -> str:
+        """What was done, in words for the user; empty when nothing was."""
+        if not self._done:
+            return ""
+        told = "; ".join(f"line {line} {what}" for line, what in sorted(self._done.items())[:_MOST_LINES])
+        more = "; and more" if len(self._done) > _MOST_LINES else ""
+        return (
+            f"{self._file} is run again in each node's process to get at its classes, up to where it starts a session, "
+            f"and did this again: {told}{more}. What must happen only once belongs under {GUARD}"
+        )
+
+    @contextlib.contextmanager
+    def of(self, file: str) -> Iterator[None]:
+        """While the block runs the file."""
+        self._file = file
+        _install_hook()
+        register, finalize = atexit.register, weakref.finalize.__init__
+
+        @functools.wraps(register)  # type: ignore[arg-type]
+        def register_unless_ours(call: Callable[..., Any], /, *arguments: Any, **more: Any) -> Any:
+            if _running and self._is_own(sys._getframe(1)):
+                return call
+            return register(call, *arguments, **more)
+
+        @functools.wraps(finalize)
+        def finalize_at_exit_unless_ours(made: Any, /, *arguments: Any, **more: Any) -> None:
+            finalize(made, *arguments, **more)
+            if _running and self._is_own(sys._getframe(1)):
+                made.atexit = False
+
+        atexit.register = register_unless_ours
+        weakref.finalize.__init__ = finalize_at_exit_unless_ours  # type: ignore[method-assign]
+        _running.append(self)
+        try:
+            yield
+        finally:
+            _running.clear()
+            atexit.register = register
+            weakref.finalize.__init__ = finalize  # type: ignore[method-assign]
+
+    def _is_own(self, frame: FrameType) -> bool:
+        return frame.f_code.co_filename == self._file
+
+    def opened(self, path: object, _: object, flags: int) -> None:
+        if flags & os.O_EXCL:
+            self.made(path)
+        elif flags & (os.O_WRONLY | os.O_RDWR):
+            self._note("opened for writing", path)
+
+    def made(self, path: object, *_: object) -> None:
+        """What this process makes itself, because it was not there, is its own affair: a temporary folder, say."""
+        name = _name(path)
+        if name is not None and not os.path.lexists(name):
+            self._own.add(name)
+
+    def removed(self, path: object, folder_fd: int | None = None, *_: object) -> None:
+        if folder_fd is not None and folder_fd >= 0 and (name := _name(path)) is not None:
+            with contextlib.suppress(OSError):
+                path = f"{os.readlink(f'/proc/self/fd/{folder_fd}')}/{name}"  # noqa: PTH115
+        self._note("deleted", path)
+
+    def renamed(self, path: object, *_: object) -> None:
+        self._note("renamed", path)
+
+    def cut(self, path: object, *_: object) -> None:
+        self._note("cut short", path)
+
+    def bound(self, _: object, address: object) -> None:
+        if not isinstance(address, tuple):
+            self._note("listened on", address)
+        elif len(address) >= 2 and address[1] != 0:  # any port that is free is nobody else's
+            self._note("listened on", f"{address[0] or '*'}:{address[1]}")
+
+    def _note(self, what: str, path: object) -> None:
+        name = _name(path)
+        if name is None or name in self._own or name.startswith(tuple(f"{own}/" for own in self._own)):
+            return
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and not self._is_own(frame):
+            if frame.f_code.co_filename.startswith("<frozen importlib"):
+                return
+            frame = frame.f_back
+        if frame is not None:
+            self._done.setdefault(frame.f_lineno, f"{what} {name!r}")
+
+
+_EVENTS: Final[dict[str, Callable[..., None]]] = {
+    "open": SideEffects.opened,
+    "os.mkdir": SideEffects.made,
+    "os.remove": SideEffects.removed,
+    "os.rmdir": SideEffects.removed,
+    "shutil.rmtree": SideEffects.removed,
+    "os.rename": SideEffects.renamed,
+    "os.truncate": SideEffects.cut,
+    "socket.bind": SideEffects.bound,
+}
+
+
+def _name(path: object) -> str | None:
+    if not isinstance(path, str | bytes | os.PathLike):
+        return None  # an open descriptor
+    name = os.fsdecode(path)
+    return None if name.startswith(("/dev/", "/proc/")) else name
+
+
+@functools.cache
+def _install_hook() -> None:
+    """For the life of the process, for Python cannot take a hook away: it must cost next to nothing, and never fail."""
+    events, running = _EVENTS, _running  # at the very end modules are emptied
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in events:
+            for effects in running:
+                events[event](effects, *arguments)
+
+    sys.addaudithook(hook)

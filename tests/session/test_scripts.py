@@ -1,0 +1,248 @@
+"""Programs without a main guard, run again in their nodes' processes: how that run ends, and what it does again."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.usefixtures("leak_check")
+
+HEAD = """
+import asyncio, os, sys, threading, time
+from remotemedia.core.data import RuntimeData
+from remotemedia.core.multiprocessing import *
+
+@register_node("echo")
+class Echo(MultiprocessNode):
+    async def process(self, data):
+        return RuntimeData.text(f"{data.payload} {LATE}")
+    async def initialize(self):
+        while "left" in [thread.name for thread in threading.enumerate()]:
+            await asyncio.sleep(0.01)
+    async def cleanup(self): pass
+
+LATE = "early"
+
+async def main(secs=30):
+    config = MultiprocessConfig(init_timeout_secs=secs)
+    async with Session("s", Pipeline().add_node("echo", "e"), config) as session:
+        await session.send("e", RuntimeData.text("hi"))
+        print((await session.receive("e")).payload, flush=True)
+
+def go():
+    asyncio.run(main())
+    done.set()
+
+done = threading.Event()
+"""
+SERVER = """
+import http.server
+server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+def go():
+    asyncio.run(main())
+    server.shutdown()
+threading.Thread(target=go).start()
+server.serve_forever()
+server.server_close()
+"""
+IN_A_LOOP = """
+threading.Thread(target=go, daemon=True).start()
+while not done.is_set():
+    try:
+        time.sleep(0.01)
+    except:
+        pass
+"""
+NESTED = """
+def attempt():
+    try:
+        try:
+            asyncio.run(main())
+        except BaseException as error:
+            print("failed", error)
+            raise RuntimeError from error
+    finally:
+        print("attempt over")
+def insist():
+    while True:
+        try:
+            return attempt()
+        except BaseException:
+            continue
+insist()
+"""
+ENDS = {
+    "the main thread waits": "threading.Thread(target=go, daemon=True).start()\ndone.wait()",
+    "the main thread serves": SERVER,
+    "the main thread swallows": IN_A_LOOP,
+    "the main thread goes on to define what is needed": (
+        "threading.Thread(target=go, daemon=True).start()\ntime.sleep(0.3)\nLATE = 'late'\ndone.wait()"
+    ),
+    "a retry": "while True:\n    try:\n        asyncio.run(main())\n        break\n    except:\n        pass",
+    "a retry in a thread": (
+        "def insist():\n    while not done.is_set():\n        try:\n            go()\n"
+        "        except:\n            pass\n"
+        "threading.Thread(target=insist).start()\ndone.wait()"
+    ),
+    "a retry of a retry": NESTED,
+    "swallowed, and on it goes": (
+        "try:\n    asyncio.run(main())\nexcept BaseException:\n    pass\n"
+        "if __name__ != '__main__':\n    threading.Event().wait()"
+    ),
+    "a thread that is left behind": (
+        "def beat():\n    while not done.is_set():\n        time.sleep(0.01)\n"
+        "threading.Thread(target=beat, name='left').start()\ngo()"
+    ),
+}
+
+
+@pytest.fixture
+def script(px: Any, tmp_path: Path) -> Any:
+    """Runs a script in a folder of its own; what it printed. Its stderr, where its nodes' words go, has to be empty."""
+
+    def run(*parts: str) -> str:
+        (tmp_path / "client.py").write_text("\n".join((HEAD, *parts)))
+        done = subprocess.run(
+            [sys.executable, "client.py"],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": px.REPOSITORY, "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    return run
+
+
+@pytest.mark.parametrize("body", ENDS.values(), ids=ENDS)
+def test_a_script_is_run_up_to_its_session_wherever_that_is(script: Any, body: str) -> None:
+    printed = script(body).splitlines()
+    assert printed[0] == ("hi late" if "LATE" in body else "hi early")
+
+
+def test_a_session_that_the_script_starts_when_it_has_ended_is_not_started_by_its_nodes(
+    script: Any, tmp_path: Path
+) -> None:
+    """By a thread of a thread: neither was in the script's own code when the script ended."""
+    body = """
+def later():
+    with open("later.txt", "a") as file:
+        print(__name__, file=file)
+    threading.Thread(target=go).start()
+threading.Timer(0.2, later).start()
+if __name__ == "__main__":
+    done.wait()
+"""
+    before = """
+async def main(run=main):
+    await run()
+    open("session.txt", "a").write(__name__ + " ")
+
+async def initialize(self):
+    while not os.path.exists("later.txt") or "__mp_main__" not in open("later.txt").read():
+        await asyncio.sleep(0.01)
+Echo.initialize = initialize
+"""
+    assert script(before, body) == "hi early\n"
+    assert (tmp_path / "session.txt").read_text() == "__main__ "
+
+
+def test_a_script_that_cannot_be_ended_says_where_it_is(script: Any, tmp_path: Path) -> None:
+    """It never comes to a session: nobody can know that it does not go on to something that the node needs."""
+    body = """
+if __name__ != "__main__":
+    threading.Event().wait()
+try:
+    asyncio.run(main(secs=4))
+except InitializationTimeout as error:
+    print(error)
+"""
+    line = HEAD.count("\n") + 4
+    assert script(body) == (
+        "not ready within 4 s (init_timeout_secs): 'e' (loading, 0%, its script is still running, at "
+        f"{tmp_path}/client.py:{line}: what must not run in a node belongs under `if __name__ == '__main__':`)\n"
+    )
+
+
+def test_a_class_that_comes_after_the_first_session_is_told_why_it_is_not_there(script: Any) -> None:
+    body = """
+asyncio.run(main())
+
+@register_node("second")
+class Second(Echo): pass
+
+async def second():
+    async with Session("t", Pipeline().add_node("second", "e")): pass
+try:
+    asyncio.run(second())
+except NodeInitializationError as error:
+    print(error.remote_traceback)
+"""
+    printed = script(body)
+    assert "has no class Second (node type 'second')" in printed
+    assert "it is run again up to where it starts its first session" in printed
+
+
+AGAIN = """
+import atexit, logging, pathlib, shutil, socket, tempfile, weakref
+logging.basicConfig(filename="app.log", filemode="w", level=logging.WARNING)
+pathlib.Path("work").mkdir(exist_ok=True)
+pathlib.Path("work/old").write_text("old")
+os.replace("work/old", "work/new")
+os.remove("work/new")
+busy = socket.socket()
+busy.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+busy.bind(("127.0.0.1", TAKEN))
+free = socket.socket()
+free.bind(("127.0.0.1", 0))
+open(os.devnull, "w").close()
+with tempfile.TemporaryDirectory() as folder, open(folder + "/own", "w"):
+    pass
+atexit.register(shutil.rmtree, "work", True)
+finalizer = weakref.finalize(Echo, open, "finalized.txt", "a")
+@atexit.register
+def leave():
+    with open("left.txt", "a") as file:
+        file.write(__name__)
+go()
+asyncio.run(main())
+print(os.path.isdir("work"))
+"""
+
+
+def test_what_a_script_does_again_is_told_once_and_its_exit_functions_are_not_its_nodes(
+    script: Any, tmp_path: Path
+) -> None:
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        assert script(AGAIN.replace("TAKEN", str(port))) == "hi early\nhi early\nTrue\n"
+    assert not (tmp_path / "work").exists(), "the program's own exit function has run"
+    assert (tmp_path / "left.txt").read_text() == "__main__"
+    line = HEAD.count("\n") + 4
+    # The second session's: its nodes have emptied the file again.
+    assert (tmp_path / "app.log").read_text().lstrip("\0") == (
+        f"WARNING:remotemedia.session:{tmp_path}/client.py is run again in each node's process to get at its classes, "
+        f"up to where it starts a session, and did this again: line {line} opened for writing '{tmp_path}/app.log'; "
+        f"line {line + 2} opened for writing 'work/old'; line {line + 3} renamed 'work/old'; line {line + 4} deleted "
+        f"'work/new'; line {line + 7} listened on '127.0.0.1:{port}'. What must happen only once belongs under "
+        "`if __name__ == '__main__':`\n"
+    )
+
+
+def test_imports_are_no_side_effects_and_modules_keep_their_exit_functions(script: Any, tmp_path: Path) -> None:
+    (tmp_path / "tools.py").write_text(
+        "import atexit, os\nopen('cache.txt', 'w').close()\n"
+        "atexit.register(lambda: open('exits.txt', 'a').write(f'{os.getpid()} '))\n"
+    )
+    script("import tools", "go()")
+    assert len((tmp_path / "exits.txt").read_text().split()) == 2
