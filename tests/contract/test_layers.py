@@ -35,7 +35,7 @@ def impl(*names: str) -> set[str]:
 REGISTRY_ROOM = impl("registry", "declaration", "_classref", "_rerun", "_side_effects", "_byvalue", "_imports")
 CHANNEL_ROOM = impl("channel", "_form", "_side", "_loan", "_rendezvous", "_doorbell", "_handover")
 NODE_ROOM = impl("node", "_node_loop", "_failure")
-CHILD_ROOM = impl("_spawn", "_child", "_control", "_memory_limit", "_cgroup", "_procfs", "_logs")
+CHILD_ROOM = impl("_spawn", "_interpreter", "_child", "_control", "_memory_limit", "_cgroup", "_procfs", "_logs")
 HIGH = impl(
     "pipeline", "_graph_checks", "session", "status", "executor", "events", "_wiring", "_supervisor", "_introduction"
 )

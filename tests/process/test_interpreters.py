@@ -213,3 +213,162 @@ def test_what_ps_shows_has_no_config_and_no_settings(px: Any) -> None:
             assert SECRET.encode() not in shown and b"97531" not in shown
 
     px.run(main())
+
+
+FLAGS = """
+import asyncio, os, sys
+ROOT
+from remotemedia.core.data import RuntimeData
+from remotemedia.core.multiprocessing import MultiprocessConfig, MultiprocessNode, Pipeline, Session, register_node
+
+@register_node("flags")
+class Flags(MultiprocessNode):
+    async def initialize(self): pass
+    async def process(self, data):
+        told = [sys.flags.optimize, sys.flags.isolated, sys.flags.ignore_environment, sys.flags.no_site]
+        told += [sys.warnoptions, sorted(sys._xoptions.items()), "evil" in sys.modules, os.environ.get("PYTHONEVIL")]
+        print("said at once")
+        return RuntimeData.text(repr(told))
+    async def cleanup(self): pass
+
+async def main():
+    config = MultiprocessConfig(**eval(sys.argv[1]))
+    async with Session("s", Pipeline().add_node("flags", "n"), config) as session:
+        await session.send("n", RuntimeData.text("?"))
+        print((await session.receive("n")).payload)
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Callable[..., str]:
+    """What a node tells of its interpreter, in a program that an interpreter is started for with these flags.
+
+    What the environment names would be loaded by each interpreter that heeds it, before anything else."""
+    evil = tmp_path / "evil"
+    evil.mkdir()
+    (evil / "sitecustomize.py").write_text("import sys\nsys.modules['evil'] = sys\n")
+    (evil / "numpy.py").write_text("raise RuntimeError('this is not numpy')\n")
+
+    def run(
+        *flags: str, root: str = REPOSITORY, evil: str = str(evil), python: str = sys.executable, **config: Any
+    ) -> str:
+        (tmp_path / "flags.py").write_text(FLAGS.replace("ROOT", f"sys.path[:0] = {root.split(':')!r}" if root else ""))
+        done = subprocess.run(
+            [python, *flags, "flags.py", repr(config)],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": evil, "PYTHONEVIL": "1"},
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout.strip()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("flags", "answer"),
+    [
+        (["-I", "-O"], [1, 1, 1, 0, [], [], False, None]),
+        (["-E", "-OO", "-W", "ignore::UserWarning"], [2, 0, 1, 0, ["ignore::UserWarning"], [], False, None]),
+        (["-I", "-X", "utf8", "-s"], [0, 1, 1, 0, [], [("utf8", True)], False, None]),
+    ],
+)
+def test_the_flags_of_the_interpreter_are_those_of_its_nodes(
+    told: Callable[..., str], flags: list[str], answer: list[Any]
+) -> None:
+    assert told(*flags) == repr(answer)
+
+
+def test_without_site_packages_the_nodes_find_what_the_program_found(told: Callable[..., str]) -> None:
+    root = f"{REPOSITORY}:{Path(numpy.__file__).parents[1]}"
+    assert told("-S", root=root, evil="") == repr([0, 0, 0, 1, [], [], False, "1"])
+
+
+def test_another_interpreter_has_none_of_the_flags_and_nothing_of_an_ignored_environment(
+    tmp_path: Path, told: Callable[..., str]
+) -> None:
+    there = make_environment(tmp_path / "there")
+    (there / "bin" / "python").unlink()
+    shutil.copy(Path(sys.executable).resolve(), there / "bin" / "python")
+    assert told("-I", "-O", venv_path=str(there)) == repr([0, 0, 0, 0, [], [], False, None])
+
+
+# Counts how often it is started; it is a program with Python inside, whatever it is told to run.
+APP = """#!/bin/sh
+echo started >> STARTS
+exec PYTHON PROGRAM
+"""
+INSIDE = """
+import asyncio, os, sys
+sys.path.insert(0, REPOSITORY)
+sys.executable = os.environ["APP"]
+SETTING
+from remotemedia.core.multiprocessing import *
+
+async def main(**config):
+    async with MultiprocessExecutor(MultiprocessConfig(**config)) as executor:
+        await executor.create_session("s", Pipeline().add_node("AudioChunkerNode", "n"))
+        print("ready")
+
+if os.environ.get("REMOTEMEDIA_NODE"):
+    asyncio.run(main())
+for config in ({}, {"python_executable": PYTHON}):
+    try:
+        asyncio.run(main(**config))
+    except ProcessSpawnError as error:
+        print(error)
+"""
+SET = (
+    ": set python_executable to a Python interpreter that has remotemedia, such as "
+    'MultiprocessConfig(python_executable="/usr/bin/python3"), or venv_path'
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "starts", "said"),
+    [
+        (
+            "python-app",
+            "sys.frozen = True",
+            1,
+            "this program is frozen, and sys.executable is the program itself" + SET,
+        ),
+        ("uwsgi", "", 1, "sys.executable is APP and no Python interpreter, as in a program with Python inside" + SET),
+        (
+            "python-app",
+            "sys.executable = ''",
+            1,
+            "sys.executable is (unknown) and no Python interpreter, as in a program with Python inside" + SET,
+        ),
+        # What looks like an interpreter, and is none, is found out when it comes to its first session.
+        (
+            "python-app",
+            "",
+            2,
+            "cannot start the process of node 'n': APP is no Python interpreter, but a program that starts its session "
+            "again" + SET,
+        ),
+    ],
+    ids=["frozen", "embedded", "embedded, unknown", "embedded, by a name like an interpreter's"],
+)
+def test_a_program_that_is_its_own_executable_does_not_start_itself_for_ever(
+    tmp_path: Path, name: str, setting: str, starts: int, said: str
+) -> None:
+    app, program = tmp_path / name, tmp_path / "program.py"
+    python = repr(sys.executable)
+    program.write_text(
+        INSIDE.replace("SETTING", setting).replace("REPOSITORY", repr(REPOSITORY)).replace("PYTHON", python)
+    )
+    app.write_text(
+        APP.replace("STARTS", str(tmp_path / "starts"))
+        .replace("PYTHON", sys.executable)
+        .replace("PROGRAM", str(program))
+    )
+    app.chmod(0o755)
+    done = subprocess.run([app], env=os.environ | {"APP": str(app)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{said.replace('APP', str(app))}\nready\n"
+    assert (tmp_path / "starts").read_text() == "started\n" * starts

@@ -21,13 +21,16 @@ from typing import Any, TypeAlias
 from remotemedia.core.multiprocess._descriptors import receive
 from remotemedia.core.multiprocess._watch import watch
 
-__all__ = ["CONTROL_FD", "ORCHESTRATOR_FD", "ControlSocket", "Message"]
+__all__ = ["CONTROL_FD", "NODE_MARK", "ORCHESTRATOR_FD", "ControlSocket", "Message"]
 
 CONTROL_FD = 3
 """Where a node's process finds its control socket."""
 
 ORCHESTRATOR_FD = 4
 """Where it finds a pidfd of its orchestrator."""
+
+NODE_MARK = "REMOTEMEDIA_NODE"
+"""A variable of its environment, which it takes out: a program that still has it was started in a node's place."""
 
 Message: TypeAlias = "dict[str, Any]"
 

@@ -6,20 +6,17 @@ import contextlib
 import os
 import shutil
 import signal
-import site
 import socket
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from remotemedia.core.multiprocess._control import CONTROL_FD, ORCHESTRATOR_FD
+from remotemedia.core.multiprocess._interpreter import command, environment, refuse_the_program_itself
 from remotemedia.core.multiprocess.config import MultiprocessConfig
 from remotemedia.errors import ProcessSpawnError
 
-__all__ = ["Spawned", "find_python", "spawn_runner", "why_python_is_unfit"]
+__all__ = ["Spawned", "find_python", "spawn_runner"]
 
-_RUNNER = "remotemedia.core.multiprocess.runner"
 # Handlers do not survive an exec, but ignored signals do: a node starts with the defaults.
 _SIGNALS_TO_DEFAULT = [signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGHUP, signal.SIGCHLD, signal.SIGQUIT]
 _NO_MORE_PROCESSES = "the system has no more processes to give (ulimit -u, or the pids limit of a control group)"
@@ -40,7 +37,7 @@ def find_python(config: MultiprocessConfig) -> str:
     """The path of the interpreter: of ``venv_path`` if that is set, else what ``python_executable`` names.
 
     Raises:
-        ProcessSpawnError: it is not there.
+        ProcessSpawnError: it is not there, or is this very program, which would start itself again and again.
     """
     executable, venv_path = config.python_executable, config.venv_path
     if venv_path is not None:
@@ -50,28 +47,21 @@ def find_python(config: MultiprocessConfig) -> str:
                 f"venv_path {venv_path!r} is no virtual environment: there is no interpreter {python} "
                 f"(python3 -m venv {venv_path} makes one)"
             )
+        refuse_the_program_itself(str(python))
         return str(python)
+    refuse_the_program_itself(executable)
     found = shutil.which(executable)
     if found is None:
         raise ProcessSpawnError(
             f"Python executable not found: {executable!r} (python_executable must be a path or a command in PATH)"
         )
+    refuse_the_program_itself(found)
     return found
-
-
-def why_python_is_unfit(python: str, stderr_tail: Sequence[str]) -> str | None:
-    """Why an interpreter ended before its node was there, from what it wrote; None when it does not say."""
-    if "Unknown option: -P" in stderr_tail:
-        return f"{python} is too old: remotemedia needs Python 3.11 or newer"
-    said = stderr_tail[-1] if stderr_tail else ""
-    if "ImportError: " not in said and "ModuleNotFoundError: " not in said:
-        return None
-    return f"{python} has no remotemedia that it can load: {python} -m pip install remotemedia (it said: {said})"
 
 
 def spawn_runner(python: str, node_type: str, node_id: str, session_id: str) -> Spawned:
     """Starts the runner of one node. ProcessSpawnError when the system refuses; then nothing is left behind."""
-    argv = [python, "-P", "-m", _RUNNER, "--node-type", node_type, "--node-id", node_id, "--session", session_id]
+    argv = [*command(python), "--node-type", node_type, "--node-id", node_id, "--session", session_id]
     with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
         try:
             control, control_end = socket.socketpair()
@@ -85,7 +75,7 @@ def spawn_runner(python: str, node_type: str, node_id: str, session_id: str) -> 
             pid = os.posix_spawn(
                 python,
                 argv,
-                _environment(),
+                environment(python),
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                     *_moves(ends, theirs),
@@ -128,14 +118,3 @@ def _moves(wanted: dict[int, int], theirs: contextlib.ExitStack) -> list[tuple[i
             theirs.callback(os.close, fd)
         moves.append((os.POSIX_SPAWN_DUP2, fd, target))
     return moves
-
-
-def _environment() -> dict[str, str]:
-    environment = dict(os.environ)
-    # What a node prints should reach its logger line by line, not when a buffer is full.
-    environment["PYTHONUNBUFFERED"] = "1"
-    # The runner must be importable before it can be told the search path: also from a checkout.
-    root = str(Path(__file__).resolve().parents[3])
-    if root not in {*site.getsitepackages(), site.getusersitepackages()} and root in map(os.path.abspath, sys.path):
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), root]))
-    return environment

@@ -12,10 +12,11 @@ from typing import Any
 
 from remotemedia.core.multiprocess._child import Child, Exit
 from remotemedia.core.multiprocess._control import Message
+from remotemedia.core.multiprocess._interpreter import why_python_is_unfit
 from remotemedia.core.multiprocess._introduction import Introductions
 from remotemedia.core.multiprocess._logs import about
 from remotemedia.core.multiprocess._memory_limit import MemoryLimit
-from remotemedia.core.multiprocess._spawn import find_python, spawn_runner, why_python_is_unfit
+from remotemedia.core.multiprocess._spawn import find_python, spawn_runner
 from remotemedia.core.multiprocess.config import MultiprocessConfig
 from remotemedia.core.multiprocess.events import (
     ExitReason,

@@ -10,8 +10,10 @@ from typing import ClassVar
 
 from remotemedia._rules import FLAG, SECS, Rule, check, is_list_of_paths, is_text, whole_number
 
-__all__ = ["MultiprocessConfig"]
+__all__ = ["NO_EXECUTABLE", "MultiprocessConfig"]
 
+# A program with Python inside may not know; it is an error when it would be used.
+NO_EXECUTABLE = "(unknown)"
 _SMALLEST_SEGMENT_BYTES = 64 * 1024
 
 
@@ -44,7 +46,7 @@ class MultiprocessConfig:
     enable_backpressure: bool = True
     shm_segment_size: int = 256 * 1024 * 1024
     node_memory_limit_bytes: int | None = None
-    python_executable: str = field(default_factory=lambda: sys.executable)
+    python_executable: str = field(default_factory=lambda: sys.executable or NO_EXECUTABLE)
     venv_path: str | None = None
     extra_paths: tuple[str, ...] = ()
     spin_us: int = 20

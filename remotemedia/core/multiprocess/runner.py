@@ -20,9 +20,9 @@ from collections.abc import Callable
 from typing import Any, NoReturn, TypeAlias
 
 from remotemedia import _ring
-from remotemedia.core.multiprocess._control import CONTROL_FD, ORCHESTRATOR_FD, ControlSocket, Message
+from remotemedia.core.multiprocess._control import CONTROL_FD, NODE_MARK, ORCHESTRATOR_FD, ControlSocket, Message
 
-__all__ = ["main"]
+__all__ = ["leave", "main"]
 
 _LoopFactory: TypeAlias = Callable[[], asyncio.AbstractEventLoop] | None
 
@@ -136,6 +136,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--node-id", required=True)
     parser.add_argument("--session", default="")
     arguments = parser.parse_args(argv)
+    os.environ.pop(NODE_MARK, None)
     try:
         control = ControlSocket(socket.socket(fileno=CONTROL_FD))
     except OSError:
@@ -233,7 +234,7 @@ def _failure(error: BaseException) -> Message:
     return {"type": "failed", **describe_failure(error)}
 
 
-def _leave(code: int) -> NoReturn:
+def leave(code: int) -> NoReturn:
     """Ends the process. Threads that the user's script has started, where it was run for its classes, keep nobody."""
     from remotemedia.core.multiprocess._rerun import script_threads
 
@@ -247,4 +248,4 @@ def _leave(code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    _leave(main())
+    leave(main())
