@@ -5,12 +5,10 @@ Nothing heavier than click is imported until a command runs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 __all__ = ["main"]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: list[str] | tuple[str, ...] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     try:
         # Here: Ctrl-C while it is imported is no error either.

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 
+from remotemedia.cli._engine import load_engine
 from remotemedia.errors import (
     ConfigurationError,
     ManifestError,
@@ -73,9 +74,11 @@ def complain(text: str) -> None:
     print(f"remotemedia: {text}", file=sys.stderr, flush=True)
 
 
-def guarded(run: Callable[[], int], *, debug: bool) -> int:
-    """What ``run`` returns; what it raises becomes one message and an exit code."""
+def guarded(run: Callable[[], int], *, debug: bool, engine: bool = False) -> int:
+    """What ``run`` returns; what it raises becomes one message and an exit code. It may need the ``engine``."""
     try:
+        if engine:
+            load_engine()
         return run()
     except Mistake as mistake:
         complain(" ".join(str(mistake).split()))

@@ -100,4 +100,4 @@ def demo(
         )
         return run_demo(request, quiet=quiet, as_json=as_json, debug=debug)
 
-    return guarded(run, debug=debug)
+    return guarded(run, debug=debug, engine=True)

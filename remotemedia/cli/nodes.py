@@ -56,7 +56,7 @@ def list_(node_modules: tuple[str, ...], config_path: Path | None, as_json: bool
             click.echo(f"{name:{width}}  {_summary(cls)}".rstrip())
         return 0
 
-    return guarded(run, debug=False)
+    return guarded(run, debug=False, engine=True)
 
 
 @nodes.command(context_settings={"max_content_width": 100})
@@ -94,7 +94,7 @@ def show(node_type: str, node_modules: tuple[str, ...], config_path: Path | None
             _print(node_type, cls)
         return 0
 
-    return guarded(run, debug=False)
+    return guarded(run, debug=False, engine=True)
 
 
 def _registered() -> dict[str, type[MultiprocessNode]]:

@@ -136,7 +136,7 @@ def run(
         with open_screen(quiet=quiet, stdout_is_data=stdout_is_data) as screen:
             return run_job(job, screen, as_json=as_json)
 
-    return guarded(work, debug=debug)
+    return guarded(work, debug=debug, engine=True)
 
 
 def _open(

@@ -92,4 +92,4 @@ def serve(
             debug=debug,
         )
 
-    return guarded(work, debug=debug)
+    return guarded(work, debug=debug, engine=True)

@@ -62,7 +62,7 @@ def validate(
                 _print(path, manifest, problems)
         return EXIT_MISTAKE if any(problems for *_, problems in checked) else 0
 
-    return guarded(run, debug=False)
+    return guarded(run, debug=False, engine=True)
 
 
 def _print(path: Path, manifest: Manifest | None, problems: list[Problem]) -> None:

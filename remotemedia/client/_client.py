@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 import remotemedia_v1_pb2 as pb
 
+from remotemedia._event_loop import running_loop
 from remotemedia.client._errors import error_of_response, error_of_status
 from remotemedia.client._manifest import PipelineSource, Settings, plan_of
 from remotemedia.client._result import ExecutionResult, ServiceVersion, result_of
@@ -84,6 +85,7 @@ class PipelineClient:
     async def __aenter__(self) -> Self:
         if self._channel is not None:
             raise SessionStateError("this client is open already")
+        running_loop("a client that is not used by `with`")
         options = (
             ("grpc.max_send_message_length", self.max_message_bytes),
             ("grpc.max_receive_message_length", self.max_message_bytes),

@@ -9,6 +9,7 @@ from typing import Self
 
 import remotemedia_v1_pb2 as pb
 
+from remotemedia._event_loop import running_loop
 from remotemedia.client._manifest import Plan
 from remotemedia.client._stream import Calls, Stream
 from remotemedia.core.data import RuntimeData
@@ -81,7 +82,7 @@ class RemoteSession:
     async def __aenter__(self) -> Self:
         if self._status is not SessionStatus.CREATED:
             raise SessionStateError("a session is entered once; client.session() makes another")
-        self._status, self._loop = SessionStatus.INITIALIZING, asyncio.get_running_loop()
+        self._status, self._loop = SessionStatus.INITIALIZING, running_loop("a session")
         self._stream = stream = Stream(self._calls, self._target, self._plan.outputs, self._on_progress)
         try:
             init = pb.StreamInit(manifest=self._plan.message, client_version="remotemedia")
@@ -188,7 +189,7 @@ class RemoteSession:
     def _running(self, call: str) -> Stream:
         if self._status is not SessionStatus.RUNNING or self._stream is None:
             raise SessionStateError(f"{call} needs a session that is running; this one is {self._status.value}")
-        if self._loop is not asyncio.get_running_loop():
+        if self._loop is not running_loop(call):
             raise SessionStateError(f"{call} was called on another event loop than the one the session was entered on")
         return self._stream
 

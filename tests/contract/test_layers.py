@@ -23,7 +23,7 @@ ERRORS, RING, DATA, DTYPES = (
 )
 CONFIG, DOOR = f"{IMPL}.config", "remotemedia.core.multiprocessing"
 SERVICE_CONFIG = "remotemedia.service.config"
-NAMING, RULES = "remotemedia._naming", "remotemedia._rules"
+NAMING, RULES, LOOP = "remotemedia._naming", "remotemedia._rules", "remotemedia._event_loop"
 CLIENT = "remotemedia.client"
 
 
@@ -48,6 +48,7 @@ MAY: dict[str, set[str]] = {
     ERRORS: set(),
     NAMING: set(),
     RULES: set(),
+    LOOP: {ERRORS},
     RING: {ERRORS},
     DATA: {ERRORS},
     DTYPES: {ERRORS},
@@ -59,7 +60,7 @@ MAY: dict[str, set[str]] = {
     f"{IMPL}.statistics": {ERRORS, RING},
     f"{IMPL}._watch": set(),
 }
-_LOW = {ERRORS, NAMING, RING, DATA, DTYPES, CONFIG, *impl("progress", "statistics", "_descriptors", "_watch")}
+_LOW = {ERRORS, NAMING, LOOP, RING, DATA, DTYPES, CONFIG, *impl("progress", "statistics", "_descriptors", "_watch")}
 for _module in CHANNEL_ROOM:
     MAY[_module] = _LOW | CHANNEL_ROOM
 for _module in NODE_ROOM | REGISTRY_ROOM:
@@ -86,7 +87,7 @@ PREFIXES: list[tuple[str, set[str], bool]] = [
     ("remotemedia.cli", {*_USER, NAMING, *_FILES, "remotemedia.service"}, True),
     ("remotemedia.wire", {ERRORS, DATA}, True),
     ("remotemedia.service", {*_USER, *_FILES, "remotemedia.wire"}, True),
-    ("remotemedia.client", {*_USER, "remotemedia.manifest", "remotemedia.wire"}, True),
+    ("remotemedia.client", {*_USER, LOOP, "remotemedia.manifest", "remotemedia.wire"}, True),
     ("remotemedia.testing", {*_USER, f"{IMPL}.channel"}, True),
     ("bench", {*_USER, RING, "remotemedia.nodes", "remotemedia.client", "remotemedia.service"}, True),
     ("examples", {*_USER, CLIENT, "remotemedia.service"}, True),

@@ -63,7 +63,11 @@ def drop():
 def use():
     (session,) = sessions
     calls = {
+        "initialize": session.initialize,
         "start": session.start,
+        "execute_node": lambda: session.launch(session.pipeline.nodes[0]),
+        "start_session": session.complete,
+        "loan": lambda: session.loan(3, "f4"),
         "send": lambda: session.send("n0", px.text("x")),
         "receive": lambda: session.receive("n1"),
         "end_input": session.end_input,
@@ -73,7 +77,8 @@ def use():
         try:
             asyncio.run(call())
         except Exception as error:
-            assert type(error).__name__ == "SessionStateError" and name in str(error), error
+            assert type(error).__name__ == "SessionStateError", error
+            assert str(error) == f"{name}() in a forked child: session {session.session_id!r} belongs to its parent"
         else:
             raise AssertionError(name)
     asyncio.run(session.cleanup())

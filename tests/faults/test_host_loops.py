@@ -11,14 +11,17 @@ from typing import Any
 
 import pytest
 
+from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocessing import (
     InitProgress,
     MultiprocessError,
     MultiprocessExecutor,
     ProcessCrashError,
+    Publisher,
     Session,
     SessionStateError,
     SessionStatus,
+    Subscriber,
 )
 
 pytestmark = pytest.mark.usefixtures("leak_check")
@@ -209,6 +212,37 @@ def test_a_session_of_another_event_loop(px: Any, ledger: Any, in_thread: Any) -
         await session.cleanup()
 
     px.run(main())
+
+
+@one_loop
+def test_the_event_loop_of_another_library(px: Any, ledger: Any) -> None:
+    trio = pytest.importorskip("trio")
+    words = r"\) needs an asyncio event loop, and none is running \(anyio: backend='asyncio'\)$"
+
+    async def main() -> None:
+        session = px.session("t-echo")
+        executor = MultiprocessExecutor()
+        for call in (
+            session.initialize,
+            lambda: executor.create_session("s", px.chain("t-echo")),
+            lambda: executor.execute_node("t-echo", "n"),
+        ):
+            with pytest.raises(SessionStateError, match=words):
+                await call()
+            ledger.count("calls refused")
+        with pytest.raises(RuntimeError, match=words):
+            executor.events()
+        await session.cleanup()
+        await executor.shutdown()
+        # A channel is one of the things that trio can wait for; what would sleep on asyncio says what to do.
+        with Publisher("of-trio") as publisher, Subscriber("of-trio") as subscriber:
+            await publisher.publish_async(RuntimeData.text("a"))
+            assert (await subscriber.receive_async()).payload == "a"
+            with pytest.raises(RuntimeError, match=words[2:]):
+                await subscriber.receive_async()
+
+    trio.run(main)
+    ledger.count("calls refused")
 
 
 @one_loop

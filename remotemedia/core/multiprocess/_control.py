@@ -151,6 +151,11 @@ class ControlSocket:
             self._in_fds.clear()
             self._on_message = self._on_end = None
 
+    def leave(self) -> None:
+        """Leaves the socket to the end of the process, which closes it: only then does the peer hear of an end."""
+        with self._lock:
+            self._sock.detach()
+
     def _flush(self) -> None:
         """Sends what is queued; under the lock."""
         while self._out:

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable
 
+from remotemedia._event_loop import running_loop
 from remotemedia._ring import Segment
 from remotemedia.core.multiprocess._watch import watch
 
@@ -26,7 +27,10 @@ class Doorbell:
 
         Cancelling loses nothing: no message is taken here.
         """
-        loop = asyncio.get_running_loop()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = running_loop("waiting for a message, or for room,", RuntimeError)  # it says what would do
         if loop is not self._loop:
             self._bind(loop)
         self._segment.arm()

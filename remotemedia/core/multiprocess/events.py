@@ -13,6 +13,7 @@ from enum import Enum
 from time import time
 from typing import Self
 
+from remotemedia._event_loop import running_loop
 from remotemedia.core.multiprocess.progress import InitProgress
 from remotemedia.errors import NodeInitializationError, NodeProcessError
 
@@ -112,7 +113,7 @@ class EventStream:
 
     def __init__(self, bus: EventBus, backlog: int) -> None:
         self._bus = bus
-        self.loop = asyncio.get_running_loop()
+        self.loop = running_loop("events()", RuntimeError)
         self._backlog = backlog
         self._events: deque[ProcessEvent] = deque()
         self._lost = 0

@@ -110,8 +110,9 @@ class MultiprocessExecutor:
         self._shut_down = True
         try:
             # Those that are being ended already are waited for, too.
-            ends = (session.cleanup() for session in list(self._made.values()))
-            for error in await asyncio.gather(*ends, return_exceptions=True):
+            ends = [session.cleanup() for session in list(self._made.values())]
+            # Without sessions no event loop is needed either: there may be none of asyncio's.
+            for error in await asyncio.gather(*ends, return_exceptions=True) if ends else ():
                 if error is not None:
                     raise error
         finally:

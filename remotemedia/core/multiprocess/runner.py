@@ -37,6 +37,7 @@ class _Life:
         from remotemedia.core.multiprocess._node_loop import NodeLoop
 
         self._node = node
+        self._pid = os.getpid()
         self._control = control
         self._loop = NodeLoop(node, control.send)
         self._channels: asyncio.Future[tuple[Message, list[int]]] = asyncio.get_running_loop().create_future()
@@ -51,7 +52,7 @@ class _Life:
     async def live(self) -> int:
         """Runs the node; the process's exit code."""
         code = 0
-        self._work = asyncio.create_task(self._run(), name=f"node {self._node.node_id}")
+        self._work = asyncio.create_task(self._run_here(), name=f"node {self._node.node_id}")
         self._control.attach(asyncio.get_running_loop(), self._on_message, self._on_end)
         try:
             await self._work
@@ -60,6 +61,8 @@ class _Life:
             if not self._stopped.is_set():
                 raise
         except Exception as error:
+            if os.getpid() != self._pid:
+                raise  # a child goes on for a moment after sys.exit(), where the event loop is uvloop
             if self._ready:  # its loop met what it cannot go on from
                 traceback.print_exc()
                 return EXIT_ABANDONED
@@ -68,6 +71,13 @@ class _Life:
         if self._initialized:
             await self._cleanup()
         return code
+
+    async def _run_here(self) -> None:
+        try:
+            await self._run()
+        except SystemExit as error:
+            _leave_if_forked(self._pid, error)
+            raise
 
     async def _run(self) -> None:
         from remotemedia.core.multiprocess._handover import Handover, attach
@@ -141,6 +151,13 @@ def main(argv: list[str] | None = None) -> int:
         control = ControlSocket(socket.socket(fileno=CONTROL_FD))
     except OSError:
         parser.error("there is no control socket: a node's process is started by a session")
+    try:
+        return _run_node(arguments, control)
+    finally:
+        control.leave()
+
+
+def _run_node(arguments: argparse.Namespace, control: ControlSocket) -> int:
     # Whatever else the host program left inheritable is not this node's: a pipe held open here would never end there.
     os.set_inheritable(CONTROL_FD, False)
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  not up to a limit: the host may have lowered that
@@ -169,12 +186,41 @@ def main(argv: list[str] | None = None) -> int:
     except BaseException as error:
         control.send(_failure(error))
         return EXIT_FAILED_TO_INITIALIZE
+    pid = os.getpid()
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        return runner.run(_live(node, control, hello, fds))
+        try:
+            return runner.run(_live(node, control, hello, fds))
+        except BaseException as error:
+            _leave_if_forked(pid, error)
+            raise
 
 
 async def _live(node: Any, control: ControlSocket, hello: Message, fds: list[int]) -> int:
     return await _Life(node, control, hello, fds).live()
+
+
+def _leave_if_forked(pid: int, error: BaseException) -> None:
+    """Ends this process at once if the user's code has forked it: its event loop shares an epoll with the node's.
+
+    What it closed would be gone for the node, which would then hear nothing any more.
+    """
+    if os.getpid() == pid:
+        return
+    code = 1
+    if not isinstance(error, SystemExit):
+        traceback.print_exception(error)
+    elif error.code is None or isinstance(error.code, int):
+        code = (error.code or 0) & 0xFF
+    else:
+        print(error.code, file=sys.stderr)
+    _flush()
+    os._exit(code)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
 
 
 def _loop_factory(use_uvloop: bool) -> _LoopFactory:
@@ -241,9 +287,7 @@ def leave(code: int) -> NoReturn:
     if all(thread.daemon for thread in script_threads()):
         sys.exit(code)
     atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()
+    _flush()
     os._exit(code)
 
 

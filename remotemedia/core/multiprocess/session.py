@@ -16,6 +16,7 @@ from typing import Any, Self, TypeVar
 
 import numpy.typing as npt
 
+from remotemedia._event_loop import running_loop
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocess._classref import stop_if_loading
 from remotemedia.core.multiprocess._form import FORM
@@ -64,8 +65,9 @@ class SessionStatus(Enum):
 class Session:
     """A pipeline at work. ``async with Session(...)`` initializes and starts it, and cleans up whatever happens.
 
-    A session belongs to the event loop that initialized it: on another, and in a forked child, a call raises
-    SessionStateError. Once that loop is closed, ``stop`` kills from any. A forked child ends nothing.
+    A session belongs to the asyncio event loop that initialized it: on another, without one (under trio), and in a
+    forked child, a call raises SessionStateError. Once that loop is closed, ``stop`` kills from any. A forked child
+    ends nothing.
     When a node's process ends on its own, every pending and later call raises ProcessCrashError, once all of the
     session's processes are gone.
 
@@ -114,6 +116,7 @@ class Session:
         """
         stop_if_loading()
         self._require("initialize()", SessionStatus.CREATED)
+        running_loop("initialize()")
         self.pipeline.validate()
         self._check_limits(len(self.pipeline.nodes))
         for node in self.pipeline.nodes:
@@ -136,6 +139,7 @@ class Session:
         """
         stop_if_loading()
         self._require("execute_node()", SessionStatus.CREATED, SessionStatus.INITIALIZING)
+        running_loop("execute_node()")
         self._require_unwired("execute_node()")
         await self._raise_failure()
         self._check_limits(len(self.pipeline.nodes) + 1)
@@ -528,6 +532,8 @@ class Session:
 
     def _require(self, call: str, *allowed: SessionStatus) -> None:
         if self.status not in allowed:
+            if self._supervisor is not None and self._supervisor.forked:
+                self._supervisor.require_own(call)
             states = " or ".join(status.value for status in allowed)
             raise SessionStateError(
                 f"{call} needs a session that is {states}; session {self.session_id!r} is {self.status.value}"
