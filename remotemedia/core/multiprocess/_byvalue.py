@@ -16,20 +16,33 @@ import abc
 import base64
 import binascii
 import builtins
+import dataclasses
 import dis
 import enum
 import logging
 import marshal
-import pathlib
 import platform
 import re
 import sys
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
 from importlib.util import MAGIC_NUMBER
-from types import CellType, CodeType, FunctionType, MemberDescriptorType, ModuleType
+from types import CellType, CodeType, FunctionType, MemberDescriptorType, ModuleType, SimpleNamespace
 from typing import Any
 
+from remotemedia.core.multiprocess._bycall import (
+    MOST_ARRAY_BYTES,
+    Cannot,
+    ClassParts,
+    array_of,
+    call_of,
+    class_parts,
+    is_frozen_instance,
+    is_named_tuple,
+    make_array,
+    make_class,
+    make_value,
+)
 from remotemedia.core.multiprocess._imports import MAIN_NAMES, import_by_name_or_file, module_file, resolve
 from remotemedia.core.multiprocess.declaration import Param
 from remotemedia.errors import PipelineError
@@ -40,7 +53,8 @@ _Record = tuple[Any, ...]
 
 _ATOMS = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis))
 _WRAPPERS: dict[str, type] = {"staticmethod": staticmethod, "classmethod": classmethod}
-_CONTAINERS: dict[str, type] = {"list": list, "set": set, "dict": dict}
+_MAPPINGS: dict[str, type] = {"dict": dict, "OrderedDict": OrderedDict, "Counter": Counter, "defaultdict": defaultdict}
+_CONTAINERS: dict[str, type] = {"list": list, "set": set, "SimpleNamespace": SimpleNamespace, **_MAPPINGS}
 _SEQUENCES: dict[str, type] = {"tuple": tuple, "frozenset": frozenset}
 _METACLASSES: dict[str, type] = {"type": type, "ABCMeta": abc.ABCMeta}
 
@@ -61,10 +75,11 @@ _CALLS: dict[type, tuple[Callable[..., object], Callable[[Any], tuple[object, ..
     slice: (slice, lambda value: (value.start, value.stop, value.step)),
     re.Pattern: (re.compile, lambda value: (value.pattern, value.flags)),
     logging.Logger: (logging.getLogger, lambda value: (value.name,)),
-    type(pathlib.Path()): (pathlib.Path, lambda value: (str(value),)),
     Param: (_param, _param_arguments),
 }
 _CALL_NAMES = {target.__name__: target for target, _ in _CALLS.values()}
+
+_TO_A_MODULE = "put that class in a module file"
 
 # LOAD_NAME occurs in the bodies of classes that a function defines.
 _GLOBAL_OPS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
@@ -136,6 +151,7 @@ class _Packer:
         self._kept: list[object] = []
         self._names: dict[str, int] = {}
         self._submodules: set[str] = set()
+        self._array_bytes = 0
 
     def pack(self) -> tuple[list[_Record], dict[str, int], list[str]]:
         number = self._add(self._cls, f"class {self._cls.__qualname__}")
@@ -163,8 +179,14 @@ class _Packer:
         item = where if where.startswith("an item of ") else f"an item of {where}"
         if kind in _ATOMS:
             return ("atom", value)
-        if kind is dict:
-            return ("dict", [(self._add(key, item), self._add(entry, item)) for key, entry in value.items()])
+        if kind in _MAPPINGS.values():
+            factory = self._add(value.default_factory, item) if isinstance(value, defaultdict) else None
+            items = [(self._add(key, item), self._add(entry, item)) for key, entry in value.items()]
+            return (kind.__name__, items, factory)
+        if kind is deque:
+            return ("deque", [self._add(entry, item) for entry in value], value.maxlen)
+        if kind is SimpleNamespace:
+            return ("SimpleNamespace", [(name, self._add(entry, item)) for name, entry in vars(value).items()])
         if kind in (list, set, tuple, frozenset):
             return (kind.__name__, [self._add(entry, item) for entry in value])
         if kind in _CALLS:
@@ -185,9 +207,37 @@ class _Packer:
             return reference
         if kind is FunctionType:
             return self._function(value, where)
-        if isinstance(value, type):
-            return self._class(value, where)
+        try:
+            if (record := self._made_by_call(value, where, item)) is not None:
+                return record
+            if isinstance(value, type):
+                return self._class(value, where)
+        except Cannot as what:
+            raise self._refused(where, str(what)) from None
         raise self._refused(where, f"of type {_type_name(kind)}")
+
+    def _made_by_call(self, value: Any, where: str, item: str) -> _Record | None:
+        kind = type(value)
+        if (call := call_of(value)) is not None:
+            name, arguments, more = call
+            named = [(key, self._add(entry, item)) for key, entry in more.items()]
+            return ("value", name, [self._add(entry, item) for entry in arguments], named)
+        if (array := array_of(value)) is not None:
+            self._array_bytes += len(array[-1]) if isinstance(array[-1], bytes) else 0
+            if self._array_bytes > MOST_ARRAY_BYTES:
+                raise Cannot(f"numpy arrays of more than {MOST_ARRAY_BYTES >> 20} MiB, all of them together")
+            return array
+        if any(map(is_named_tuple, kind.__mro__)) and not getattr(value, "__dict__", None):
+            return ("named", self._add(kind, where), [self._add(entry, item) for entry in value])
+        if "__dataclass_fields__" in vars(kind):
+            return self._instance(value, where, item)
+        return None
+
+    def _instance(self, value: Any, where: str, item: str) -> _Record:
+        names = [field.name for field in dataclasses.fields(value)]
+        state = {name: getattr(value, name) for name in names if hasattr(value, name)} | getattr(value, "__dict__", {})
+        parts = [(name, self._add(entry, item)) for name, entry in state.items()]
+        return ("frozen" if is_frozen_instance(value) else "instance", self._add(type(value), where), parts)
 
     def _enum_member(self, member: enum.Enum, where: str) -> _Record:
         if member.name in type(member).__members__:
@@ -254,9 +304,15 @@ class _Packer:
 
     def _class(self, cls: type, where: str) -> _Record:
         metaclass = type(cls).__name__
-        if _METACLASSES.get(metaclass) is not type(cls) or "__dataclass_fields__" in vars(cls):
-            what = "a dataclass" if "__dataclass_fields__" in vars(cls) else f"of metaclass {_type_name(type(cls))}"
-            raise self._refused(where, f"a class: {cls.__qualname__} is {what}", "put that class in a module file")
+        try:
+            special = class_parts(cls)
+        except Cannot as why:
+            raise self._refused(where, f"a class: {cls.__qualname__} is {why}", _TO_A_MODULE) from None
+        if special is not None and (special.kind != "dataclass" or _METACLASSES.get(metaclass) is type(cls)):
+            return self._special_class(cls, metaclass, special)
+        if _METACLASSES.get(metaclass) is not type(cls):
+            what = f"of metaclass {_type_name(type(cls))}"
+            raise self._refused(where, f"a class: {cls.__qualname__} is {what}", _TO_A_MODULE)
         slots = vars(cls).get("__slots__")
         return (
             "class",
@@ -266,12 +322,32 @@ class _Packer:
             _sent_module(cls),
             [self._add(base, f"base {base.__qualname__} of class {cls.__qualname__}") for base in cls.__bases__],
             None if slots is None else [slots] if isinstance(slots, str) else list(slots),
-            [
-                (name, self._add(value, f"attribute {name!r} of class {cls.__qualname__}"))
-                for name, value in vars(cls).items()
-                if name not in _NOT_SENT and not isinstance(value, MemberDescriptorType)
-            ],
+            self._attributes(cls, vars(cls)),
         )
+
+    def _special_class(self, cls: type, metaclass: str, special: ClassParts) -> _Record:
+        of = f"of class {cls.__qualname__}"
+        return (
+            "special",
+            metaclass,
+            cls.__name__,
+            cls.__qualname__,
+            _sent_module(cls),
+            # A typed dict is no more than a dict; what it inherits from is in it.
+            [self._add(base, f"base {base.__qualname__} {of}") for base in cls.__bases__],
+            special.kind,
+            self._attributes(cls, special.own),
+            special.plain,
+            [self._add(value, f"{name} {of}") for name, value in special.parts],
+            [(name, self._add(value, f"member {name!r} {of}")) for name, value in special.extras],
+        )
+
+    def _attributes(self, cls: type, names: Iterable[str]) -> list[tuple[str, int]]:
+        return [
+            (name, self._add(value, f"attribute {name!r} of class {cls.__qualname__}"))
+            for name, value in vars(cls).items()
+            if name in names and name not in _NOT_SENT and not isinstance(value, MemberDescriptorType)
+        ]
 
     def _refused(
         self, where: str, what: str, advice: str = "create it in initialize(), or pass it in the node's config"
@@ -301,6 +377,10 @@ class _Unpacker:
         for number, record in enumerate(self._records):
             self._fill(self._made[number], record)
         self._fill_classes()
+        # At last what looks at its parts: it hashes them, as their classes say.
+        for number, record in enumerate(self._records):
+            self._fill_hashed(self._made[number], record)
+        self._finish_classes()
         vars(self._main).update((name, self._made[number]) for name, number in names.items())
         cls = self._made[0]
         if not isinstance(cls, type):
@@ -312,8 +392,12 @@ class _Unpacker:
         match record:
             case ("atom", value):
                 self._made[number] = value
-            case ("list" | "set" | "dict" as kind, _):
+            case (kind, *_) if kind in _CONTAINERS:
                 self._made[number] = _CONTAINERS[kind]()
+            case ("deque", _, maxlen):
+                self._made[number] = deque(maxlen=maxlen)
+            case ("array" | "scalar" | "dtype", *_):
+                self._made[number] = make_array(*record)
             case ("call", target, arguments):
                 self._made[number] = _CALL_NAMES[target](*arguments)
             case ("cell", _):
@@ -328,7 +412,7 @@ class _Unpacker:
 
     def _make_closed(self, number: int) -> None:
         """What is complete once made, and the shells of functions and classes: each after its parts."""
-        pending = [number]
+        pending, begun = [number], set()
         while pending:
             current = pending[-1]
             if current in self._made:
@@ -337,6 +421,9 @@ class _Unpacker:
             record = self._records[current]
             missing = [part for part in _parts(record) if part not in self._made]
             if missing:
+                begun.add(current)
+                if not begun.isdisjoint(missing):
+                    raise ValueError("the class sent by value needs a value that is a part of itself")
                 pending += missing
             else:
                 self._made[current] = self._shell(record)
@@ -362,6 +449,20 @@ class _Unpacker:
                 if slots is not None:
                     body["__slots__"] = tuple(slots)
                 return _METACLASSES[metaclass](name, tuple(made[base] for base in bases), body)
+            case ("special", metaclass, name, qualname, module_name, bases, kind, attributes, plain, parts, _):
+                body = {attribute: _to_come for attribute, _ in attributes}
+                body |= {"__module__": module_name, "__qualname__": qualname}
+                inherited, values = tuple(made[base] for base in bases), [made[part] for part in parts]
+                return make_class(kind, metaclass, name, body, inherited, plain, values)
+            case ("value", name, arguments, more):
+                return make_value(name, [made[part] for part in arguments], {key: made[part] for key, part in more})
+            case ("named", cls, parts):
+                return tuple.__new__(made[cls], [made[part] for part in parts])
+            case ("frozen" | "instance" as kind, cls, state):
+                instance = object.__new__(made[cls])
+                if kind == "frozen":
+                    self._set_state(instance, state)
+                return instance
         raise ValueError(f"the class sent by value is damaged: unknown record {record[:1]!r}")
 
     def _fill(self, target: Any, record: _Record) -> None:
@@ -369,10 +470,12 @@ class _Unpacker:
         match record:
             case ("list", parts):
                 target.extend(made[part] for part in parts)
-            case ("set", parts):
-                target.update(made[part] for part in parts)
-            case ("dict", items):
-                target.update((made[key], made[value]) for key, value in items)
+            case ("deque", parts, _):
+                target.extend(made[part] for part in parts)
+            case ("SimpleNamespace", items):
+                vars(target).update((name, made[part]) for name, part in items)
+            case ("instance", _, state):
+                self._set_state(target, state)
             case ("cell", int(part)):
                 target.cell_contents = made[part]
             case ("function", _, _, _, qualname, module, doc, defaults, keyword_defaults, attributes, _):
@@ -383,16 +486,40 @@ class _Unpacker:
                 target.__kwdefaults__ = None if keyword_defaults is None else made[keyword_defaults]
                 target.__dict__ = {} if attributes is None else made[attributes]
 
+    def _fill_hashed(self, target: Any, record: _Record) -> None:
+        made = self._made
+        match record:
+            case ("set", parts):
+                target.update(made[part] for part in parts)
+            case ("dict" | "OrderedDict" | "Counter" | "defaultdict", items, factory):
+                for key, value in items:
+                    target[made[key]] = made[value]
+                if factory is not None:
+                    target.default_factory = made[factory]
+
+    def _set_state(self, instance: object, state: list[tuple[str, int]]) -> None:
+        for name, part in state:
+            object.__setattr__(instance, name, self._made[part])
+
+    def _finish_classes(self) -> None:
+        numbered = [(self._made[number], record) for number, record in enumerate(self._records)]
+        classes = [entry for entry in numbered if entry[1][0] in ("class", "special")]
+        for cls, record in sorted(classes, key=lambda entry: len(entry[0].__mro__)):
+            abc.update_abstractmethods(cls)
+            if record[0] == "special":
+                for name, part in record[10]:
+                    vars(cls[name]).update(self._made[part])
+
     def _fill_classes(self) -> None:
         # After creation, not in the class body: a base's __init_subclass__ and the like did their work in the parent.
         classes = [
-            (self._made[number], record[7]) for number, record in enumerate(self._records) if record[0] == "class"
+            (self._made[number], record[7])
+            for number, record in enumerate(self._records)
+            if record[0] in ("class", "special")
         ]
         for cls, attributes in classes:
             for name, number in attributes:
                 setattr(cls, name, self._made[number])
-        for cls, _ in sorted(classes, key=lambda entry: len(entry[0].__mro__)):
-            abc.update_abstractmethods(cls)
 
 
 def _parts(record: _Record) -> list[int]:
@@ -403,7 +530,22 @@ def _parts(record: _Record) -> list[int]:
             return [part]
         case ("class", _, _, _, _, bases, _, _):
             return list(bases)
+        case ("special", _, _, _, _, bases, _, _, _, parts, _):
+            return [*bases, *parts]
+        case ("value", _, arguments, more):
+            return [*arguments, *(part for _, part in more)]
+        case ("named", cls, parts):
+            return [cls, *parts]
+        case ("frozen", cls, state):
+            return [cls, *(part for _, part in state)]
+        case ("instance", cls, _):
+            return [cls]
     return []
+
+
+def _to_come(*_: object) -> Any:
+    """Stands for a method or attribute until all that it uses is made."""
+    raise AssertionError
 
 
 def _nested(code: CodeType) -> Iterator[CodeType]:
