@@ -33,7 +33,8 @@ def impl(*names: str) -> set[str]:
 
 # A room: its modules (a trailing dot: everything below), and what of ours its modules may import.
 REGISTRY_ROOM = impl(
-    "registry", "declaration", "_classref", "_rerun", "_side_effects", "_byvalue", "_bycall", "_imports"
+    *("registry", "declaration", "_class_checks"),
+    *("_classref", "_rerun", "_side_effects", "_byvalue", "_bycall", "_imports"),
 )
 CHANNEL_ROOM = impl("channel", "_form", "_side", "_loan", "_rendezvous", "_doorbell", "_handover")
 NODE_ROOM = impl("node", "_node_loop", "_failure")

@@ -305,3 +305,16 @@ def test_a_program_that_is_gone_says_so(kit: Any) -> None:
     assert "No module named 'gone_program' in the node's process" in kit.load_error(reference)
     reference |= {"kind": "script", "file": str(kit.folder / "gone.py")}
     assert "FileNotFoundError" in kit.load_error(reference)
+
+
+@pytest.mark.parametrize("typed", [False, True])
+def test_a_class_that_lacks_what_would_do_nothing_is_completed_where_no_decorator_runs(kit: Any, typed: bool) -> None:
+    body = "class Node(MultiprocessNode):\n    def process(self, data): return data\n"
+    if typed:
+        reference = kit.typed(body)
+    else:
+        kit.file("bare.py", "from remotemedia.core.multiprocessing import MultiprocessNode", body)
+        register = "from remotemedia.core.multiprocessing import register_node\nregister_node('probe')(Node)"
+        kit.file("script.py", "from bare import Node", register, kit.describe)
+        reference = kit.parent("script.py")
+    assert kit.load(reference, "[node.node_id, cls.initialize.__name__]") == ["n", "_do_nothing"]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import sys
+from abc import abstractmethod
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -97,12 +100,137 @@ def test_only_nodes_are_registered(thing: Any, own_registry: dict[str, Any]) -> 
     assert own_registry == {}
 
 
-def test_a_node_that_lacks_methods_is_refused_by_their_names() -> None:
-    class Half(MultiprocessNode):
-        async def initialize(self) -> None: ...
+def test_a_class_needs_no_more_than_process() -> None:
+    class Bare(MultiprocessNode):
+        def process(self, data: Any) -> Any:
+            return data
 
-    with pytest.raises(TypeError, match=r"Half does not define cleanup, process"):
-        register_node("half")(Half)  # type: ignore[type-abstract]
+    with pytest.raises(TypeError, match="abstract"):
+        Bare("n", {})
+    assert register_node("bare")(Bare) is Bare
+    node = Bare("n", {})
+    assert asyncio.run(node.initialize()) is asyncio.run(node.cleanup()) is None
+
+
+def test_a_subclass_of_a_completed_class_keeps_what_it_defines() -> None:
+    @register_node("bare")
+    class Bare(MultiprocessNode):
+        def process(self, data: Any) -> Any:
+            return data
+
+    class Louder(Bare):
+        def initialize(self) -> str:
+            return "its own"
+
+    assert register_node("louder")(Louder)("n", {}).initialize() == "its own"
+
+
+def test_an_abstract_class_of_the_users_own_is_refused_by_what_it_lacks() -> None:
+    class Model(MultiprocessNode):
+        def process(self, data: Any) -> Any:
+            return self.infer(data)
+
+        @abstractmethod
+        def infer(self, data: Any) -> Any: ...
+
+    with pytest.raises(TypeError, match="Model is abstract: it does not define infer"):
+        register_node("model")(Model)
+
+
+class Right(MultiprocessNode):
+    """Ways to write methods that the framework can call."""
+
+    def __init__(self, node_id: str, config: Any, device: str = "cpu", **more: Any) -> None:
+        super().__init__(node_id, config)
+
+    async def initialize(self, *, quick: bool = False) -> None: ...
+
+    @staticmethod
+    def process(*data: Any) -> Any: ...
+
+    @classmethod
+    async def finish(cls) -> Any:
+        yield None
+
+    on_interrupt = functools.partialmethod(initialize, quick=True)
+
+    @functools.wraps(register_node)
+    async def cleanup(self, *arguments: Any) -> None: ...
+
+    # Near the names of methods that it has, and so no slip of the pen.
+    def initialise(self) -> None: ...
+
+
+def test_methods_may_be_written_in_many_ways() -> None:
+    assert register_node("right")(Right) is Right
+
+
+async def _no_init(self: Any, node_id: str, config: Any) -> None: ...
+
+
+def _one_too_many(self: Any, data: Any, port: Any) -> Any: ...
+
+
+def _by_keyword(self: Any, *, data: Any) -> Any: ...
+
+
+def _yields(self: Any) -> Any:
+    yield
+
+
+async def _yields_async(self: Any) -> Any:
+    yield
+
+
+@pytest.mark.parametrize(
+    ("methods", "says"),
+    [
+        ({}, "Wrong does not define process(); write `async def process(self, data):`"),
+        ({"proces": _yields}, "Wrong does not define process(), but proces(), which nothing calls; write `async def"),
+        ({"process": lambda self: None}, "Wrong.process(self) takes the wrong arguments; write `async def process(se"),
+        ({"process": _one_too_many}, "data: 'Any', port: 'Any') -> 'Any' takes the wrong arguments; write `async def"),
+        ({"process": _by_keyword}, "takes the wrong arguments; write `async def process(self, data):`"),
+        (
+            {"process": staticmethod(lambda self, data: None)},
+            "takes the wrong arguments; write `async def process(self",
+        ),
+        ({"process": None}, "Wrong.process is not a method but NoneType; write `async def process(self, data):`"),
+        ({"initialize": lambda self, config: None}, "Wrong.initialize(self, config) takes the wrong arguments; write"),
+        (
+            {"initialize": _yields},
+            "Wrong.initialize() must not yield: nothing of it would ever run; write `async def i",
+        ),
+        ({"cleanup": _yields_async}, "Wrong.cleanup() must not yield: nothing of it would ever run; write `async def"),
+        ({"on_interrupt": lambda self, turn: None}, "write `async def on_interrupt(self):`"),
+        ({"finish": lambda self, data: None}, "write `async def finish(self):`"),
+        ({"initialise": _yields}, "Wrong does not define initialize(), but initialise(), which nothing calls; write `"),
+        (
+            {"clean_up": _yields},
+            "Wrong does not define cleanup(), but clean_up(), which nothing calls; write `async de",
+        ),
+        (
+            {"__init__": lambda self: None},
+            "Wrong.__init__(self) takes the wrong arguments; write `def __init__(self, n",
+        ),
+        ({"__init__": _no_init}, "Wrong.__init__() must not be async; write `def __init__(self, node_id, config):`"),
+    ],
+)
+def test_a_class_that_no_node_can_be_made_of_is_told_what_to_write(
+    methods: dict[str, Any], says: str, own_registry: dict[str, Any]
+) -> None:
+    rest = {} if not methods or "proces" in methods else {"process": lambda self, data: data}
+    cls = type("Wrong", (MultiprocessNode,), {"__qualname__": "Wrong", **rest, **methods})
+    with pytest.raises(TypeError) as caught:
+        register_node("wrong")(cls)
+    assert str(caught.value).startswith("@register_node('wrong'): Wrong")
+    assert says in str(caught.value) and "\n" not in str(caught.value)
+    assert own_registry == {}
+
+
+@pytest.mark.parametrize("arguments", [({}, "n"), ("n", None), (None, {})])
+def test_a_base_class_given_the_wrong_arguments_says_which(arguments: tuple[Any, Any]) -> None:
+    with pytest.raises(TypeError, match=r"super\(\).__init__\(node_id, config\) takes a str and a dict, in this order"):
+        Right(*arguments)
 
 
 def test_a_cell_run_again_replaces_the_class() -> None:

@@ -136,6 +136,67 @@ class Repeat(Base):
         yield {"output": RuntimeData.text("the last")}
 
 
+@register_node("t-plain")
+class Plain(MultiprocessNode):
+    """Written without ``async``, and without ``cleanup()``. It gives its event loop the name that many would."""
+
+    def initialize(self) -> None:
+        super().initialize()
+        self._loop = asyncio.get_running_loop()
+        self.handled = 0
+
+    def process(self, data: RuntimeData) -> RuntimeData:
+        self.handled += 1
+        return RuntimeData.text(f"{data.payload}.{self.handled}")
+
+    def on_interrupt(self) -> None:
+        self.handled = 100
+
+    def finish(self) -> Any:
+        yield RuntimeData.text("one more")
+        yield RuntimeData.text("the last")
+
+
+@register_node("t-plain-stream")
+class PlainStream(MultiprocessNode):
+    """A plain generator; its ``cleanup()`` writes what its ``initialize()``, a plain function, left to a coroutine."""
+
+    def initialize(self) -> Any:
+        return self.load()
+
+    async def load(self) -> None:
+        await asyncio.sleep(0)
+        self.loaded = "loaded in a coroutine"
+
+    def process(self, data: RuntimeData) -> Any:
+        try:
+            yield data
+            if data.payload == "raise":
+                raise ValueError("midway")
+            while data.payload == "flood":
+                yield data
+            while data.payload == "think":
+                yield None
+            yield {"output": RuntimeData.text("again")}
+        finally:
+            self.closed = "closed"
+
+    def cleanup(self) -> None:
+        with Path(self.config["cleanup_file"]).open("w") as file:
+            file.write(f"{self.loaded}, {self.closed}")
+
+
+@register_node("t-no-super")
+class NoSuper(MultiprocessNode):
+    """Forgets the ``__init__`` of its base class."""
+
+    def __init__(self, node_id: str, config: dict[str, Any]) -> None:
+        self.model = config
+
+    def process(self, data: RuntimeData) -> RuntimeData:
+        return data
+
+
 def die(how: str) -> None:
     if how == "os._exit(0)":
         os._exit(0)

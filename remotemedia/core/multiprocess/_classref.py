@@ -14,6 +14,7 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from remotemedia.core.multiprocess._class_checks import supply_hooks
 from remotemedia.core.multiprocess._imports import (
     MAIN_NAMES,
     adopt_search_path,
@@ -101,6 +102,7 @@ def load_class(
         raise TypeError(
             f"{qualname}, registered as node type {node_type!r}, is not a MultiprocessNode class: {found!r}"
         )
+    supply_hooks(found)  # a class that package metadata names was registered in the parent alone
     return found
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from contextlib import AsyncExitStack, aclosing, closing, nullcontext
 from inspect import isawaitable
-from types import CoroutineType
+from types import AsyncGeneratorType, CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from remotemedia import _ring
@@ -22,7 +22,7 @@ from remotemedia.errors import ChannelClosedError, ChannelCorruptedError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["NodeLoop"]
+__all__ = ["NodeLoop", "settled"]
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -31,6 +31,8 @@ _LONGEST_STRETCH_NS = 5_000_000
 and the node's own tasks."""
 
 _SHORT_CHARS = 1_000
+
+_NEVER_AWAITED = frozenset({RuntimeData, AsyncGeneratorType, type(None), dict})
 
 
 class NodeLoop:
@@ -57,7 +59,7 @@ class NodeLoop:
         self._unrouted: set[str] = set()
         self._blocked_ns = 0
         self._rested_ns = 0
-        node._loop = self
+        node._node_loop = self
 
     def connect(self, channels: Attached, *, backpressure: bool, spin_us: int) -> None:
         """Gives the node its channels."""
@@ -154,7 +156,7 @@ class NodeLoop:
         for subscriber in self._open:
             subscriber.skip_stale()
         try:
-            await self._node.on_interrupt()
+            await settled(self._node.on_interrupt(), "on_interrupt()")
         except (Exception, asyncio.CancelledError) as error:
             if self._is_being_ended():
                 raise
@@ -253,20 +255,34 @@ class NodeLoop:
     # --- output ---
 
     async def _emit_result(self, result: Any, epoch: int) -> None:
-        # The common case first: inspect and the abstract classes take longer than sending a message.
-        if type(result) is CoroutineType or isawaitable(result):
+        # The common cases first: inspect and the abstract classes take longer than sending a message.
+        kind = type(result)
+        if kind is CoroutineType or (kind not in _NEVER_AWAITED and isawaitable(result)):
             result = await result
-        if isinstance(result, RuntimeData) or not isinstance(result, AsyncIterator):
+        if isinstance(result, RuntimeData) or result is None or isinstance(result, dict):
             await self._emit(result, epoch, self._origin)
-            return
+        elif isinstance(result, AsyncIterator):
+            await self._emit_stream(result, epoch)
+        elif isinstance(result, Iterator):
+            await self._emit_plain_stream(result, epoch)
+        else:
+            await self._emit(result, epoch, self._origin)  # says what is wrong with it
+
+    async def _emit_stream(self, outputs: AsyncIterator[Any], epoch: int) -> None:
         async with AsyncExitStack() as stack:
-            if isinstance(result, AsyncGenerator):
-                await stack.enter_async_context(aclosing(result))
-            async for output in result:
+            if isinstance(outputs, AsyncGenerator):
+                await stack.enter_async_context(aclosing(outputs))
+            async for output in outputs:
                 if self._interrupts:
                     break  # the user's code swallowed the cancellation and goes on
                 await self._emit(output, epoch, self._origin)
                 await self._rest()
+
+    async def _emit_plain_stream(self, outputs: Iterator[Any], epoch: int) -> None:
+        with closing(outputs) if isinstance(outputs, Generator) else nullcontext():
+            for output in outputs:
+                await self._emit(output, epoch, self._origin)
+                await self._rest()  # an interruption is heard here: nothing else in this loop needs to wait
 
     async def _emit(self, output: Any, epoch: int, origin: int | None) -> None:
         assert self._channels is not None
@@ -290,7 +306,7 @@ class NodeLoop:
         else:
             raise TypeError(
                 f"process() of node {self._node.node_id!r} gave {type(output).__name__}; it may give RuntimeData, "
-                f"None, or a dict of RuntimeData by output port"
+                f"None, or a dict of RuntimeData by output port, and yield any number of them"
             )
 
     async def _emit_on(self, port: str, data: RuntimeData, epoch: int, origin: int | None) -> None:
@@ -349,6 +365,17 @@ class NodeLoop:
                 "port": clip(port, _SHORT_CHARS),
             }
         )
+
+
+async def settled(given: Any, hook: str) -> None:
+    """Waits for what a hook gave where there is something to wait for: hooks may be written with or without ``async``.
+
+    TypeError for a generator: nothing of it would ever run.
+    """
+    if isawaitable(given):
+        given = await given
+    if isinstance(given, AsyncGenerator | Generator):
+        raise TypeError(f"{hook} gave a generator, of which nothing has run: it must not yield")
 
 
 def _not_before(turn: int, epoch: int) -> bool:

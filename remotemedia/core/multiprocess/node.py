@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Generator, Iterator, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
@@ -16,10 +16,16 @@ if TYPE_CHECKING:
     from remotemedia.core.multiprocess._node_loop import NodeLoop
     from remotemedia.core.multiprocess.channel import Publisher, Subscriber
 
-__all__ = ["MultiprocessNode", "NodeStatus", "Output"]
+__all__ = ["MultiprocessNode", "NodeStatus", "Nothing", "Output"]
 
 Output: TypeAlias = "RuntimeData | dict[str, RuntimeData] | None"
 """What ``process()`` may return, or yield: data for every output port, data by port, or nothing."""
+
+_Result: TypeAlias = "Output | AsyncIterator[Output] | Iterator[Output]"
+
+_Done: TypeAlias = Any
+"""What a type checker sees of a hook that gives nothing: it may be written with or without ``async``, and be awaited
+as ``await super().initialize()`` either way."""
 
 
 class NodeStatus(Enum):
@@ -36,6 +42,10 @@ class NodeStatus(Enum):
 
 class MultiprocessNode(ABC):
     """Base class of nodes; each instance lives in a process of its own, with its own event loop and GIL.
+
+    ``process()`` is what a node must have; ``register_node`` supplies an ``initialize()`` and a ``cleanup()`` that do
+    nothing where a class has none. Every method that the framework calls may be written with ``async`` or without. One
+    without holds up the node's event loop while it runs: its progress, its interruption and its stop wait for it.
 
     A class may declare what it takes and gives; pipelines and manifests are then checked against it before anything
     starts, and ``remotemedia nodes show`` prints it. None, as here, means: not declared, not checked.
@@ -55,47 +65,55 @@ class MultiprocessNode(ABC):
     outputs: ClassVar[Ports | None] = None
 
     def __init__(self, node_id: str, config: dict[str, Any]) -> None:
+        kinds: tuple[type, type] = type(node_id), type(config)
+        if not issubclass(kinds[0], str) or not issubclass(kinds[1], Mapping):
+            given = f"({kinds[0].__name__}, {kinds[1].__name__})"
+            raise TypeError(f"super().__init__(node_id, config) takes a str and a dict, in this order, not {given}")
         self.node_id = node_id
         declared = type(self).params
         self.config = config if declared is None else completed(declared, config, type(self).__name__)
         self.input_channels: dict[str, Subscriber] = {}
         self.output_channels: dict[str, Publisher] = {}
         self._status = NodeStatus.IDLE
-        self._loop: NodeLoop | None = None
+        self._node_loop: NodeLoop | None = None  # "_loop" is the name that nodes give to their asyncio loop
 
     @property
     def status(self) -> NodeStatus:
         """The state the node is in."""
         return self._status
 
+    # No "async" here and below: that lets type checkers accept plain functions, coroutines and generators.
     @abstractmethod
-    async def initialize(self) -> None:
-        """Load models and resources. The session is ready when this has returned in every node."""
+    def initialize(self) -> _Done:
+        """Load models and resources; ``async`` or not. The session is ready when this has returned in every node."""
+        return Nothing()
 
-    # No "async" here and in finish(): that lets type checkers accept both coroutines and async generators.
     @abstractmethod
-    def process(self, data: RuntimeData) -> Awaitable[Output] | AsyncIterator[Output]:
+    def process(self, data: RuntimeData) -> _Result | Awaitable[_Result]:
         """Handle one message; ``data.port`` says which input it came in on.
 
-        Write it as ``async def``. Return RuntimeData (it goes to every output), None, or a dict by output port; or
-        make it an async generator that yields any of these. An exception fails this message only.
+        Write it as ``async def``, or as ``def`` where it awaits nothing. Return RuntimeData (it goes to every output),
+        None, or a dict by output port; or make it a generator, async or not, that yields any of these. An exception
+        fails this message only.
         """
 
     @abstractmethod
-    async def cleanup(self) -> None:
+    def cleanup(self) -> _Done:
         """Release resources; called once before the process ends, unless it is killed."""
+        return Nothing()
 
-    def finish(self) -> Awaitable[Output] | AsyncIterator[Output]:
+    def finish(self) -> _Result | Awaitable[_Result]:
         """Called once after the last message of all inputs; write it like ``process``, without the argument."""
-        return _nothing()
+        return Nothing()
 
-    async def on_interrupt(self) -> None:  # noqa: B027 - optional
+    def on_interrupt(self) -> _Done:
         """Called when ``session.interrupt()`` dropped the current turn: forget what was gathered for it."""
+        return Nothing()
 
     def report_progress(self, fraction: float, message: str | None = None) -> None:
         """Tell the user how far ``initialize()`` is: a fraction from 0 to 1 and a few words. Does not block."""
-        if self._loop is not None:
-            self._loop.report_progress(fraction, message)
+        if self._node_loop is not None:
+            self._node_loop.report_progress(fraction, message)
 
     async def emit(self, output: Output) -> None:
         """Sends what ``process()`` might have returned, from a task of the node's own.
@@ -105,9 +123,9 @@ class MultiprocessNode(ABC):
         to come out before the end of the stream is emitted before ``finish()`` returns. RuntimeError before the node is
         connected: start such tasks in ``run()``, not in ``initialize()``, and end them in ``cleanup()``.
         """
-        if self._loop is None:
+        if self._node_loop is None:
             raise RuntimeError("emit() works in a running node")
-        await self._loop.emit(output)
+        await self._node_loop.emit(output)
 
     def loan(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """A writable array in shared memory; returning it from ``process()`` moves no bytes.
@@ -116,19 +134,34 @@ class MultiprocessNode(ABC):
         you made before. Blocks (the whole node) while the pool has
         no room; PayloadError when it never could.
         """
-        if self._loop is None:
+        if self._node_loop is None:
             raise RuntimeError("loan() works in a running node; outside one, use numpy.empty()")
-        return self._loop.loan(shape, dtype)
+        return self._node_loop.loan(shape, dtype)
 
     async def run(self) -> None:
         """Main loop: receive, ``process()``, publish, until all inputs have ended. The framework calls it.
 
         A node with tasks of its own overrides it: starts them, and awaits ``super().run()``.
         """
-        if self._loop is None:
+        if self._node_loop is None:
             raise RuntimeError("run() is called by the framework, in the node's own process")
-        await self._loop.run()
+        await self._node_loop.run()
 
 
-async def _nothing() -> None:
-    return None
+class Nothing(Coroutine[Any, Any, None]):
+    """What a hook gives that has nothing to do: a coroutine that does not complain when nobody awaits it.
+
+    ``def initialize(self): super().initialize()`` is as good as with ``async`` and ``await``.
+    """
+
+    def send(self, value: Any) -> Any:
+        raise StopIteration
+
+    def throw(self, *error: Any) -> Any:
+        raise error[0]
+
+    def close(self) -> None:
+        pass
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        yield from ()

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, TypeVar
 
 from remotemedia._naming import offer
+from remotemedia.core.multiprocess._class_checks import check_class, supply_hooks
 from remotemedia.core.multiprocess.declaration import check_declarations
 from remotemedia.core.multiprocess.node import MultiprocessNode
 from remotemedia.errors import PipelineError
@@ -24,28 +25,30 @@ __all__ = ["lookup_node", "register_node", "registered_nodes"]
 _BUILTINS = "remotemedia.nodes"
 _ENTRY_POINT_GROUP = "remotemedia.nodes"
 
-NodeT = TypeVar("NodeT", bound=MultiprocessNode)
+# Not type[...]: a type checker would refuse a class without initialize() or cleanup() as an abstract one.
+NodeClassT = TypeVar("NodeClassT", bound=Callable[..., MultiprocessNode])
 
 # No lock: a module being imported in another thread registers its nodes while it holds its import lock, so a lock
 # held around the imports below could deadlock with it. Single dict operations are atomic.
 _nodes: dict[str, type[MultiprocessNode]] = {}
 
 
-def register_node(node_type: str) -> Callable[[type[NodeT]], type[NodeT]]:
+def register_node(node_type: str) -> Callable[[NodeClassT], NodeClassT]:
     """Class decorator: makes a MultiprocessNode subclass known as ``node_type`` to ``Pipeline.add_node``.
 
-    Registering the same class again (a cell run twice, a module reloaded) replaces it.
+    A class without ``initialize()`` or ``cleanup()`` is given one that does nothing. Registering the same class again
+    (a cell run twice, a module reloaded) replaces it.
 
     Raises:
-        TypeError: the name is not a non-empty string, or what is decorated is not a MultiprocessNode subclass that
-            defines all three of ``initialize()``, ``process()`` and ``cleanup()``; or what it declares as params,
-            inputs or outputs is no declaration.
+        TypeError: the name is not a non-empty string, or what is decorated is not a MultiprocessNode subclass with a
+            ``process()``; or one of its methods cannot be called the way the framework does, or what it declares as
+            params, inputs or outputs is not a declaration. The message says what to write.
         ValueError: another class has this name; the message names both places.
     """
     if not isinstance(node_type, str) or not node_type:
         raise TypeError(f'register_node() takes a name, as in @register_node("my_node"), not {node_type!r}')
 
-    def register(cls: type[NodeT]) -> type[NodeT]:
+    def register(cls: NodeClassT) -> NodeClassT:
         _register(node_type, cls)
         return cls
 
@@ -95,11 +98,14 @@ def loaded_node(node_type: str) -> type[MultiprocessNode] | None:
     return _nodes.get(node_type)
 
 
-def _register(node_type: str, cls: type[MultiprocessNode]) -> None:
+def _register(node_type: str, cls: Callable[..., MultiprocessNode]) -> None:
     if not (isinstance(cls, type) and issubclass(cls, MultiprocessNode)):
         raise TypeError(f"@register_node({node_type!r}) takes a subclass of MultiprocessNode, not {cls!r}")
-    if missing := sorted(getattr(cls, "__abstractmethods__", ())):
-        raise TypeError(f"@register_node({node_type!r}): {cls.__qualname__} does not define {', '.join(missing)}")
+    try:
+        check_class(cls)
+        supply_hooks(cls)
+    except TypeError as error:
+        raise TypeError(f"@register_node({node_type!r}): {error}") from None
     check_declarations(cls)
     known = _nodes.get(node_type)
     if known is not None and not _same_definition(known, cls):

@@ -52,7 +52,7 @@ class _Life:
     async def live(self) -> int:
         """Runs the node; the process's exit code."""
         code = 0
-        self._work = asyncio.create_task(self._run_here(), name=f"node {self._node.node_id}")
+        self._work = asyncio.create_task(self._run_here(), name="node")
         self._control.attach(asyncio.get_running_loop(), self._on_message, self._on_end)
         try:
             await self._work
@@ -81,10 +81,11 @@ class _Life:
 
     async def _run(self) -> None:
         from remotemedia.core.multiprocess._handover import Handover, attach
+        from remotemedia.core.multiprocess._node_loop import settled
         from remotemedia.core.multiprocess.node import NodeStatus
 
         self._node._status = NodeStatus.INITIALIZING
-        await self._node.initialize()
+        await settled(self._node.initialize(), "initialize()")
         self._initialized = True
         self._progress("connecting", 0.95)
         if not self._channels.done():
@@ -96,7 +97,7 @@ class _Life:
         self._ready = True
         self._control.send({"type": "ready"})
         await self._started.wait()
-        await self._node.run()
+        await settled(self._node.run(), "run()")
 
     def _on_message(self, message: Message, fds: list[int]) -> None:
         kind = message["type"]
@@ -123,11 +124,12 @@ class _Life:
             self._stop(abort=True)
 
     async def _cleanup(self) -> None:
+        from remotemedia.core.multiprocess._node_loop import settled
         from remotemedia.core.multiprocess.node import NodeStatus
 
         self._node._status = NodeStatus.STOPPING
         try:
-            await self._node.cleanup()
+            await settled(self._node.cleanup(), "cleanup()")
         except (Exception, asyncio.CancelledError):  # awaiting a task that it cancelled itself is no crash
             print(f"cleanup() of node {self._node.node_id!r} failed:", file=sys.stderr)
             traceback.print_exc()
@@ -263,6 +265,7 @@ def _limit_memory(limit_bytes: int) -> None:
 
 
 def _load(hello: Message, node_type: str, node_id: str, control: ControlSocket) -> Any:
+    from remotemedia.core.multiprocess._class_checks import why_unfit
     from remotemedia.core.multiprocess._classref import load_class
 
     def tell(where: str) -> None:
@@ -271,10 +274,20 @@ def _load(hello: Message, node_type: str, node_id: str, control: ControlSocket) 
     def warn(what: str) -> None:
         control.send({"type": "warning", "text": what})
 
-    return load_class(hello["class"], node_type, tell, warn)(node_id, hello["config"])
+    cls = load_class(hello["class"], node_type, tell, warn)
+    node = cls(node_id, hello["config"])
+    if unfit := why_unfit(cls, node):
+        raise _Unfit(unfit)
+    return node
+
+
+class _Unfit(Exception):
+    """One sentence for the user; where it was found out is of no use to them."""
 
 
 def _failure(error: BaseException) -> Message:
+    if isinstance(error, _Unfit):
+        return {"type": "failed", "reason": str(error), "traceback": "", "out_of_memory": False}
     from remotemedia.core.multiprocess._failure import describe_failure
 
     return {"type": "failed", **describe_failure(error)}
