@@ -23,7 +23,8 @@ ERRORS, RING, DATA, DTYPES = (
 )
 CONFIG, DOOR = f"{IMPL}.config", "remotemedia.core.multiprocessing"
 SERVICE_CONFIG = "remotemedia.service.config"
-NAMING, RULES, LOOP = "remotemedia._naming", "remotemedia._rules", "remotemedia._event_loop"
+NAMING, RULES, TELLING = "remotemedia._naming", "remotemedia._rules", "remotemedia._telling"
+LOOP = "remotemedia._event_loop"
 CLIENT = "remotemedia.client"
 
 
@@ -52,6 +53,7 @@ MAY: dict[str, set[str]] = {
     NAMING: set(),
     RULES: set(),
     LOOP: {ERRORS},
+    TELLING: set(),
     RING: {ERRORS},
     DATA: {ERRORS},
     DTYPES: {ERRORS},
@@ -63,7 +65,8 @@ MAY: dict[str, set[str]] = {
     f"{IMPL}.statistics": {ERRORS, RING},
     f"{IMPL}._watch": set(),
 }
-_LOW = {ERRORS, NAMING, LOOP, RING, DATA, DTYPES, CONFIG, *impl("progress", "statistics", "_descriptors", "_watch")}
+_LOW = {ERRORS, NAMING, TELLING, LOOP, RING, DATA, DTYPES, CONFIG}
+_LOW |= set(impl("progress", "statistics", "_descriptors", "_watch"))
 for _module in CHANNEL_ROOM:
     MAY[_module] = _LOW | CHANNEL_ROOM
 for _module in NODE_ROOM | REGISTRY_ROOM:
@@ -84,7 +87,7 @@ PREFIXES: list[tuple[str, set[str], bool]] = [
     # prefix, may import, may import what is below the same prefix
     # A node may be a client of a service elsewhere, once it starts.
     ("remotemedia.nodes", {ERRORS, DOOR, DATA, CLIENT}, True),
-    ("remotemedia.settings", {ERRORS, NAMING, RULES, DOOR, SERVICE_CONFIG}, True),
+    ("remotemedia.settings", {ERRORS, NAMING, RULES, TELLING, DOOR, SERVICE_CONFIG}, True),
     ("remotemedia.manifest", {ERRORS, NAMING, DOOR, "remotemedia.settings"}, True),
     ("remotemedia.monitoring", {ERRORS, DOOR}, True),
     ("remotemedia.cli", {*_USER, NAMING, *_FILES, "remotemedia.service"}, True),

@@ -268,6 +268,8 @@ class Init(Base):
         self.report_progress(0.25, "reading weights")
         if how == "raise":
             raise RuntimeError("no such weights")
+        if how == "cancel":
+            raise asyncio.CancelledError
         if how == "die":
             print("dying in initialize()", file=sys.stderr, flush=True)
             die(self.config["with"])
@@ -278,6 +280,7 @@ class Init(Base):
         if how == "progress":
             self.report_progress(0.5, "half")
             self.report_progress(7.0, "too much")
+            self.report_progress(float("nan"), "not a number")
         if how == "deaf":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             hold_the_gil(FOREVER_SECS)

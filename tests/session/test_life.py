@@ -37,6 +37,7 @@ def test_every_node_goes_through_the_same_steps(px: Any) -> None:
     px.run(main())
     plain = [("starting", 0.0, None), ("loading", 0.0, None), ("connecting", 0.95, None), ("ready", 1.0, None)]
     own = [("loading", 0.25, "reading weights"), ("loading", 0.5, "half"), ("loading", 1.0, "too much")]
+    own.append(("loading", 0.0, "not a number"))
     for node_id, steps in {"n0": plain, "n1": [*plain[:2], *own, *plain[2:]], "n2": plain}.items():
         came = [(p.status, p.progress, p.message) for p in heard if p.node_id == node_id]
         # On a busy machine a node that still loads is heard of again.

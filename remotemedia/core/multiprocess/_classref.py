@@ -7,6 +7,7 @@ A class of a prompt or a notebook is in no file, and travels by value (``_byvalu
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from remotemedia._telling import shown
 from remotemedia.core.multiprocess._class_checks import supply_hooks
 from remotemedia.core.multiprocess._imports import (
     MAIN_NAMES,
@@ -100,7 +102,7 @@ def load_class(
             warn(told)
     if not (isinstance(found, type) and issubclass(found, MultiprocessNode)):
         raise TypeError(
-            f"{qualname}, registered as node type {node_type!r}, is not a MultiprocessNode class: {found!r}"
+            f"{qualname}, registered as node type {node_type!r}, is not a MultiprocessNode class: {shown(found)}"
         )
     supply_hooks(found)  # a class that package metadata names was registered in the parent alone
     return found
@@ -194,10 +196,11 @@ def _run_main(module: ModuleType, code: CodeType, rerun: Rerun, effects: SideEff
     except BaseException as error:
         if isinstance(error, SystemExit) or is_stop(error):
             return
-        error.add_note(
-            f"({code.co_filename} is run again in each node's process, up to where it starts a session, to get at its "
-            f"classes; what must not run there belongs under {GUARD})"
-        )
+        with contextlib.suppress(Exception):  # an exception of the user's may have an idea of its own of notes
+            error.add_note(
+                f"({code.co_filename} is run again in each node's process, up to where it starts a session, to get at "
+                f"its classes; what must not run there belongs under {GUARD})"
+            )
         raise
 
 

@@ -3,35 +3,40 @@
 from __future__ import annotations
 
 import errno
-import traceback
 from typing import Any
 
-__all__ = ["clip", "describe_failure"]
+from remotemedia._telling import clip, family, said, trace
+
+__all__ = ["describe_failure", "print_failure"]
 
 _REASON_CHARS, _TRACEBACK_CHARS = 4_000, 32_000
 """A control message has room for these, whatever characters they are (``_control``)."""
+_FAMILY = 1_000
+
+_errno = OSError.__dict__["errno"].__get__
 
 
 def describe_failure(error: BaseException) -> dict[str, Any]:
-    """As JSON values: type and message, the traceback, and whether it came of memory that there was no more of."""
+    """As JSON values: type and message, the traceback, and whether it came of memory that there was no more of.
+
+    Whatever the exception does meanwhile, it ends nothing. Only a method of its that never returns holds the node up.
+    """
     return {
-        "reason": clip(f"{type(error).__name__}: {error}", _REASON_CHARS),
-        "traceback": clip("".join(traceback.format_exception(error)), _TRACEBACK_CHARS),
-        "out_of_memory": _is_out_of_memory(error),
+        "reason": clip(said(error), _REASON_CHARS),
+        "traceback": trace(error, _TRACEBACK_CHARS),
+        "out_of_memory": any(map(_is_out_of_memory, family(error, _FAMILY))),
     }
 
 
-def clip(text: str, chars: int) -> str:
-    """The beginning and the end of a text that is longer than that."""
-    if len(text) <= chars:
-        return text
-    return f"{text[: chars // 2]}[... {len(text) - chars:,} characters ...]{text[-(chars // 2) :]}"
+def print_failure(error: BaseException) -> None:
+    """Its traceback on stderr, where that can still be written to."""
+    import contextlib
+    import sys
+
+    with contextlib.suppress(Exception):
+        print(trace(error, _TRACEBACK_CHARS).rstrip("\n"), file=sys.stderr, flush=True)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    chain: list[BaseException] = []
-    at: BaseException | None = error
-    while at is not None and at not in chain:
-        chain.append(at)
-        at = at.__cause__ or at.__context__
-    return any(isinstance(e, MemoryError) or (isinstance(e, OSError) and e.errno == errno.ENOMEM) for e in chain)
+    kind = type(error)
+    return issubclass(kind, MemoryError) or (issubclass(kind, OSError) and _errno(error) == errno.ENOMEM)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from remotemedia import _ring
+from remotemedia._telling import shown
 from remotemedia.core.data import DataType, RuntimeData, decode_metadata, encode_metadata, make_with
 from remotemedia.core.dtypes import decode_dtype, encode_dtype
 from remotemedia.errors import PayloadError
@@ -19,7 +20,7 @@ def _timestamp(value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError):
-        raise TypeError(f"RuntimeData.timestamp must be a number of seconds, not {value!r}") from None
+        raise TypeError(f"RuntimeData.timestamp must be a number of seconds, not {shown(value)}") from None
 
 
 def _refuse(payload: np.ndarray[Any, Any]) -> None:

@@ -11,8 +11,9 @@ from types import AsyncGeneratorType, CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from remotemedia import _ring
+from remotemedia._telling import clip, shown
 from remotemedia.core.data import RuntimeData
-from remotemedia.core.multiprocess._failure import clip, describe_failure
+from remotemedia.core.multiprocess._failure import describe_failure
 from remotemedia.core.multiprocess._handover import Attached, OutputChannel
 from remotemedia.core.multiprocess._loan import loan_array
 from remotemedia.core.multiprocess.channel import Subscriber, any_ready_soon
@@ -76,7 +77,7 @@ class NodeLoop:
 
     def report_progress(self, fraction: float, message: str | None) -> None:
         """See ``MultiprocessNode.report_progress``; from any thread."""
-        fraction = min(max(float(fraction), 0.0), 1.0)
+        fraction = min(max(0.0, float(fraction)), 1.0)  # in this order NaN is 0
         said = None if message is None else clip(str(message), _SHORT_CHARS)
         self._report({"type": "progress", "status": "loading", "progress": fraction, "message": said})
 
@@ -299,7 +300,7 @@ class NodeLoop:
                     continue
                 if not isinstance(port, str) or not isinstance(data, RuntimeData):
                     raise TypeError(
-                        f"process() of node {self._node.node_id!r} gave {{{port!r}: {type(data).__name__}}}; "
+                        f"process() of node {self._node.node_id!r} gave {{{shown(port)}: {type(data).__name__}}}; "
                         f"a dict must hold RuntimeData by output port"
                     )
                 await self._emit_on(port, data, epoch, origin)

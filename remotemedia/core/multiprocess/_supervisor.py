@@ -238,7 +238,7 @@ class Supervisor:
         except Exception as error:
             # It is the user's own: initialize() raises it.
             if not self._all_ready.done():
-                self._all_ready.set_exception(error)
+                self._all_ready.set_exception(_as_raised_by_a_coroutine(error))
 
     # --- while it runs ---
 
@@ -471,6 +471,15 @@ class Supervisor:
         for child in self.children.values():
             with contextlib.suppress(OSError):
                 child.abandon()
+
+
+def _as_raised_by_a_coroutine(error: Exception) -> Exception:
+    """A future does not take StopIteration: what awaits it would take it for a result."""
+    if not isinstance(error, StopIteration):
+        return error
+    wrapped = RuntimeError("progress_callback raised StopIteration")
+    wrapped.__cause__ = error
+    return wrapped
 
 
 def _tell_nobody(progress: InitProgress) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from remotemedia._naming import offer
+from remotemedia._telling import shown
 from remotemedia.core.multiprocess._graph_checks import SESSION_NAME, made_twice, pipeline_problems, wrong_id
 from remotemedia.core.multiprocess.declaration import Ports
 from remotemedia.core.multiprocess.registry import lookup_node
@@ -69,7 +70,7 @@ class Pipeline:
         memory limit that is none; without one, ``node_memory_limit_bytes`` of the session's settings holds."""
         for name, value in (("node_type", node_type), ("node_id", node_id)):
             if not isinstance(value, str) or not value or "\0" in value:
-                raise PipelineError(f"{name} must be a non-empty str, not {value!r}")
+                raise PipelineError(f"{name} must be a non-empty str, not {shown(value)}")
         if wrong := wrong_id(node_id, self.node_ids):
             raise PipelineError(wrong)
         config = {} if config is None else config
@@ -87,7 +88,7 @@ class Pipeline:
         ):
             raise PipelineError(
                 f"memory_limit_bytes of node {node_id!r} must be a whole number from {1 << 20} to {1 << 60}, or None; "
-                f"not {memory_limit_bytes!r}"
+                f"not {shown(memory_limit_bytes)}"
             )
         self.nodes.append(NodeConfig(node_type, node_id, config, memory_limit_bytes))
         return self
@@ -97,7 +98,8 @@ class Pipeline:
         connection = Connection(from_node, from_port, to_node, to_port)
         for name in (from_node, from_port, to_node, to_port):
             if not isinstance(name, str) or not name:
-                raise PipelineError(f"connection {connection}: node ids and ports must be non-empty str, not {name!r}")
+                wrong = f"node ids and ports must be non-empty str, not {shown(name)}"
+                raise PipelineError(f"connection {shown(connection)}: {wrong}")
         if connection in self.connections:
             raise PipelineError(made_twice(connection))
         self.connections.append(connection)
@@ -229,7 +231,7 @@ def _check_json(value: Any, where: str) -> None:
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
-                raise PipelineError(f"{where}: key {key!r} must be a str")
+                raise PipelineError(f"{where}: key {shown(key)} must be a str")
             _check_json(item, f"{where}[{key!r}]")
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, TypeVar
 
 from remotemedia._naming import offer
+from remotemedia._telling import said, shown
 from remotemedia.core.multiprocess._class_checks import check_class, supply_hooks
 from remotemedia.core.multiprocess.declaration import check_declarations
 from remotemedia.core.multiprocess.node import MultiprocessNode
@@ -46,7 +47,7 @@ def register_node(node_type: str) -> Callable[[NodeClassT], NodeClassT]:
         ValueError: another class has this name; the message names both places.
     """
     if not isinstance(node_type, str) or not node_type:
-        raise TypeError(f'register_node() takes a name, as in @register_node("my_node"), not {node_type!r}')
+        raise TypeError(f'register_node() takes a name, as in @register_node("my_node"), not {shown(node_type)}')
 
     def register(cls: NodeClassT) -> NodeClassT:
         _register(node_type, cls)
@@ -100,7 +101,7 @@ def loaded_node(node_type: str) -> type[MultiprocessNode] | None:
 
 def _register(node_type: str, cls: Callable[..., MultiprocessNode]) -> None:
     if not (isinstance(cls, type) and issubclass(cls, MultiprocessNode)):
-        raise TypeError(f"@register_node({node_type!r}) takes a subclass of MultiprocessNode, not {cls!r}")
+        raise TypeError(f"@register_node({node_type!r}) takes a subclass of MultiprocessNode, not {shown(cls)}")
     try:
         check_class(cls)
         supply_hooks(cls)
@@ -148,7 +149,7 @@ def _load_entry_point(point: EntryPoint) -> None:
 
 def _failure(point: EntryPoint, error: Exception) -> str:
     owner = f" of {point.dist.name}" if point.dist is not None else ""
-    return f"the entry point {point.name} = {point.value}{owner} failed: {type(error).__name__}: {error}"
+    return f"the entry point {point.name} = {point.value}{owner} failed: {said(error)}"
 
 
 def _unknown(node_type: str) -> str:

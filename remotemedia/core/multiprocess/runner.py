@@ -15,7 +15,6 @@ import os
 import signal
 import socket
 import sys
-import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeAlias
 
@@ -57,17 +56,15 @@ class _Life:
         try:
             await self._work
             await self._stopped.wait()
-        except asyncio.CancelledError:
-            if not self._stopped.is_set():
-                raise
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             if os.getpid() != self._pid:
                 raise  # a child goes on for a moment after sys.exit(), where the event loop is uvloop
-            if self._ready:  # its loop met what it cannot go on from
-                traceback.print_exc()
-                return EXIT_ABANDONED
-            self._control.send(_failure(error))
-            code = EXIT_FAILED_TO_INITIALIZE
+            if not self._is_told_to_end(error):
+                if self._ready:  # its loop met what it cannot go on from
+                    _print_failure(error)
+                    return EXIT_ABANDONED
+                self._control.send(_failure(error))
+                code = EXIT_FAILED_TO_INITIALIZE
         if self._initialized:
             await self._cleanup()
         return code
@@ -78,6 +75,15 @@ class _Life:
         except SystemExit as error:
             _leave_if_forked(self._pid, error)
             raise
+
+    def _is_told_to_end(self, error: BaseException) -> bool:
+        """Whether a cancellation is not of the user's own making. One that came with a signal is raised again."""
+        if not isinstance(error, asyncio.CancelledError):
+            return False
+        task = asyncio.current_task()
+        if task is not None and task.cancelling() and not self._stopped.is_set():
+            raise error
+        return self._stopped.is_set()
 
     async def _run(self) -> None:
         from remotemedia.core.multiprocess._handover import Handover, attach
@@ -130,9 +136,9 @@ class _Life:
         self._node._status = NodeStatus.STOPPING
         try:
             await settled(self._node.cleanup(), "cleanup()")
-        except (Exception, asyncio.CancelledError):  # awaiting a task that it cancelled itself is no crash
+        except (Exception, asyncio.CancelledError) as error:  # awaiting a task that it cancelled itself is no crash
             print(f"cleanup() of node {self._node.node_id!r} failed:", file=sys.stderr)
-            traceback.print_exc()
+            _print_failure(error)
 
     def _progress(self, status: str, fraction: float) -> None:
         self._control.send({"type": "progress", "status": status, "progress": fraction, "message": None})
@@ -198,7 +204,12 @@ def _run_node(arguments: argparse.Namespace, control: ControlSocket) -> int:
 
 
 async def _live(node: Any, control: ControlSocket, hello: Message, fds: list[int]) -> int:
-    return await _Life(node, control, hello, fds).live()
+    try:
+        life = _Life(node, control, hello, fds)
+    except Exception as error:  # the user's class has a __setattr__ of its own, say
+        control.send(_failure(error))
+        return EXIT_FAILED_TO_INITIALIZE
+    return await life.live()
 
 
 def _leave_if_forked(pid: int, error: BaseException) -> None:
@@ -210,7 +221,7 @@ def _leave_if_forked(pid: int, error: BaseException) -> None:
         return
     code = 1
     if not isinstance(error, SystemExit):
-        traceback.print_exception(error)
+        _print_failure(error)
     elif error.code is None or isinstance(error.code, int):
         code = (error.code or 0) & 0xFF
     else:
@@ -302,6 +313,12 @@ def leave(code: int) -> NoReturn:
     atexit._run_exitfuncs()
     _flush()
     os._exit(code)
+
+
+def _print_failure(error: BaseException) -> None:
+    from remotemedia.core.multiprocess._failure import print_failure
+
+    print_failure(error)
 
 
 if __name__ == "__main__":

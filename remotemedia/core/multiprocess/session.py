@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import traceback
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ from typing import Any, Self, TypeVar
 import numpy.typing as npt
 
 from remotemedia._event_loop import running_loop
+from remotemedia._telling import trace
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocess._classref import stop_if_loading
 from remotemedia.core.multiprocess._form import FORM
@@ -46,6 +46,8 @@ from remotemedia.errors import (
 __all__ = ["Session", "SessionStatus"]
 
 _logger = logging.getLogger("remotemedia.session")
+
+_TRACEBACK_CHARS = 32_000
 
 ErrorT = TypeVar("ErrorT", bound=MultiprocessError)
 
@@ -521,9 +523,9 @@ class Session:
         for callback in callbacks:
             try:
                 callback(error)
-            except Exception:
-                trace = traceback.format_exc()  # as text, see above
-                _logger.error("%s callback of session %r failed:\n%s", name, self.session_id, trace, extra=extra)
+            except (Exception, asyncio.CancelledError) as failure:
+                text = trace(failure, _TRACEBACK_CHARS)  # as text, see above
+                _logger.error("%s callback of session %r failed:\n%s", name, self.session_id, text, extra=extra)
 
     def _check_limits(self, processes: int) -> None:
         limit = self.config.max_processes_per_session
