@@ -39,7 +39,10 @@ REGISTRY_ROOM = impl(
 )
 CHANNEL_ROOM = impl("channel", "_form", "_side", "_loan", "_rendezvous", "_doorbell", "_handover")
 NODE_ROOM = impl("node", "_node_loop", "_failure")
-CHILD_ROOM = impl("_spawn", "_interpreter", "_child", "_control", "_memory_limit", "_cgroup", "_procfs", "_logs")
+CHILD_ROOM = impl(
+    *("_spawn", "_interpreter", "_child", "_output", "_control"),
+    *("_memory_limit", "_cgroup", "_procfs", "_logs"),
+)
 HIGH = impl(
     "pipeline", "_graph_checks", "session", "status", "executor", "events", "_wiring", "_supervisor", "_introduction"
 )
