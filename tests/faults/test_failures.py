@@ -193,12 +193,34 @@ def test_a_node_that_is_not_ready_in_time(px: Any, how: str) -> None:
         # As far as they came: on a busy machine that may be less than the rest of this test would like.
         last = {p.node_id: p for p in heard if "so far" not in str(p.message)}
         late = [
-            f"{p.node_id!r} ({p.status}, {p.progress:.0%}{', ' + p.message if p.message else ''})"
+            f"{p.node_id!r} ({p.status}, {p.progress * 100:.0f} %{', ' + p.message if p.message else ''})"
             for p in last.values()
             if p.status != "ready"
         ]
         assert str(error) == f"not ready within 1.5 s (init_timeout_secs): {', '.join(late)}"
         assert late[-1].startswith("'n1' (")
+
+    px.run(main())
+
+
+def test_a_node_that_is_not_ready_in_time_is_quoted(px: Any) -> None:
+    says = [
+        [("stderr", "\rdownloading 4 %"), ("stderr", "\rdownloading 5 %")],
+        [("stderr", "a warning\n"), ("stdout", "shard 1\r"), ("stdout", "shard 2\r")],
+        [("stdout", "reading\n"), ("stdout", "two lines\n\n")],
+        [],
+    ]
+
+    async def main() -> None:
+        session = px.session(*(("t-init", {"how": "wait", "says": said}) for said in says), init_timeout_secs=5)
+        error = await refused(px, session, InitializationTimeout)
+        assert str(error) == (
+            "not ready within 5 s (init_timeout_secs): "
+            "'n0' (loading, 25 %, reading weights, last said: downloading 5 %), "
+            "'n1' (loading, 25 %, reading weights, last said: shard 2), "
+            "'n2' (loading, 25 %, reading weights, last said: two lines), "
+            "'n3' (loading, 25 %, reading weights)"
+        )
 
     px.run(main())
 

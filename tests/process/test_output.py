@@ -6,10 +6,13 @@ import asyncio
 import json
 import logging
 import os
+import select
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from remotemedia.core.multiprocess._output import Output
 from remotemedia.core.multiprocessing import PipelineError, ProcessCrashError
 
 pytestmark = pytest.mark.usefixtures("leak_check")
@@ -62,6 +65,147 @@ def test_no_character_is_torn_where_a_huge_line_is_cut(px: Any, caplog: pytest.L
     text = "x" + "\N{EURO SIGN}" * 100_000
     lines = [line for *_, line in printed(px, caplog, ("out", text.encode() + b"\n"))]
     assert "".join(lines) == text
+
+
+# --- carriage returns ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def passed_on(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """``passed_on((seconds, bytes), ...)``: what is passed on of what comes at these times, what was last said, and
+    what is passed on at the end.
+
+    The pipe is real. The clock is not: these tests do not wait.
+    """
+    now = 1000.0
+    monkeypatch.setattr("remotemedia.core.multiprocess._output.time", SimpleNamespace(monotonic=lambda: now))
+
+    async def play(chunks: tuple[tuple[float, bytes], ...]) -> tuple[list[str], str, list[str]]:
+        nonlocal now
+        lines: list[str] = []
+        read_fd, write_fd = os.pipe()
+        os.set_blocking(read_fd, False)
+        output = Output(read_fd, asyncio.get_running_loop(), lines.append)
+        output.start()
+        for secs, raw in chunks:
+            now = 1000.0 + secs
+            os.write(write_fd, raw)
+            while select.select([read_fd], [], [], 0)[0]:
+                await asyncio.sleep(0)
+        before_the_end, said = lines.copy(), output.last_said
+        os.close(write_fd)
+        output.close()
+        assert list(output.tail) == lines
+        return before_the_end, said, lines[len(before_the_end) :]
+
+    return lambda *chunks: asyncio.run(play(chunks))
+
+
+def test_of_overwritten_lines_the_last_of_a_second_is_passed_on(passed_on: Any) -> None:
+    bar = [(n / 10, b"\rdownloading %d %%" % n) for n in range(35)]
+    assert passed_on(*bar) == (
+        ["downloading 0 %", "downloading 10 %", "downloading 20 %", "downloading 30 %"],
+        "downloading 34 %",
+        ["downloading 34 %"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("chunks", "passed", "said", "at_the_end"),
+    [
+        # What comes at once is one state; a newline ends the last of them for good.
+        ([(0, b"\r1 %\r2 %\r3 %\n")], ["3 %"], "3 %", []),
+        ([(0, b"1 %\r2 %\r3 %\r")], ["3 %"], "3 %", []),
+        ([(0, b"1 %\r"), (0.5, b"2 %\r"), (0.6, b"done\n")], ["1 %", "done"], "done", []),
+        ([(0, b"1 %\r"), (0.5, b"2 %\r"), (0.6, b"\n")], ["1 %", "2 %"], "2 %", []),
+        ([(0, b"1 %\r"), (0.5, b"2 %\r")], ["1 %"], "2 %", ["2 %"]),
+        ([(0, b"1 %\r"), (9, b"2 %\r")], ["1 %", "2 %"], "2 %", []),
+        # A bar that is wiped out, and beginnings of bars, say nothing.
+        ([(0, b"\r1 %"), (2, b"\r    \r"), (2.1, b"done\n")], ["1 %", "done"], "done", []),
+        ([(0, b"\r\r\r")], [], "", []),
+        # Ends of lines as Windows writes them, whole and cut in two.
+        ([(0, b"one\r\n\r\ntwo\r\n")], ["one", "", "two"], "two", []),
+        ([(0, b"one\r"), (0, b"\n"), (0, b"two\r"), (0, b"\n"), (0, b"\r"), (0, b"\n")], ["one", "two", ""], "two", []),
+        ([(0, b"one\r"), (0, b"\ntwo")], ["one"], "two", ["two"]),
+        ([(0, b"a\rb"), (0, b"c\n")], ["a", "bc"], "bc", []),
+    ],
+)
+def test_carriage_returns_end_lines(
+    passed_on: Any, chunks: list[tuple[float, bytes]], passed: list[str], said: str, at_the_end: list[str]
+) -> None:
+    assert passed_on(*chunks) == (passed, said, at_the_end)
+
+
+def test_what_was_last_said_is_cut_short(passed_on: Any) -> None:
+    assert passed_on((0, b"x" * 5000))[1] == "x" * 200
+
+
+def test_a_progress_bar_of_a_node_becomes_log_records(px: Any, caplog: pytest.LogCaptureFixture) -> None:
+    lines = printed(px, caplog, ("err", b"\r 1 %"), ("err", b"\r100 %"), ("err", b"\n"))
+    assert [(level, line) for _, level, line in lines] == [(logging.WARNING, " 1 %"), (logging.WARNING, "100 %")]
+
+
+# --- programs that set up no log -------------------------------------------------------------------------------
+
+PLAIN_PROGRAM = """
+import asyncio, io, logging
+from remotemedia.core.data import RuntimeData
+from remotemedia.core.multiprocessing import Pipeline, Session
+
+class Closed(io.StringIO):
+    def write(self, text):
+        raise ValueError("I/O operation on closed file")
+
+async def main():
+    async with Session("s", Pipeline().add_node("t-do", "asr")) as session:
+        child = session._supervisor.children["asr"]
+
+        async def heard(order, stderr):
+            # What comes out on stderr of a line that the node writes.
+            before, sys.stderr = sys.stderr, stderr
+            await session.send("asr", RuntimeData.text(order))
+            await session.receive("asr")
+            while child.last_said != order.partition(" ")[2]:
+                await asyncio.sleep(0.002)
+            sys.stderr = before
+            return stderr.getvalue() if stderr else ""
+
+        package, root = logging.getLogger("remotemedia"), logging.getLogger()
+        say("nothing", await heard("print one", io.StringIO()), await heard("complain two", io.StringIO()))
+        package.setLevel(logging.WARNING)
+        say("a level", await heard("print three", io.StringIO()), await heard("complain four", io.StringIO()))
+        package.setLevel(logging.NOTSET)
+        root.setLevel(logging.INFO)
+        say("a level of the root", await heard("print five", io.StringIO()))
+        logging.disable(logging.WARNING)
+        say("disabled", await heard("complain six", io.StringIO()))
+        logging.disable(logging.NOTSET)
+        root.setLevel(logging.WARNING)
+        for number, logger in enumerate((root, package, logging.getLogger("remotemedia.node.asr"))):
+            logger.addHandler(handler := logging.NullHandler())
+            say("a handler", await heard(f"complain seven {number}", io.StringIO()))
+            logger.removeHandler(handler)
+            say("none again", await heard(f"complain eight {number}", io.StringIO()))
+        await heard("complain nine", Closed())
+        await heard("complain ten", None)
+        say("still alive", await heard("print \\N{EURO SIGN}", io.StringIO()))
+
+asyncio.run(main())
+"""
+
+
+def test_a_program_without_a_log_gets_the_lines_on_stderr_with_the_nodes_id(px: Any, child_python: Any) -> None:
+    child = child_python(px.PATH_LINES + PLAIN_PROGRAM)
+    child.expect("nothing", "[asr] one\n", "[asr] two\n")
+    child.expect("a level", "", "[asr] four\n")
+    child.expect("a level of the root", "[asr] five\n")
+    child.expect("disabled", "")
+    for number in range(3):
+        child.expect("a handler", "")
+        child.expect("none again", f"[asr] eight {number}\n")
+    child.expect("still alive", "[asr] \N{EURO SIGN}\n")
+    assert child.wait() == 0, child.stderr()
+    assert child.stderr() == ""
 
 
 def test_an_exception_that_ends_the_process_is_logged_and_told(px: Any, caplog: pytest.LogCaptureFixture) -> None:

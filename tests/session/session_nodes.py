@@ -274,6 +274,8 @@ class Init(Base):
             print("dying in initialize()", file=sys.stderr, flush=True)
             die(self.config["with"])
         if how == "wait":
+            for stream, text in self.config.get("says", ()):
+                print(text, end="", file=getattr(sys, stream), flush=True)
             await asyncio.sleep(self.config.get("secs", FOREVER_SECS))
         if how == "stick":
             hold_the_gil(self.config.get("secs", FOREVER_SECS))

@@ -71,6 +71,8 @@ def load_audio_file(path):
 def save_audio_file(path, audio):
     soundfile.write(path, audio.as_numpy(), audio.metadata.sample_rate, subtype="FLOAT")
 """
+# A program that has set up no log finds what its nodes print on its stderr.
+NODE_SAYS = re.compile(r"\[\w+\] (Initializing|Cleaning up) ")
 SAVED = (
     "output.wav AudioMetadata(sample_rate=24000, channels=1, format='f32') 64000 bytes of audio, you said? session_123"
 )
@@ -91,7 +93,8 @@ def python(px: Any, tmp_path: Path) -> Any:
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        assert done.stderr == ""
+        said = [line for line in done.stderr.splitlines() if not NODE_SAYS.match(line)]
+        assert said == []
         return done.stdout
 
     return run
@@ -108,7 +111,7 @@ def check_client(printed: str) -> None:
     for node_id in ("asr", "s2s", "tts"):
         steps = [line.removeprefix(f"{node_id}: ") for line in lines if line.startswith(f"{node_id}: ")]
         assert steps == ["starting (0%)", "loading (0%)", "connecting (95%)", "ready (100%)"]
-    assert len(lines) == 13, "the nodes' own words go to their loggers"
+    assert len(lines) == 13, "the nodes' own words go to stderr"
 
 
 def test_the_client_as_one_script(python: Any, tmp_path: Path) -> None:

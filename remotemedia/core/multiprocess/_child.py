@@ -9,9 +9,10 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from functools import partial
 
 from remotemedia.core.multiprocess._control import ControlSocket
-from remotemedia.core.multiprocess._logs import about
+from remotemedia.core.multiprocess._logs import NodeLog
 from remotemedia.core.multiprocess._memory_limit import HeldLimit, MemoryLimit
 from remotemedia.core.multiprocess._output import Output
 from remotemedia.core.multiprocess._procfs import ProcessUsage
@@ -19,8 +20,6 @@ from remotemedia.core.multiprocess._spawn import Spawned
 from remotemedia.core.multiprocess._watch import watch
 
 __all__ = ["Child", "Exit"]
-
-_logger = logging.getLogger("remotemedia.node")
 
 
 @dataclass(frozen=True)
@@ -59,9 +58,9 @@ class Child:
         self.put_down_for = ""
         self._loop = loop
         self._pidfd = spawned.pidfd
-        logger, extra = _logger.getChild(node_id), about(session_id, node_id)
-        self._stdout = Output(spawned.stdout_fd, loop, logger, logging.INFO, extra)
-        self._stderr = Output(spawned.stderr_fd, loop, logger, logging.WARNING, extra)
+        self._log = NodeLog(session_id, node_id)
+        self._stdout = Output(spawned.stdout_fd, loop, partial(self._log.line, logging.INFO))
+        self._stderr = Output(spawned.stderr_fd, loop, partial(self._log.line, logging.WARNING))
         try:
             self.usage = ProcessUsage(spawned.pid)
             self._stdout.start()
@@ -86,11 +85,16 @@ class Child:
         """The last lines it wrote to stderr."""
         return tuple(self._stderr.tail)
 
+    @property
+    def last_said(self) -> str:
+        """The newest line, or piece of one, on its stdout or stderr; empty when it has said nothing."""
+        return max(self._stdout, self._stderr, key=lambda output: output.said_at).last_said
+
     def limit_memory(self, limit: MemoryLimit | None) -> None:
         """Limits its memory, as long as it has not been told what to run."""
         if limit is not None:
             self.memory = HeldLimit(limit, self.pid)
-            _logger.getChild(self.node_id).debug("%s", self.memory)
+            self._log.debug(str(self.memory))
 
     def signal_group(self, number: int) -> None:
         """Sends a signal to the process and all it started, unless it has ended."""

@@ -1,10 +1,50 @@
-"""Whom a log record is about, for those who keep logs of many sessions (``remotemedia.monitoring``)."""
+"""Where the lines of nodes go, and whom a log record is about (for ``remotemedia.monitoring``)."""
 
 from __future__ import annotations
 
-__all__ = ["about"]
+import contextlib
+import logging
+import sys
+
+__all__ = ["NodeLog", "about"]
 
 
 def about(session_id: str, node_id: str | None = None) -> dict[str, str | None]:
     """The ``extra`` of a record: its ``session_id``, and its ``node_id``, None when it is of no single node."""
     return {"session_id": session_id, "node_id": node_id}
+
+
+class NodeLog:
+    """What one node writes goes to the program's own log handlers; in a program that has none, to its stderr."""
+
+    def __init__(self, session_id: str, node_id: str) -> None:
+        self._node_id = node_id
+        self._logger = logging.getLogger("remotemedia.node").getChild(node_id)
+        self._extra = about(session_id, node_id)
+
+    def debug(self, text: str) -> None:
+        """Something about the node's process."""
+        self._logger.debug("%s", text, extra=self._extra)
+
+    def line(self, level: int, line: str) -> None:
+        """A line of the node's own."""
+        # Asked for each line: a program may set its log up later, and take it down.
+        if self._logger.hasHandlers():
+            self._logger.log(level, "%s", line, extra=self._extra)
+        elif _is_wanted(self._logger, level) and sys.stderr is not None:
+            # One call of write, so that lines of several threads do not mix. A stderr that is closed is none.
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.write(f"[{self._node_id}] {line}\n")
+                sys.stderr.flush()
+
+
+def _is_wanted(logger: logging.Logger, level: int) -> bool:
+    """Whether no level that somebody has set forbids it. WARNING of the root logger is nobody's choice."""
+    if logger.disabled or logger.manager.disable >= level:
+        return False
+    at: logging.Logger | None = logger
+    while at is not None and at.parent is not None:
+        if at.level:
+            return level >= at.level
+        at = at.parent
+    return at is None or at.level == logging.WARNING or level >= at.level

@@ -1,11 +1,13 @@
-"""What a child process writes, line by line: to a logger, and the last lines kept."""
+"""What a child process writes, line by line: passed on to its log, and the last lines kept."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
+import re
+import time
 from collections import deque
+from collections.abc import Callable
 
 from remotemedia.core.multiprocess._watch import watch
 
@@ -14,48 +16,48 @@ __all__ = ["Output"]
 _TAIL_LINES = 50  # what faulthandler says of a crash is 20 and more, and what came before it matters too
 _MAX_LINE_BYTES = 8192
 _READ_BYTES = 65536
+_SAID_CHARS = 200
+
+_OVERWRITTEN_EVERY_SECS = 1.0
+"""Of the lines that end with a carriage return, and are overwritten on a terminal, one in so long is passed on."""
+
+_LINE_END = re.compile(rb"(\r?\n|\r)")
 
 
 class Output:
-    """Reads one of the child's streams into a logger, line by line, and keeps the last lines."""
+    """Reads one of a child's streams, passes it on to ``tell`` line by line, and keeps the last lines.
 
-    def __init__(
-        self, fd: int, loop: asyncio.AbstractEventLoop, logger: logging.Logger, level: int, extra: dict[str, str | None]
-    ) -> None:
+    A carriage return ends a line, too. On a terminal such a line is overwritten by the next, so that only the last of
+    them counts: one a second is passed on, and what stands there at last, when a newline or the end comes. When a
+    second has passed is looked at as data come; there is no timer.
+
+    Attributes:
+        tail: the last lines that were passed on.
+        said_at: when something came that is more than blanks, on the monotonic clock.
+    """
+
+    def __init__(self, fd: int, loop: asyncio.AbstractEventLoop, tell: Callable[[str], None]) -> None:
         self.tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self.said_at = 0.0
         self._fd = fd
         self._loop = loop
-        self._logger = logger
-        self._level = level
-        self._extra = extra
+        self._tell = tell
         self._partial = b""
+        self._overwritten: bytes | None = None  # ended with a carriage return, and not passed on
+        self._overwritten_at = 0.0
+        self._after_cr: bytes | None = None  # what the carriage return ended that came last; a newline may follow
+
+    @property
+    def last_said(self) -> str:
+        """The line that is being written, or the last one that was; cut short, and without blanks around it."""
+        for raw in (self._partial, self._overwritten or b""):
+            if said := _text(raw).strip():
+                return said[:_SAID_CHARS]
+        return next((said[:_SAID_CHARS] for line in reversed(self.tail) if (said := line.strip())), "")
 
     def start(self) -> None:
         """Reads from now on."""
         watch(self._loop, self._fd, self._readable)
-
-    def _readable(self) -> bool:
-        """Reads once; False when there is nothing more to read now or ever."""
-        try:
-            data = os.read(self._fd, _READ_BYTES)
-        except BlockingIOError:
-            return False
-        if not data:
-            self.close()
-            return False
-        *lines, self._partial = (self._partial + data).split(b"\n")
-        for line in lines:
-            self._line(line)
-        if len(self._partial) > _MAX_LINE_BYTES:
-            end = _end_of_characters(self._partial)
-            self._line(self._partial[:end])
-            self._partial = self._partial[end:]
-        return True
-
-    def _line(self, raw: bytes) -> None:
-        line = raw.decode(errors="replace").rstrip("\r")
-        self.tail.append(line)
-        self._logger.log(self._level, "%s", line, extra=self._extra)
 
     def close(self) -> None:
         """Takes in what is left in the pipe; what a grandchild may still write is not waited for."""
@@ -72,13 +74,71 @@ class Output:
                 break
             if not data:
                 break
-            self._partial += data
+            self._take(data)
         self._fd = -1
         os.close(fd)
-        for line in self._partial.split(b"\n"):
-            if line:
-                self._line(line)
+        if self._partial or self._overwritten:
+            self._end_line(self._partial)
         self._partial = b""
+
+    def _readable(self) -> None:
+        try:
+            data = os.read(self._fd, _READ_BYTES)
+        except BlockingIOError:
+            return
+        if data:
+            self._take(data)
+        else:
+            self.close()
+
+    def _take(self, data: bytes) -> None:
+        if not data.isspace():
+            self.said_at = time.monotonic()
+        if self._after_cr is not None:
+            data = self._join_newline(data)
+        *ended, self._partial = _LINE_END.split(self._partial + data)
+        for line, end in zip(ended[::2], ended[1::2], strict=True):
+            if end != b"\r":
+                self._end_line(line)
+            elif line.strip():
+                self._overwritten = line
+        if ended and ended[-1] == b"\r" and not self._partial:
+            self._after_cr = ended[-2]
+        if self._overwritten is not None:
+            self._pass_overwritten()
+        if len(self._partial) > _MAX_LINE_BYTES:
+            end_index = _end_of_characters(self._partial)
+            self._line(self._partial[:end_index])
+            self._partial = self._partial[end_index:]
+
+    def _join_newline(self, data: bytes) -> bytes:
+        """Of a newline that was cut in two the second half: then what the first one ended is a line like any other."""
+        line, self._after_cr = self._after_cr, None
+        if not data.startswith(b"\n"):
+            return data
+        if not line or self._overwritten == line:  # else it has been passed on already
+            self._end_line(line or b"")
+        return data[1:]
+
+    def _end_line(self, line: bytes) -> None:
+        """It is there to stay: what it was written over is not passed on, unless that is all there is."""
+        overwritten, self._overwritten = self._overwritten, None
+        self._line(line or overwritten or b"")
+
+    def _pass_overwritten(self) -> None:
+        now = time.monotonic()
+        if now - self._overwritten_at >= _OVERWRITTEN_EVERY_SECS and self._overwritten is not None:
+            line, self._overwritten, self._overwritten_at = self._overwritten, None, now
+            self._line(line)
+
+    def _line(self, raw: bytes) -> None:
+        line = _text(raw)
+        self.tail.append(line)
+        self._tell(line)
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="replace")
 
 
 def _end_of_characters(raw: bytes) -> int:

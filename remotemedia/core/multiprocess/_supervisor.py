@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from remotemedia.core.multiprocess._child import Child, Exit
@@ -213,13 +213,20 @@ class Supervisor:
 
     def _too_late(self) -> InitializationTimeout:
         late = [progress for progress in self._progress.values() if progress.status != "ready"]
-        shown = ", ".join(
-            f"{p.node_id!r} ({p.status}, {p.progress:.0%}{', ' + p.message if p.message else ''})" for p in late
-        )
+        shown = ", ".join(f"{p.node_id!r} ({', '.join(self._how_far(p))})" for p in late)
         return InitializationTimeout(
             f"not ready within {self._config.init_timeout_secs:g} s (init_timeout_secs): {shown}",
             tuple(progress.node_id for progress in late),
         )
+
+    def _how_far(self, progress: InitProgress) -> Iterator[str]:
+        """What is known of a node that is late."""
+        yield progress.status
+        yield f"{progress.progress * 100:.0f} %"
+        if progress.message:
+            yield progress.message
+        if said := self.children[progress.node_id].last_said:
+            yield f"last said: {said}"
 
     def _note(self, progress: InitProgress) -> None:
         self._progress[progress.node_id] = progress
