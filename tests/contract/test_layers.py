@@ -44,7 +44,16 @@ CHILD_ROOM = impl(
     *("_memory_limit", "_cgroup", "_procfs", "_logs"),
 )
 HIGH = impl(
-    "pipeline", "_graph_checks", "session", "status", "executor", "events", "_wiring", "_supervisor", "_introduction"
+    "pipeline",
+    "_graph_checks",
+    "session",
+    "status",
+    "executor",
+    "events",
+    "_wiring",
+    "_supervisor",
+    "_introduction",
+    "_failure_log",
 )
 
 MAY: dict[str, set[str]] = {

@@ -260,7 +260,7 @@ def test_a_callback_that_raises_keeps_nobody_from_hearing(px: Any, caplog: pytes
         await session.cleanup()
 
     px.run(main())
-    assert "on_process_crash callback of session 's' failed" in caplog.text
+    assert "session 's': on_process_crash callback failed" in caplog.text
     caplog.clear()  # the record's traceback holds the session
 
 

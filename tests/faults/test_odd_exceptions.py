@@ -124,7 +124,7 @@ def test_a_callback_that_raises_an_odd_exception_keeps_no_other_from_being_calle
 
     px.run(main())
     assert len(errors) == 1
-    assert "on_error callback of session 's' failed" in caplog.text and "in bad" in caplog.text
+    assert "session 's': on_error callback failed" in caplog.text and "in bad" in caplog.text
     caplog.clear()
 
 

@@ -44,7 +44,7 @@ class Output:
         self._tell = tell
         self._partial = b""
         self._overwritten: bytes | None = None  # ended with a carriage return, and not passed on
-        self._overwritten_at = 0.0
+        self._overwritten_at = -_OVERWRITTEN_EVERY_SECS
         self._after_cr: bytes | None = None  # what the carriage return ended that came last; a newline may follow
 
     @property

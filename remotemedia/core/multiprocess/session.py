@@ -16,9 +16,9 @@ from typing import Any, Self, TypeVar
 import numpy.typing as npt
 
 from remotemedia._event_loop import running_loop
-from remotemedia._telling import trace
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocess._classref import stop_if_loading
+from remotemedia.core.multiprocess._failure_log import FailureLog
 from remotemedia.core.multiprocess._form import FORM
 from remotemedia.core.multiprocess._introduction import Introductions
 from remotemedia.core.multiprocess._logs import about
@@ -46,8 +46,6 @@ from remotemedia.errors import (
 __all__ = ["Session", "SessionStatus"]
 
 _logger = logging.getLogger("remotemedia.session")
-
-_TRACEBACK_CHARS = 32_000
 
 ErrorT = TypeVar("ErrorT", bound=MultiprocessError)
 
@@ -105,6 +103,7 @@ class Session:
         self._error_callbacks: list[Callable[[NodeProcessError], None]] = []
         self._drops_reported = False
         self._last_errors: dict[str, str] = {}
+        self._failures = FailureLog(session_id)
         self._finalizer: weakref.finalize[..., Session] | None = None
 
     # --- life ---
@@ -283,6 +282,7 @@ class Session:
             if self._is_down():
                 if self._finalizer is not None:
                     self._finalizer.detach()
+                self._failures.end()
                 if wiring is not None:
                     wiring.close()
                     self._report_drops(wiring)
@@ -436,7 +436,10 @@ class Session:
         self._crash_callbacks.append(callback)
 
     def on_error(self, callback: Callable[[NodeProcessError], None]) -> None:
-        """Calls ``callback`` for each message whose ``process()`` raised; without one, they are logged."""
+        """Calls ``callback`` for each message whose ``process()`` raised.
+
+        Without one they are logged: one kind of failure once with its traceback, then how often it came again.
+        """
         self._error_callbacks.append(callback)
 
     def get_status(self) -> StatusReport:
@@ -506,26 +509,24 @@ class Session:
             self._wiring.doorbell.wake()
         if isinstance(error, ProcessCrashError):
             # As text: whoever keeps the log record need not keep the session alive through the error's traceback.
+            self._failures.end(error.node_id)
             extra = about(self.session_id, error.node_id)
             _logger.error("session %r: %s", self.session_id, str(error), extra=extra)
-            self._call("on_process_crash", [*self._crash_callbacks, *self.executor.crash_callbacks], error, extra)
+            callbacks = [*self._crash_callbacks, *self.executor.crash_callbacks]
+            self._call("on_process_crash", callbacks, error, error.node_id)
 
     def _message_failed(self, error: NodeProcessError) -> None:
         self._last_errors[error.node_id] = error.reason
-        extra = about(self.session_id, error.node_id)
         if not self._error_callbacks:
-            _logger.error("session %r: %s\n%s", self.session_id, error, error.remote_traceback, extra=extra)
-        self._call("on_error", self._error_callbacks, error, extra)
+            self._failures.message_failed(error)
+        self._call("on_error", self._error_callbacks, error, error.node_id)
 
-    def _call(
-        self, name: str, callbacks: list[Callable[[ErrorT], None]], error: ErrorT, extra: dict[str, str | None]
-    ) -> None:
+    def _call(self, name: str, callbacks: list[Callable[[ErrorT], None]], error: ErrorT, node_id: str) -> None:
         for callback in callbacks:
             try:
                 callback(error)
             except (Exception, asyncio.CancelledError) as failure:
-                text = trace(failure, _TRACEBACK_CHARS)  # as text, see above
-                _logger.error("%s callback of session %r failed:\n%s", name, self.session_id, text, extra=extra)
+                self._failures.callback_failed(node_id, name, failure)
 
     def _check_limits(self, processes: int) -> None:
         limit = self.config.max_processes_per_session
