@@ -42,7 +42,7 @@ async def main(question: str, path: str) -> None:
         await session.send("asker", RuntimeData.text(question))
         await session.end_input()
         async for node_id, data in session.outputs():
-            print(f"{node_id} {data.port or 'output'}: {data.payload}")
+            print(f"{node_id} {data.port}: {data.payload}")
     finally:
         await session.cleanup()
 

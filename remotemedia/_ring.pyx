@@ -158,6 +158,7 @@ cdef class MessageForm:
 
     Args:
         cls: the message class, with ``__slots__`` of the names in ``FIELDS``; what ``put`` takes and ``take`` gives.
+            Its ``_maker_for(x)``, if it has one, says how to make one of ``x``.
         types: the values of its ``type``; a value's index is its code on the wire.
         encode_metadata: ``metadata -> (kind, bytes)``; not asked for None, which is kind 0 without bytes.
         decode_metadata: its inverse, ``(kind, bytes) -> metadata``.
@@ -215,9 +216,9 @@ cdef class MessageForm:
 
     cdef int check(self, object data) except -1:
         if not PyObject_TypeCheck(data, <PyTypeObject *><PyObject *>self.cls):
+            how = getattr(self.cls, "_maker_for", None)
             raise TypeError(
-                f"publish takes a {self.cls.__name__}, not {type(data).__name__}; "
-                f"{self.cls.__name__}.tensor(x) makes one"
+                f"publish takes a {self.cls.__name__}, not {type(data).__name__}" + (f"; {how(data)}" if how else "")
             )
         return 0
 

@@ -14,6 +14,7 @@ import remotemedia_v1_pb2 as pb
 from remotemedia._event_loop import running_loop
 from remotemedia.client._errors import error_of_response, error_of_status
 from remotemedia.client._manifest import PipelineSource, Settings, plan_of
+from remotemedia.client._messages import check_message
 from remotemedia.client._result import ExecutionResult, ServiceVersion, result_of
 from remotemedia.client._session import RemoteSession
 from remotemedia.client._stream import Calls
@@ -158,8 +159,8 @@ class PipelineClient:
         """Runs a pipeline on one message for each input node, and gives all it puts out; without inputs, what it puts
         out of itself.
 
-        Raises what ``session`` and the pipeline raise, PayloadError for data that have no form on the wire, and
-        TimeoutError after ``timeout_secs``. Cancelled, the processes there end.
+        Raises what ``session`` and the pipeline raise, PayloadError for data that have no form on the wire, TypeError
+        for what is no RuntimeData, and TimeoutError after ``timeout_secs``. Cancelled, the processes there end.
         """
         plan = plan_of(pipeline, config)
         request: Envelope[pb.ExecuteRequest] = Envelope(
@@ -168,6 +169,7 @@ class PipelineClient:
         for node_id, data in (inputs or {}).items():
             if node_id not in plan.inputs:
                 raise PipelineError(f"node {node_id!r} takes no input; the input nodes are: {', '.join(plan.inputs)}")
+            check_message(data, node_id)
             request.message.data_inputs[node_id].CopyFrom(buffer_of(data, request.payloads))
         raw = await self._call("ExecutePipeline", encode(request), timeout_secs)
         try:

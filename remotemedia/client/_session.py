@@ -11,6 +11,7 @@ import remotemedia_v1_pb2 as pb
 
 from remotemedia._event_loop import running_loop
 from remotemedia.client._manifest import Plan
+from remotemedia.client._messages import check_message
 from remotemedia.client._stream import Calls, Stream
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocessing import InitProgress, SessionStatus
@@ -111,14 +112,15 @@ class RemoteSession:
         """Sends ``data`` to an input node. Waits while the service takes no more; cancelled meanwhile, nothing is sent.
 
         Raises PipelineError for a node that takes no input, ChannelClosedError after ``end_input``, PayloadError for
-        data that have no form on the wire or are too long. Which ports a node has, the service knows: a wrong one ends
-        the session.
+        data that have no form on the wire or are too long, TypeError for what is no RuntimeData: which ports a node has
+        and what they take, the service knows. A wrong port ends the session.
         """
         stream = self._running("send()")
         self._check(node_id, "input", self._plan.inputs)
         stream.raise_failure()
         if node_id in self._ended:
             raise ChannelClosedError(f"the input of node {node_id!r} was ended")
+        check_message(data, node_id)
         if data.size > self._most_bytes - _ENVELOPE_BYTES:
             raise PayloadError(
                 f"the payload has {data.size} bytes; a message may have {self._most_bytes} (max_message_bytes), its "

@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
+from remotemedia.core._layouts import LARGEST, audio_layout, check_text, frame_rate, frame_size
 from remotemedia.errors import ChannelCorruptedError, PayloadError
 
 if TYPE_CHECKING:
@@ -37,7 +39,11 @@ class DataType(Enum):
 _ndarray = np.ndarray
 # Looking a member up in its enum takes as long as filling half a RuntimeData.
 _AUDIO_TYPE, _VIDEO_TYPE, _TEXT_TYPE, _TENSOR_TYPE = DataType.AUDIO, DataType.VIDEO, DataType.TEXT, DataType.TENSOR
-_SAMPLE_FORMATS = {"f4": "f32", "f8": "f64", "i2": "i16", "i4": "i32"}
+_SAMPLE_FORMATS = {
+    np.dtype(order + code): name
+    for code, name in {"f4": "f32", "f8": "f64", "i2": "i16", "i4": "i32"}.items()
+    for order in "<>"
+}
 
 
 @dataclass
@@ -45,9 +51,12 @@ class AudioMetadata:
     """How to read an audio payload.
 
     Attributes:
-        sample_rate: in Hz.
-        channels: 1 = mono, 2 = stereo.
+        sample_rate: in Hz, a whole number below 2**32.
+        channels: 1 = mono, 2 = stereo; a whole number below 2**32.
         format: sample format, such as ``"f32"`` or ``"i16"``.
+
+    What a field must be is checked when a message with it is sent: PayloadError names the field. Whole floats, such as
+    16000.0, and numpy's integers arrive as int.
     """
 
     sample_rate: int
@@ -60,9 +69,11 @@ class VideoMetadata:
     """How to read a video payload.
 
     Attributes:
-        width, height: in pixels.
+        width, height: of the picture, in pixels; whole numbers below 2**32.
         format: pixel format, such as ``"rgb"`` or ``"yuv420"``.
-        fps: frames per second.
+        fps: frames per second, 0 where it is not known; a finite number.
+
+    Checked when a message with it is sent, as those of AudioMetadata are.
     """
 
     width: int
@@ -74,7 +85,7 @@ class VideoMetadata:
 Metadata: TypeAlias = "AudioMetadata | VideoMetadata | dict[str, Any]"
 
 
-@dataclass(slots=True, weakref_slot=True, eq=False)
+@dataclass(slots=True, weakref_slot=True, eq=False, repr=False)
 class RuntimeData:
     """One message: a payload and what it means.
 
@@ -86,7 +97,8 @@ class RuntimeData:
         session_id: filled in by the session when left empty.
         timestamp: seconds since the epoch; the time of creation unless given.
         metadata: AudioMetadata, VideoMetadata, a dict of JSON values, or None.
-        port: the input port it arrived on; the framework sets it.
+        port: the framework sets it: in a node, the input port that the message arrived on; where a session receives
+            it, the output port it came from, "" if a node that does not declare just one named none.
         sequence: its number on its channel, from 0; the framework sets it.
         origin: a number of the sender's own that goes along: whatever a node makes of the message carries it too, and
             with it what the session receives. What was made of several messages has the newest one's.
@@ -106,14 +118,32 @@ class RuntimeData:
         cls,
         samples: npt.NDArray[Any],
         sample_rate: int,
-        channels: int = 1,
+        channels: int | None = None,
         *,
         session_id: str = "",
         timestamp: float | None = None,
         port: str = "",
     ) -> RuntimeData:
-        """Audio from an array of samples: shape (n,) for mono or (n, channels), dtype float32 or int16; no copy."""
-        sample_format = _SAMPLE_FORMATS.get(samples.dtype.str[1:]) or samples.dtype.name
+        """Audio from an array of samples, such as float32 or int16; no copy.
+
+        The shape is (n,) for mono or (n, channels), and says how many channels there are; of more than 64, ``channels``
+        must say so as well, as (2, n) would be taken for n channels. One dimension with ``channels`` is interleaved.
+        ``sample_rate`` is in Hz. TypeError or ValueError names the argument that is wrong.
+        """
+        sample_format = None
+        if type(samples) is _ndarray:
+            sample_format = _SAMPLE_FORMATS.get(samples.dtype)
+        if (
+            sample_format is not None
+            and samples.ndim == 1
+            and (channels is None or channels == 1)
+            and type(sample_rate) is int
+            and 0 < sample_rate <= LARGEST
+        ):
+            channels = 1
+        else:
+            sample_rate, channels = audio_layout(samples, sample_rate, channels)
+            sample_format = _SAMPLE_FORMATS.get(samples.dtype) or samples.dtype.name
         metadata = AudioMetadata(sample_rate, channels, sample_format)
         return _make(cls, _AUDIO_TYPE, samples, session_id, timestamp, metadata, port)
 
@@ -127,7 +157,9 @@ class RuntimeData:
         metadata: dict[str, Any] | None = None,
         port: str = "",
     ) -> RuntimeData:
-        """Text from a str."""
+        """Text from a str; TypeError for anything else."""
+        if type(text) is not str:
+            check_text(text)
         return _make(cls, _TEXT_TYPE, text, session_id, timestamp, metadata, port)
 
     @classmethod
@@ -140,7 +172,7 @@ class RuntimeData:
         metadata: dict[str, Any] | None = None,
         port: str = "",
     ) -> RuntimeData:
-        """A tensor from any array; no copy."""
+        """A tensor from any array, or bytes; no copy. Anything else is refused when it is sent."""
         return _make(cls, _TENSOR_TYPE, array, session_id, timestamp, metadata, port)
 
     @classmethod
@@ -154,9 +186,15 @@ class RuntimeData:
         timestamp: float | None = None,
         port: str = "",
     ) -> RuntimeData:
-        """A video frame from an array of shape (height, width[, planes]); no copy."""
-        height, width = frame.shape[:2]
-        metadata = VideoMetadata(width, height, format, fps)
+        """A video frame from an array, such as uint8; no copy.
+
+        ``rgb`` and ``bgr`` have shape (height, width, 3), ``rgba`` and ``bgra`` (height, width, 4), ``gray`` (height,
+        width); ``yuv420p``, ``i420`` and ``nv12`` have their planes below each other, (height * 3 // 2, width), with an
+        even width and height. The metadata have the size of the picture. TypeError or ValueError names what is wrong,
+        ValueError the formats for one that is none of these.
+        """
+        width, height = frame_size(frame, format)
+        metadata = VideoMetadata(width, height, format, frame_rate("RuntimeData.video: fps", fps))
         return _make(cls, _VIDEO_TYPE, frame, session_id, timestamp, metadata, port)
 
     @property
@@ -203,6 +241,19 @@ class RuntimeData:
         )
 
     __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        """Type, shape, dtype, range and metadata, in a few hundred characters and a few milliseconds at most."""
+        from remotemedia.core._words import message_shown  # here: most messages are never shown
+
+        return message_shown(self)
+
+    @staticmethod
+    def _maker_for(value: object) -> str:
+        """For the channel: how to make a message of ``value``, in words."""
+        from remotemedia.core._words import maker_for
+
+        return maker_for(value)
 
 
 def _make(
@@ -263,15 +314,21 @@ def encode_metadata(metadata: Metadata | None) -> tuple[int, bytes]:
             return _AUDIO_KIND, head + metadata.format.encode()
         if isinstance(metadata, VideoMetadata):
             head = _VIDEO.pack(metadata.width, metadata.height, metadata.fps)
+            if not 0 <= metadata.fps < inf:
+                raise ValueError("fps")
             return _VIDEO_KIND, head + metadata.format.encode()
         if isinstance(metadata, dict):
             raw = json.dumps(metadata, separators=(",", ":")).encode()
             _check_keys(metadata)
             return _JSON_KIND, raw
     except (struct.error, TypeError, ValueError, AttributeError, RecursionError) as error:
-        # What is nested too deep to be written is nested too deep to be shown.
-        shown = "of a dict" if isinstance(error, RecursionError) else repr(metadata)
-        raise PayloadError(f"metadata {shown} cannot travel: {error}") from None
+        if isinstance(metadata, dict):
+            from remotemedia.core._words import entry_refused
+
+            raise PayloadError(entry_refused(metadata, error)) from None
+        from remotemedia.core._words import with_whole_numbers
+
+        return encode_metadata(with_whole_numbers(metadata))
     raise TypeError(
         f"RuntimeData.metadata must be AudioMetadata, VideoMetadata, a dict of JSON values or None, "
         f"not {type(metadata).__name__}"

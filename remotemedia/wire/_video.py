@@ -92,9 +92,6 @@ def _raw_frame(pixels: npt.NDArray[Any], metadata: VideoMetadata) -> pb.VideoFra
     if name not in _FORMATS or name == "encoded":
         raise PayloadError(f"video of format {metadata.format!r} has no form; use one of {_raw_formats()}")
     width, height = metadata.width, metadata.height
-    if name and name not in _PLANES and pixels.ndim == 2:
-        # RuntimeData.video takes the rows of all three planes for the height.
-        height = len(pixels) * 2 // 3
     expected = prod(_shape(name, width, height)) if name else pixels.size
     if expected != pixels.size:
         raise PayloadError(f"video of {pixels.size} bytes is not {width} x {height} {name}, which has {expected}")

@@ -30,7 +30,20 @@ def _deep() -> dict[str, Any]:
 
 
 REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
-    "not a RuntimeData": (lambda: np.zeros(3), TypeError, r"publish takes a RuntimeData, not ndarray"),
+    "not a RuntimeData": (
+        lambda: np.zeros(3),
+        TypeError,
+        r"publish takes a RuntimeData, not ndarray; RuntimeData.audio\(x, sample_rate\) or .*RuntimeData.tensor\(x\) m",
+    ),
+    "a str": (lambda: "hello", TypeError, r"publish takes a RuntimeData, not str; RuntimeData.text\(x\) makes one"),
+    "bytes alone": (
+        lambda: b"x",
+        TypeError,
+        r"not bytes; .*np.int16.*decode\(\)\) or RuntimeData.tensor\(x\) makes one",
+    ),
+    "a dict alone": (lambda: {"a": 1}, TypeError, r"not dict; RuntimeData.text\(json.dumps\(x\)\) makes one"),
+    "a list alone": (lambda: [1.5], TypeError, r"not list; .*RuntimeData.tensor\(np.asarray\(x\)\) makes one"),
+    "nothing": (lambda: None, TypeError, r"not NoneType; and no AUDIO or VIDEO or TEXT or TENSOR can be made of one"),
     "a list": (lambda: RuntimeData(T, [1, 2]), TypeError, r"must be a numpy array, bytes or str, not list"),
     "a numpy scalar": (lambda: RuntimeData(T, np.float32(1)), TypeError, r"not float32"),
     "None": (lambda: RuntimeData(T, None), TypeError, r"not NoneType"),

@@ -87,7 +87,7 @@ KINDS = {
     "int16": lambda: RuntimeData.audio(np.arange(100, dtype=np.int16), 8000),
     "float16": lambda: RuntimeData.audio(np.zeros(100, np.float16), 8000),
     "wrong channels": lambda: RuntimeData.audio(ZEROS, 8000, 2),
-    "scalar": lambda: RuntimeData.audio(np.zeros((), np.float32), 8000),
+    "scalar": lambda: RuntimeData(DataType.AUDIO, np.zeros((), np.float32), metadata=AudioMetadata(8000, 1, "f32")),
     "no rate": lambda: RuntimeData(DataType.AUDIO, ZEROS),
     "rate 0": lambda: RuntimeData(DataType.AUDIO, ZEROS, metadata=AudioMetadata(0, 1, "f32")),
     "end": lambda: RuntimeData.audio(np.empty(0, np.float32), 8000),

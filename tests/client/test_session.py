@@ -92,6 +92,24 @@ def test_ports(px: Any, service: Any) -> None:
     px.run(main())
 
 
+def test_what_is_no_message_is_not_sent(px: Any, service: Any) -> None:
+    """What a node takes, the service knows, and not the client."""
+
+    async def main() -> None:
+        pipeline = px.chain("t-strict")
+        async with PipelineClient(service.target) as client, client.session(pipeline) as session:
+            for value, how in (("x", "RuntimeData.text.x. makes one"), (RAMP, "RuntimeData.audio.x, sample_rate. or")):
+                with pytest.raises(TypeError, match=f"'n0' is sent RuntimeData, not {type(value).__name__}; {how}"):
+                    await session.send("n0", value)  # type: ignore[arg-type]
+                with pytest.raises(TypeError, match=f"'n0' is sent RuntimeData, not {type(value).__name__}; {how}"):
+                    await client.execute(pipeline, {"n0": value})  # type: ignore[dict-item]
+            await session.send("n0", text("x"))
+            data = await session.receive("n0")
+            assert data is not None and (data.port, data.payload) == ("words", "x")
+
+    px.run(main())
+
+
 def test_the_end_of_the_stream(px: Any, service: Any, gather: Callable[..., Any]) -> None:
     async def main() -> None:
         async with running(service, px.chain("t-echo", ("t-tag", {"says_end": True}))) as session:

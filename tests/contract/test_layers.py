@@ -21,6 +21,8 @@ ERRORS, RING, DATA, DTYPES = (
     "remotemedia.core.data",
     "remotemedia.core.dtypes",
 )
+# How audio and video lie in arrays; messages in words, for when something is to be said.
+LAYOUTS, WORDS = "remotemedia.core._layouts", "remotemedia.core._words"
 CONFIG, DOOR = f"{IMPL}.config", "remotemedia.core.multiprocessing"
 SERVICE_CONFIG = "remotemedia.service.config"
 NAMING, RULES, TELLING = "remotemedia._naming", "remotemedia._rules", "remotemedia._telling"
@@ -54,6 +56,7 @@ HIGH = impl(
     "_supervisor",
     "_introduction",
     "_failure_log",
+    "_meant",
 )
 
 MAY: dict[str, set[str]] = {
@@ -67,8 +70,10 @@ MAY: dict[str, set[str]] = {
     LOOP: {ERRORS},
     TELLING: set(),
     RING: {ERRORS},
-    DATA: {ERRORS},
+    DATA: {ERRORS, LAYOUTS, WORDS},
     DTYPES: {ERRORS},
+    LAYOUTS: set(),
+    WORDS: {ERRORS, DATA, LAYOUTS},
     CONFIG: {ERRORS, RULES},
     # The settings of the service are read where all settings are: a class without the service behind it.
     SERVICE_CONFIG: {ERRORS, RULES},
@@ -77,7 +82,7 @@ MAY: dict[str, set[str]] = {
     f"{IMPL}.statistics": {ERRORS, RING},
     f"{IMPL}._watch": set(),
 }
-_LOW = {ERRORS, NAMING, TELLING, LOOP, RING, DATA, DTYPES, CONFIG}
+_LOW = {ERRORS, NAMING, TELLING, LOOP, RING, DATA, DTYPES, WORDS, CONFIG}
 _LOW |= set(impl("progress", "statistics", "_descriptors", "_watch"))
 for _module in CHANNEL_ROOM:
     MAY[_module] = _LOW | CHANNEL_ROOM
@@ -115,6 +120,7 @@ NEVER_HEAVY = {
     ERRORS: {"numpy", "asyncio"},
     RING: {"numpy", "asyncio"},
     DATA: {"asyncio"},
+    LAYOUTS: {"asyncio"},
     DTYPES: {"asyncio"},
     CONFIG: {"asyncio", "numpy"},
     SERVICE_CONFIG: {"asyncio", "numpy", "grpc"},

@@ -40,8 +40,8 @@ def test_speech(tmp_path):
     lines = run("speech.py", tmp_path)
     assert "asr: ready (100%)" in lines
     assert "asr text: hello what time is it" in lines
-    assert any(line.startswith("reply output: It is ") for line in lines)
-    assert "writer output: answer.wav" in lines
+    assert any(line.startswith("reply text: It is ") for line in lines)
+    assert "writer path: answer.wav" in lines
     assert soundfile.info(tmp_path / "answer.wav").duration > 0.3
 
 

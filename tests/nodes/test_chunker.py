@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from remotemedia.core.data import RuntimeData
+from remotemedia.core.data import AudioMetadata, DataType, RuntimeData
 from remotemedia.nodes import AudioChunkerNode
 
 
@@ -72,8 +72,11 @@ def test_interrupt_drops_what_waits(collect):
     [
         (RuntimeData.text("hello"), "not TEXT"),
         (RuntimeData.audio(np.zeros(3, np.uint8), 16_000), "not uint8"),
-        (RuntimeData.audio(np.zeros((3, 2), np.float32), 16_000, 1), r"shape \(3, 2\)"),
-        (RuntimeData.audio(np.zeros(3, np.float32), 0), "not 0 Hz"),
+        (
+            RuntimeData(DataType.AUDIO, np.zeros((3, 2), np.float32), metadata=AudioMetadata(16_000, 1, "f32")),
+            r"shape \(3, 2\)",
+        ),
+        (RuntimeData(DataType.AUDIO, np.zeros(3, np.float32), metadata=AudioMetadata(0, 1, "f32")), "not 0 Hz"),
     ],
 )
 def test_what_is_not_audio_is_named(drive, message, found):

@@ -115,6 +115,32 @@ class Strict(Base):
     outputs = {"words": DataType.TEXT}
 
 
+@register_node("t-takes")
+class Takes(Base):
+    """Says what came, and on which of its ports."""
+
+    inputs = {
+        "text": DataType.TEXT,
+        "tensor": DataType.TENSOR,
+        "audio": DataType.AUDIO,
+        "both": (DataType.TEXT, DataType.TENSOR),
+        "media": (DataType.AUDIO, DataType.TENSOR),
+        "any": None,
+    }
+    outputs = {"said": DataType.TEXT}
+
+    async def process(self, data: RuntimeData) -> Any:
+        return RuntimeData.text(f"{data.type.name} {type(data.payload).__name__} on {data.port}")
+
+
+@register_node("t-wrong")
+class Wrong(Base):
+    """Gives what is no message."""
+
+    async def process(self, data: RuntimeData) -> Any:
+        return {"plain": "said", "dict": {"out": b"said"}}[data.payload]
+
+
 @register_node("t-ports")
 class Ports(Base):
     """One output per port of its config."""

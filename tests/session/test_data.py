@@ -119,6 +119,115 @@ def test_the_session_is_told_the_output_port(px: Any) -> None:
     px.run(main())
 
 
+ARRAY = np.zeros(3, np.float32)
+
+
+# Of plain values: the port, the value, and what the node says of it, or the error.
+PLAIN: list[tuple[str, Any, str]] = [
+    ("text", "a", "TEXT str"),
+    ("both", "a", "TEXT str"),
+    ("both", ARRAY, "TENSOR ndarray"),
+    ("tensor", ARRAY, "TENSOR ndarray"),
+    ("tensor", b"a", "TENSOR memoryview"),
+    ("tensor", bytearray(b"a"), "TENSOR memoryview"),
+    ("any", "a", r"takes RuntimeData on port 'any', not str; RuntimeData.text(x) makes one"),
+    ("any", ARRAY, "not ndarray; RuntimeData.audio(x, sample_rate) or RuntimeData.video(x, format) or Run"),
+    ("media", ARRAY, "takes AUDIO or TENSOR on port 'media', not ndarray; RuntimeData.audio(x, sample_rate) or "),
+    ("audio", ARRAY, "takes AUDIO on port 'audio', not ndarray; RuntimeData.audio(x, sample_rate) makes one"),
+    ("audio", b"a", "RuntimeData.audio(np.frombuffer(x, np.int16), sample_rate) makes one"),
+    ("audio", "a", "takes AUDIO on port 'audio', not str; and no AUDIO can be made of one"),
+    ("both", b"a", "not bytes; RuntimeData.text(bytes(x).decode()) or RuntimeData.tensor(x) makes one"),
+    ("text", ARRAY, "takes TEXT on port 'text', not ndarray; and no TEXT can be made of one"),
+    ("tensor", [1.5], "not list; RuntimeData.tensor(np.asarray(x)) makes one"),
+]
+
+
+def test_plain_values_go_where_the_declaration_makes_them_plain(px: Any) -> None:
+    pipeline = Pipeline().add_node("t-takes", "a").add_node("t-declared", "b").add_node("t-echo", "c")
+
+    async def main() -> None:
+        async with Session("s", pipeline) as session:
+            for port, value, said in PLAIN:
+                if said.startswith("T"):
+                    await session.send("a", value, port)
+                    data = await session.receive("a")
+                    assert data is not None and data.payload == f"{said} on {port}"
+                    continue
+                with pytest.raises(TypeError, match=r"^node 'a' takes ") as caught:
+                    await session.send("a", value, port)
+                assert said in str(caught.value)
+            await session.send("b", "hello")
+            data = await session.receive("b")
+            assert data is not None and (data.payload, data.session_id) == ("hello>b.words", "s")
+            for value in ("hello", ARRAY):
+                with pytest.raises(
+                    TypeError, match=f"'c' takes RuntimeData on port 'input', not {type(value).__name__}; "
+                ):
+                    await session.send("c", value)
+            # Of a message that is one the error stays what it was.
+            with pytest.raises(TypeError, match="must be a numpy array, bytes or str, not list"):
+                await session.send("b", RuntimeData.tensor([1]))  # type: ignore[arg-type]
+
+    px.run(main())
+
+
+def test_an_array_that_waits_for_room_is_sent_as_a_tensor(px: Any) -> None:
+    """Also what is not sent at once is no message before its meaning is known."""
+
+    async def main() -> None:
+        async with px.session("t-takes", channel_capacity=1) as session:
+            sending = asyncio.create_task(_send_all(session, 20))
+            for _ in range(20):
+                data = await session.receive("n0")
+                assert data is not None and data.payload == "TENSOR ndarray on tensor"
+            await sending
+
+    px.run(main())
+
+
+async def _send_all(session: Session, count: int) -> None:
+    for _ in range(count):
+        await session.send("n0", ARRAY, "tensor")
+
+
+def test_a_plain_result_has_the_only_port_that_is_declared(px: Any) -> None:
+    pipeline = (
+        Pipeline()
+        .add_node("t-strict", "a")
+        .add_node("t-takes", "b")
+        .add_node("t-tag", "c")
+        .connect("a", "words", "b", "text")
+        .add_output("a")
+    )
+
+    async def main() -> None:
+        async with Session("s", pipeline) as session:
+            await session.send("a", "x")
+            await session.send("c", RuntimeData.text("x"), port="in")
+            found = [await session.receive(node_id) for node_id in "abc"]
+            assert [(data.port, data.payload) for data in found if data] == [
+                ("words", "x"),
+                ("said", "TEXT str on text"),
+                ("", "x>c.in"),
+            ]
+
+    px.run(main())
+
+
+def test_a_result_that_is_no_message_says_how_to_make_one(px: Any) -> None:
+    async def main() -> None:
+        async with px.session("t-wrong") as session:
+            said: list[str] = []
+            session.on_error(lambda error: said.append(error.reason))
+            await px.send_all(session, "n0", ["plain", "dict"])
+            assert await px.received(session, "n0") == []
+            await px.until(lambda: len(said) == 2)
+            assert said[0].endswith("by output port; RuntimeData.text(x) makes one")
+            assert "gave {'out': bytes}" in said[1] and said[1].endswith("RuntimeData.tensor(x) makes one")
+
+    px.run(main())
+
+
 def test_async_generators_in_process_and_finish(px: Any) -> None:
     async def main() -> None:
         async with px.session(("t-repeat", {"times": 2}), "t-echo") as session:

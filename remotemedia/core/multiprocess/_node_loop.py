@@ -301,13 +301,13 @@ class NodeLoop:
                 if not isinstance(port, str) or not isinstance(data, RuntimeData):
                     raise TypeError(
                         f"process() of node {self._node.node_id!r} gave {{{shown(port)}: {type(data).__name__}}}; "
-                        f"a dict must hold RuntimeData by output port"
+                        f"a dict must hold RuntimeData by output port{_advice(data)}"
                     )
                 await self._emit_on(port, data, epoch, origin)
         else:
             raise TypeError(
                 f"process() of node {self._node.node_id!r} gave {type(output).__name__}; it may give RuntimeData, "
-                f"None, or a dict of RuntimeData by output port, and yield any number of them"
+                f"None, or a dict of RuntimeData by output port, and yield any number of them{_advice(output)}"
             )
 
     async def _emit_on(self, port: str, data: RuntimeData, epoch: int, origin: int | None) -> None:
@@ -377,6 +377,14 @@ async def settled(given: Any, hook: str) -> None:
         given = await given
     if isinstance(given, AsyncGenerator | Generator):
         raise TypeError(f"{hook} gave a generator, of which nothing has run: it must not yield")
+
+
+def _advice(value: object) -> str:
+    if isinstance(value, RuntimeData):
+        return ""
+    from remotemedia.core._words import maker_for
+
+    return f"; {maker_for(value)}"
 
 
 def _not_before(turn: int, epoch: int) -> bool:

@@ -201,8 +201,10 @@ class Wiring:
         name = _output_name(node_id)
         # A payload may have been passed on from anywhere upstream, and from the session itself.
         pools = {self._pools[other]: segment for other, segment in self._nodes.items()} | {ORCHESTRATOR: self.segment}
+        # A node that returned no dict named no port: if it declares only one, that is the one.
+        port = self._pipeline.declared_output_port(node_id)
         consumer = _ring.Consumer(
-            os.dup(self._ring_fds[name]), FORM, self.segment, self._nodes[node_id], pools, self.segment
+            os.dup(self._ring_fds[name]), FORM, self.segment, self._nodes[node_id], pools, self.segment, port
         )
         return Subscriber.over(name, consumer, self.segment, self.doorbell, spin_us=self._config.spin_us)
 

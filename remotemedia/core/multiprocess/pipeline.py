@@ -7,14 +7,17 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from remotemedia._naming import offer
 from remotemedia._telling import shown
 from remotemedia.core.multiprocess._graph_checks import SESSION_NAME, made_twice, pipeline_problems, wrong_id
-from remotemedia.core.multiprocess.declaration import Ports
+from remotemedia.core.multiprocess.declaration import Ports, data_types
 from remotemedia.core.multiprocess.registry import lookup_node
 from remotemedia.errors import PipelineError, Problem
+
+if TYPE_CHECKING:
+    from remotemedia.core.data import DataType
 
 __all__ = ["SESSION_NAME", "Connection", "NodeConfig", "Pipeline"]
 
@@ -136,11 +139,19 @@ class Pipeline:
 
     def input_port(self, node_id: str) -> str:
         """The port that is meant where none is named: the only input port the node declares, else ``"input"``."""
-        return self._only_port(node_id, "inputs", "input")
+        return self._only_port(node_id, "inputs") or "input"
 
     def output_port(self, node_id: str) -> str:
         """The port that is meant where none is named: the only output port the node declares, else ``"output"``."""
-        return self._only_port(node_id, "outputs", "output")
+        return self._only_port(node_id, "outputs") or "output"
+
+    def declared_output_port(self, node_id: str) -> str:
+        """The only output port the node declares; "" when it declares none, or several."""
+        return self._only_port(node_id, "outputs")
+
+    def input_types(self, node_id: str, port: str) -> frozenset[DataType] | None:
+        """The data types that the node declares for an input port; None = any."""
+        return data_types(self._ports(node_id, "inputs"), port)
 
     def check_input_port(self, node_id: str, port: str) -> None:
         """PipelineError with the choices when the node declares its input ports and this is none of them."""
@@ -149,9 +160,9 @@ class Pipeline:
             hint = offer(port, ports, "its input ports are") if ports else "it has no input ports"
             raise PipelineError(f"node {node_id!r} has no input port {port!r}; {hint}")
 
-    def _only_port(self, node_id: str, declared: str, usual: str) -> str:
+    def _only_port(self, node_id: str, declared: str) -> str:
         ports = self._ports(node_id, declared)
-        return next(iter(ports)) if ports is not None and len(ports) == 1 else usual
+        return next(iter(ports)) if ports is not None and len(ports) == 1 else ""
 
     def _ports(self, node_id: str, declared: str) -> Ports | None:
         node_type = next((node.node_type for node in self.nodes if node.node_id == node_id), None)

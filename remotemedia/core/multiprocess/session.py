@@ -16,12 +16,13 @@ from typing import Any, Self, TypeVar
 import numpy.typing as npt
 
 from remotemedia._event_loop import running_loop
-from remotemedia.core.data import RuntimeData
+from remotemedia.core.data import Payload, RuntimeData
 from remotemedia.core.multiprocess._classref import stop_if_loading
 from remotemedia.core.multiprocess._failure_log import FailureLog
 from remotemedia.core.multiprocess._form import FORM
 from remotemedia.core.multiprocess._introduction import Introductions
 from remotemedia.core.multiprocess._logs import about
+from remotemedia.core.multiprocess._meant import message_meant
 from remotemedia.core.multiprocess._supervisor import Supervisor
 from remotemedia.core.multiprocess._wiring import Wiring
 from remotemedia.core.multiprocess.channel import Subscriber, any_ready_soon
@@ -311,14 +312,15 @@ class Session:
 
     # --- data ---
 
-    async def send(self, node_id: str, data: RuntimeData, port: str = "") -> None:
+    async def send(self, node_id: str, data: RuntimeData | Payload, port: str = "") -> None:
         """Sends ``data`` to an input node; it arrives with ``data.port == port``.
 
-        Without a port it is the only one that the node declares, or ``"input"`` (``Pipeline.input_port``).
-        Waits while the channel is full; with ``enable_backpressure=False`` raises ChannelFullError instead. An ordinary
-        array is copied once, into shared memory. Raises ProcessCrashError when the pipeline crashed, PipelineError for
-        a node that takes no input from the session or declares no such port, SessionStateError before ``start`` and
-        after ``stop``, ChannelClosedError after ``end_input``.
+        Without a port it is ``Pipeline.input_port``. A str will do where the node declares TEXT, an array or bytes
+        where it declares TENSOR and nothing else that could be meant; elsewhere, TypeError says how to make a message
+        of them. Waits while the channel is full; with ``enable_backpressure=False`` raises ChannelFullError instead. An
+        ordinary array is copied once, into shared memory. Raises ProcessCrashError when the pipeline crashed,
+        PipelineError for a node that takes no input from the session or declares no such port, SessionStateError before
+        ``start`` and after ``stop``, ChannelClosedError after ``end_input``.
         """
         self._require_running("send()")
         wiring = self._wired()
@@ -330,7 +332,8 @@ class Session:
         await self._raise_failure()
         epoch = wiring.segment.epoch
         try:
-            if publisher.offer(data, epoch=epoch, port=port):
+            # What is no message is refused there, at no cost to what is one.
+            if publisher.offer(data, epoch=epoch, port=port):  # type: ignore[arg-type]
                 return
             if not self.config.enable_backpressure:
                 publisher.drop()
@@ -338,11 +341,16 @@ class Session:
                     f"channel {publisher.channel_name!r} or its payload pool is full (room for {publisher.capacity} "
                     f"messages, {wiring.segment.pool_bytes} bytes) and enable_backpressure is off"
                 )
-            await publisher.publish_async(data, epoch=epoch, port=port)
+            await publisher.publish_async(data, epoch=epoch, port=port)  # type: ignore[arg-type]
+            return
         except ChannelClosedError:
             await self._raise_failure()
             self._require_running("send()")
             raise
+        except TypeError:
+            if isinstance(data, RuntimeData):
+                raise
+        await self.send(node_id, message_meant(self.pipeline, node_id, port, data), port)
 
     async def loan(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """A writable array in shared memory; sending it moves a header, not bytes.

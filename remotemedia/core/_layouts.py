@@ -1,0 +1,162 @@
+"""How audio and video lie in arrays: what a shape says, and what is refused.
+
+Each function raises TypeError or ValueError that names the argument and says what to write instead.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import reprlib
+from typing import Any
+
+import numpy as np
+
+__all__ = ["audio_layout", "check_text", "frame_rate", "frame_size", "whole_number"]
+
+LARGEST = 2**32 - 1
+"""What the header of a message has room for."""
+
+_MOST_CHANNELS = 64
+"""Of a shape that nobody explains. (2, 16000) is more likely two channels that lie the other way round."""
+
+_PLANAR = 0
+# Values per pixel, or _PLANAR for what has all its planes below each other in one array.
+_FORMATS = {
+    "rgb": 3,
+    "rgba": 4,
+    "bgr": 3,
+    "bgra": 4,
+    "gray": 1,
+    "yuv420p": _PLANAR,
+    "i420": _PLANAR,
+    "nv12": _PLANAR,
+}
+_ALSO = {
+    "rgb24": "rgb",
+    "rgba32": "rgba",
+    "bgr24": "bgr",
+    "bgra32": "bgra",
+    "gray8": "gray",
+    "grey": "gray",
+    "yuv420": "yuv420p",
+}
+
+
+def whole_number(name: str, value: Any, low: int = 0, high: int = LARGEST) -> int:
+    """``value`` as an int: of any integer type, or a float without a fraction, such as 16000.0."""
+    if type(value) is int and low <= value <= high:
+        return value
+    wrong: type[TypeError] | type[ValueError] = TypeError
+    if not isinstance(value, bool | np.bool_):
+        try:
+            if isinstance(value, float | np.floating):
+                wrong = ValueError
+                number = int(value)
+            else:
+                number = operator.index(value)
+                wrong = ValueError
+            if number == value and low <= number <= high:
+                return number
+        except (TypeError, ValueError, OverflowError):  # the last two: NaN and infinity
+            pass
+    raise wrong(f"{name} must be a whole number from {low} to {high}, not {reprlib.repr(value)}")
+
+
+def frame_rate(name: str, value: Any) -> float:
+    """``value`` as a number of frames per second."""
+    if type(value) is float and 0 <= value < math.inf:
+        return value
+    wrong: type[TypeError] | type[ValueError] = TypeError
+    if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
+        if 0 <= value < math.inf:
+            return float(value)
+        wrong = ValueError
+    raise wrong(f"{name} must be a number of frames per second, 0 where it is not known; not {reprlib.repr(value)}")
+
+
+def audio_layout(samples: Any, sample_rate: Any, channels: Any) -> tuple[int, int]:
+    """Sample rate and channels of ``samples``: one dimension, interleaved if there are several channels, or
+    (frames, channels). Without ``channels`` the shape says how many."""
+    if not isinstance(samples, np.ndarray):
+        raise TypeError(_no_array("audio", "samples", samples))
+    if samples.dtype.kind not in "fiu":
+        raise TypeError(f"RuntimeData.audio: samples are numbers such as float32 or int16, not {samples.dtype}")
+    shape = samples.shape
+    if samples.ndim not in (1, 2):
+        raise ValueError(f"RuntimeData.audio: samples have shape (n,) or (n, channels), not {shape}")
+    rate = whole_number("RuntimeData.audio: sample_rate in Hz", sample_rate, 1)
+    if channels is None:
+        return rate, _channels_of(shape)
+    channels = whole_number("RuntimeData.audio: channels", channels, 1)
+    if samples.ndim == 1:
+        if samples.size % channels:
+            raise ValueError(f"RuntimeData.audio: {samples.size} samples are not frames of {channels} channels each")
+    elif shape[1] != channels:
+        turn = "; samples.T has them the right way round" if shape[0] == channels else ""
+        raise ValueError(f"RuntimeData.audio: shape {shape} is (n, channels), so {shape[1]}, not {channels}{turn}")
+    return rate, channels
+
+
+def _channels_of(shape: tuple[int, ...]) -> int:
+    if len(shape) == 1:
+        return 1
+    if shape[1] == 0:
+        raise ValueError(f"RuntimeData.audio: shape {shape} is (n, channels), and there are none")
+    if shape[1] > _MOST_CHANNELS:
+        raise ValueError(
+            f"RuntimeData.audio: shape {shape} is (n, channels), so {shape[1]} channels; if these are {shape[0]}, give "
+            f"samples.T, and if they are not, channels={shape[1]}"
+        )
+    return shape[1]
+
+
+def frame_size(frame: Any, pixel_format: Any) -> tuple[int, int]:
+    """Width and height of the picture in ``frame``."""
+    if not isinstance(frame, np.ndarray):
+        raise TypeError(_no_array("video", "pixels", frame))
+    shape = frame.shape
+    values = _values_per_pixel(pixel_format)
+    if values == _PLANAR:
+        if len(shape) == 2 and shape[0] % 3 == 0 and shape[1] % 2 == 0:
+            return shape[1], shape[0] // 3 * 2
+        wanted = "(height * 3 // 2, width), all its planes in one array, and an even width and height;"
+    else:
+        if (len(shape) == 3 and shape[2] == values) or (len(shape) == 2 and values == 1):
+            return shape[1], shape[0]
+        wanted = "(height, width)," if values == 1 else f"(height, width, {values}),"
+    turn = "; frame.transpose(1, 2, 0) has it" if len(shape) == 3 and shape[0] == values else ""
+    raise ValueError(f"RuntimeData.video: a frame of format {pixel_format!r} has shape {wanted} not {shape}{turn}")
+
+
+def _values_per_pixel(pixel_format: Any) -> int:
+    if not isinstance(pixel_format, str):
+        raise TypeError(f"RuntimeData.video: format must be a str, not {reprlib.repr(pixel_format)}")
+    values = _FORMATS.get(pixel_format)
+    if values is None:
+        lower = pixel_format.lower()
+        values = _FORMATS.get(_ALSO.get(lower, lower))
+    if values is None:
+        raise ValueError(
+            f"RuntimeData.video: format {reprlib.repr(pixel_format)} is none of {', '.join(_FORMATS)}; a frame of "
+            "another is RuntimeData(DataType.VIDEO, frame, metadata=VideoMetadata(width, height, format, fps))"
+        )
+    return values
+
+
+def check_text(value: object) -> None:
+    """Lets pass what is a str."""
+    if not isinstance(value, str):
+        way = "x.decode()" if isinstance(value, bytes | bytearray) else "str(x)"
+        raise TypeError(f"RuntimeData.text takes a str, not {type(value).__name__}; {way} makes one")
+
+
+def _no_array(maker: str, what: str, value: object) -> str:
+    kind = type(value).__name__
+    if isinstance(value, bytes | bytearray | memoryview):
+        dtype = "np.int16" if maker == "audio" else "np.uint8"
+        way = f"np.frombuffer(x, {dtype}) makes one of the bytes, if that is what they are"
+    else:
+        dtype = "np.float32" if maker == "audio" else "np.uint8"
+        way = f"np.asarray(x, {dtype}) makes one"
+    return f"RuntimeData.{maker} takes a numpy array of {what}, not {kind}; {way}"

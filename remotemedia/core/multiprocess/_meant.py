@@ -1,0 +1,37 @@
+"""What is meant by a plain value that is sent to a node: the node's declaration may say it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from remotemedia.core._words import maker_for
+from remotemedia.core.data import DataType, RuntimeData
+
+if TYPE_CHECKING:
+    from remotemedia.core.multiprocess.pipeline import Pipeline
+
+__all__ = ["message_meant"]
+
+
+def message_meant(pipeline: Pipeline, node_id: str, port: str, value: object) -> RuntimeData:
+    """The message that ``value`` must be on this port; TypeError that says how to make one where it is not plain.
+
+    A str can be nothing but text. An array or bytes may be anything but text, so only a tensor, which says nothing more
+    of them, can be plain.
+    """
+    port = port or pipeline.input_port(node_id)
+    declared = pipeline.input_types(node_id, port)
+    if declared is not None:
+        if isinstance(value, str) and DataType.TEXT in declared:
+            return RuntimeData.text(value)
+        if isinstance(value, np.ndarray) and declared - {DataType.TEXT} == {DataType.TENSOR}:
+            return RuntimeData.tensor(value)
+        if isinstance(value, bytes | bytearray | memoryview) and declared == {DataType.TENSOR}:
+            return RuntimeData(DataType.TENSOR, memoryview(value))
+    types = tuple(DataType) if declared is None else declared
+    takes = "RuntimeData" if declared is None else " or ".join(kind.name for kind in DataType if kind in declared)
+    raise TypeError(
+        f"node {node_id!r} takes {takes} on port {port!r}, not {type(value).__name__}; {maker_for(value, types)}"
+    )
