@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from remotemedia.audio import load_audio_file, save_audio_file
     from remotemedia.core.multiprocess.channel import Publisher, Subscriber
     from remotemedia.core.multiprocess.config import MultiprocessConfig
     from remotemedia.core.multiprocess.declaration import Param
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "remotemedia.audio": ("load_audio_file", "save_audio_file"),
     "remotemedia.core.multiprocess.channel": ("Publisher", "Subscriber"),
     "remotemedia.core.multiprocess.config": ("MultiprocessConfig",),
     "remotemedia.core.multiprocess.declaration": ("Param",),
@@ -159,9 +161,11 @@ __all__ = [
     "StatusReport",
     "Subscriber",
     "default_executor",
+    "load_audio_file",
     "lookup_node",
     "register_node",
     "registered_nodes",
+    "save_audio_file",
 ]
 
 

@@ -28,6 +28,7 @@ SERVICE_CONFIG = "remotemedia.service.config"
 NAMING, RULES, TELLING = "remotemedia._naming", "remotemedia._rules", "remotemedia._telling"
 LOOP = "remotemedia._event_loop"
 CLIENT = "remotemedia.client"
+AUDIO_FILES = "remotemedia.audio"
 
 
 def impl(*names: str) -> set[str]:
@@ -75,6 +76,7 @@ MAY: dict[str, set[str]] = {
     LAYOUTS: set(),
     WORDS: {ERRORS, DATA, LAYOUTS},
     CONFIG: {ERRORS, RULES},
+    AUDIO_FILES: {DATA},
     # The settings of the service are read where all settings are: a class without the service behind it.
     SERVICE_CONFIG: {ERRORS, RULES},
     f"{IMPL}._descriptors": set(),
@@ -95,10 +97,10 @@ for _module in HIGH:
     MAY[_module] = _LOW | CHANNEL_ROOM | NODE_ROOM | REGISTRY_ROOM | CHILD_ROOM | HIGH
 # Pipeline.from_manifest and to_manifest are there for the user; the package behind them is loaded when one is called.
 MAY[f"{IMPL}.pipeline"] = MAY[f"{IMPL}.pipeline"] | {"remotemedia.manifest"}
-MAY[DOOR] = _LOW | NODE_ROOM | REGISTRY_ROOM | HIGH | impl("channel")
+MAY[DOOR] = _LOW | NODE_ROOM | REGISTRY_ROOM | HIGH | impl("channel") | {AUDIO_FILES}
 
 # Rooms that see the rest only as a user would.
-_USER = {"remotemedia", ERRORS, DOOR, DATA}
+_USER = {"remotemedia", ERRORS, DOOR, DATA, AUDIO_FILES}
 _FILES = {"remotemedia.settings", "remotemedia.manifest", "remotemedia.monitoring"}
 PREFIXES: list[tuple[str, set[str], bool]] = [
     # prefix, may import, may import what is below the same prefix

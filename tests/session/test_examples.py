@@ -61,15 +61,7 @@ def save_audio_file(path, audio):
     print(path, audio.metadata, bytes(audio.payload.astype("u1")).decode(), audio.session_id)
 """
 REAL_FILES = """
-import soundfile
-from remotemedia.core.data import RuntimeData
-
-def load_audio_file(path):
-    samples, sample_rate = soundfile.read(path, dtype="float32")
-    return RuntimeData.audio(samples, sample_rate)
-
-def save_audio_file(path, audio):
-    soundfile.write(path, audio.as_numpy(), audio.metadata.sample_rate, subtype="FLOAT")
+from remotemedia.core.multiprocessing import load_audio_file, save_audio_file
 """
 # A program that has set up no log finds what its nodes print on its stderr.
 NODE_SAYS = re.compile(r"\[\w+\] (Initializing|Cleaning up) ")
