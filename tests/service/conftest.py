@@ -41,6 +41,12 @@ def sv(px: ModuleType) -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def qs(px: ModuleType) -> ModuleType:
+    """What the quick starts show; stand-ins for the models that they name are registered."""
+    return _load("quick_start")
+
+
+@pytest.fixture(scope="session")
 def serving() -> ModuleType:
     """``remotemedia serve`` as a process, and a client of it."""
     return _load("serve_process")
