@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from remotemedia.client._manifest import PipelineSource, Settings
 from remotemedia.client._result import ExecutionResult, ServiceVersion
 from remotemedia.client._session import RemoteSession
-from remotemedia.core.data import RuntimeData
+from remotemedia.core.data import Payload, RuntimeData
 from remotemedia.core.multiprocessing import InitProgress, SessionStatus
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class BlockingClient:
     def execute(
         self,
         pipeline: PipelineSource,
-        inputs: Mapping[str, RuntimeData] | None = None,
+        inputs: Mapping[str, RuntimeData | Payload] | None = None,
         *,
         config: Settings = None,
         timeout_secs: float | None = None,
@@ -121,7 +121,7 @@ class BlockingSession:
         """See ``RemoteSession.status``."""
         return self._session.status
 
-    def send(self, node_id: str, data: RuntimeData, port: str = "") -> None:
+    def send(self, node_id: str, data: RuntimeData | Payload, port: str = "") -> None:
         """See ``RemoteSession.send``."""
         self._thread.run(self._session.send(node_id, data, port))
 

@@ -14,11 +14,10 @@ import remotemedia_v1_pb2 as pb
 from remotemedia._event_loop import running_loop
 from remotemedia.client._errors import error_of_response, error_of_status
 from remotemedia.client._manifest import PipelineSource, Settings, plan_of
-from remotemedia.client._messages import check_message
 from remotemedia.client._result import ExecutionResult, ServiceVersion, result_of
 from remotemedia.client._session import RemoteSession
 from remotemedia.client._stream import Calls
-from remotemedia.core.data import RuntimeData
+from remotemedia.core.data import Payload, RuntimeData
 from remotemedia.core.multiprocessing import InitProgress
 from remotemedia.errors import PipelineError, ServiceError, SessionStateError
 from remotemedia.wire.buffers import buffer_of
@@ -151,7 +150,7 @@ class PipelineClient:
     async def execute(
         self,
         pipeline: PipelineSource,
-        inputs: Mapping[str, RuntimeData] | None = None,
+        inputs: Mapping[str, RuntimeData | Payload] | None = None,
         *,
         config: Settings = None,
         timeout_secs: float | None = None,
@@ -160,7 +159,8 @@ class PipelineClient:
         out of itself.
 
         Raises what ``session`` and the pipeline raise, PayloadError for data that have no form on the wire, TypeError
-        for what is no RuntimeData, and TimeoutError after ``timeout_secs``. Cancelled, the processes there end.
+        for what is no message and not plainly one (``RemoteSession.send``), and TimeoutError after ``timeout_secs``.
+        Cancelled, the processes there end.
         """
         plan = plan_of(pipeline, config)
         request: Envelope[pb.ExecuteRequest] = Envelope(
@@ -169,8 +169,8 @@ class PipelineClient:
         for node_id, data in (inputs or {}).items():
             if node_id not in plan.inputs:
                 raise PipelineError(f"node {node_id!r} takes no input; the input nodes are: {', '.join(plan.inputs)}")
-            check_message(data, node_id)
-            request.message.data_inputs[node_id].CopyFrom(buffer_of(data, request.payloads))
+            message = plan.types.as_message(node_id, data)
+            request.message.data_inputs[node_id].CopyFrom(buffer_of(message, request.payloads))
         raw = await self._call("ExecutePipeline", encode(request), timeout_secs)
         try:
             response = decode(pb.ExecuteResponse, raw)

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import remotemedia_v1_pb2 as pb
 
-from remotemedia.core.multiprocessing import MultiprocessConfig, Pipeline
+from remotemedia.core.multiprocessing import MultiprocessConfig, NodeConfig, Pipeline
 from remotemedia.errors import PipelineError
 from remotemedia.manifest import read_manifest
 
@@ -26,10 +26,12 @@ class Plan:
 
     Attributes:
         message: the manifest as it is sent.
+        types: the nodes alone, with which their declarations are found if their types are known here.
         node_ids, inputs, outputs: all nodes, those that take what is sent, those whose outputs are received.
     """
 
     message: pb.PipelineManifest
+    types: Pipeline
     node_ids: tuple[str, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -54,8 +56,14 @@ def plan_of(source: PipelineSource, config: Settings) -> Plan:
     settings = {**metadata.get("multiprocess", {}), **_settings(config)}
     if settings:
         message.metadata.multiprocess.update(settings)
+    types = Pipeline()
+    types.nodes = [NodeConfig(node["node_type"], node["id"]) for node in manifest["nodes"]]
     return Plan(
-        message, node_ids, tuple(n for n in node_ids if n not in fed), tuple(n for n in node_ids if n not in read)
+        message,
+        types,
+        node_ids,
+        tuple(n for n in node_ids if n not in fed),
+        tuple(n for n in node_ids if n not in read),
     )
 
 

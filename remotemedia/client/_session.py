@@ -11,9 +11,8 @@ import remotemedia_v1_pb2 as pb
 
 from remotemedia._event_loop import running_loop
 from remotemedia.client._manifest import Plan
-from remotemedia.client._messages import check_message
 from remotemedia.client._stream import Calls, Stream
-from remotemedia.core.data import RuntimeData
+from remotemedia.core.data import Payload, RuntimeData
 from remotemedia.core.multiprocessing import InitProgress, SessionStatus
 from remotemedia.errors import ChannelClosedError, PayloadError, PipelineError, SessionStateError
 from remotemedia.wire.buffers import buffer_of
@@ -108,19 +107,20 @@ class RemoteSession:
 
     # --- data ---
 
-    async def send(self, node_id: str, data: RuntimeData, port: str = "") -> None:
+    async def send(self, node_id: str, data: RuntimeData | Payload, port: str = "") -> None:
         """Sends ``data`` to an input node. Waits while the service takes no more; cancelled meanwhile, nothing is sent.
 
         Raises PipelineError for a node that takes no input, ChannelClosedError after ``end_input``, PayloadError for
-        data that have no form on the wire or are too long, TypeError for what is no RuntimeData: which ports a node has
-        and what they take, the service knows. A wrong port ends the session.
+        data that have no form on the wire or are too long. What ``Session.send`` takes beside messages is taken here if
+        the node's type is known in this program, too, and declares what it takes; TypeError else. Which ports a node
+        has, the service knows: a wrong one ends the session.
         """
         stream = self._running("send()")
         self._check(node_id, "input", self._plan.inputs)
         stream.raise_failure()
         if node_id in self._ended:
             raise ChannelClosedError(f"the input of node {node_id!r} was ended")
-        check_message(data, node_id)
+        data = self._plan.types.as_message(node_id, data, port)
         if data.size > self._most_bytes - _ENVELOPE_BYTES:
             raise PayloadError(
                 f"the payload has {data.size} bytes; a message may have {self._most_bytes} (max_message_bytes), its "

@@ -92,20 +92,41 @@ def test_ports(px: Any, service: Any) -> None:
     px.run(main())
 
 
-def test_what_is_no_message_is_not_sent(px: Any, service: Any) -> None:
-    """What a node takes, the service knows, and not the client."""
+def test_plain_values(px: Any, service: Any) -> None:
+    """What a node takes, the client knows where the node's type is known here."""
 
     async def main() -> None:
-        pipeline = px.chain("t-strict")
+        async with PipelineClient(service.target) as client:
+            pipeline = px.chain("t-strict")
+            async with client.session(pipeline) as session:
+                await session.send("n0", "x")
+                data = await session.receive("n0")
+                assert data is not None and (data.port, data.payload) == ("words", "x")
+                with pytest.raises(TypeError, match="'n0' takes TEXT on port 'words', not ndarray; and no TEXT can be"):
+                    await session.send("n0", RAMP)
+            result = await client.execute(pipeline, {"n0": "x"})
+            assert [data.payload for data in result.outputs["n0"]] == ["x"]
+            async with client.session(px.chain("t-takes")) as session:
+                await session.send("n0", RAMP, "tensor")
+                data = await session.receive("n0")
+                assert data is not None and (data.port, data.payload) == ("said", "TENSOR ndarray on tensor")
+
+    px.run(main())
+
+
+def test_what_is_no_message_is_not_sent(px: Any, service: Any) -> None:
+    async def main() -> None:
+        pipeline = px.chain("t-echo")
         async with PipelineClient(service.target) as client, client.session(pipeline) as session:
             for value, how in (("x", "RuntimeData.text.x. makes one"), (RAMP, "RuntimeData.audio.x, sample_rate. or")):
-                with pytest.raises(TypeError, match=f"'n0' is sent RuntimeData, not {type(value).__name__}; {how}"):
-                    await session.send("n0", value)  # type: ignore[arg-type]
-                with pytest.raises(TypeError, match=f"'n0' is sent RuntimeData, not {type(value).__name__}; {how}"):
-                    await client.execute(pipeline, {"n0": value})  # type: ignore[dict-item]
+                wrong = f"'n0' takes RuntimeData on port 'input', not {type(value).__name__}; {how}"
+                with pytest.raises(TypeError, match=wrong):
+                    await session.send("n0", value)
+                with pytest.raises(TypeError, match=wrong):
+                    await client.execute(pipeline, {"n0": value})
             await session.send("n0", text("x"))
             data = await session.receive("n0")
-            assert data is not None and (data.port, data.payload) == ("words", "x")
+            assert data is not None and (data.port, data.payload) == ("", "x")
 
     px.run(main())
 

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from remotemedia.core._words import maker_for
 from remotemedia.core.data import DataType, RuntimeData
 
-if TYPE_CHECKING:
-    from remotemedia.core.multiprocess.pipeline import Pipeline
-
 __all__ = ["message_meant"]
 
 
-def message_meant(pipeline: Pipeline, node_id: str, port: str, value: object) -> RuntimeData:
-    """The message that ``value`` must be on this port; TypeError that says how to make one where it is not plain.
+def message_meant(value: object, declared: frozenset[DataType] | None, node_id: str, port: str) -> RuntimeData:
+    """The message that ``value`` must be for a port that declares these types; TypeError that says how to make one
+    where it is not plain.
 
     A str can be nothing but text. An array or bytes may be anything but text, so only a tensor, which says nothing more
     of them, can be plain.
     """
-    port = port or pipeline.input_port(node_id)
-    declared = pipeline.input_types(node_id, port)
     if declared is not None:
         if isinstance(value, str) and DataType.TEXT in declared:
             return RuntimeData.text(value)

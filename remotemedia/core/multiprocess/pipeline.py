@@ -17,7 +17,7 @@ from remotemedia.core.multiprocess.registry import lookup_node
 from remotemedia.errors import PipelineError, Problem
 
 if TYPE_CHECKING:
-    from remotemedia.core.data import DataType
+    from remotemedia.core.data import RuntimeData
 
 __all__ = ["SESSION_NAME", "Connection", "NodeConfig", "Pipeline"]
 
@@ -149,9 +149,20 @@ class Pipeline:
         """The only output port the node declares; "" when it declares none, or several."""
         return self._only_port(node_id, "outputs")
 
-    def input_types(self, node_id: str, port: str) -> frozenset[DataType] | None:
-        """The data types that the node declares for an input port; None = any."""
-        return data_types(self._ports(node_id, "inputs"), port)
+    def as_message(self, node_id: str, value: object, port: str = "") -> RuntimeData:
+        """The message that a plain value must be on an input port, where the node's declaration leaves one meaning.
+
+        Nothing is copied. A str is one where the port takes TEXT, an array or bytes where it takes TENSOR and nothing
+        else that could be meant. TypeError, where there is no one meaning, says how to make a message. A message is
+        given back as it is.
+        """
+        from remotemedia.core.data import RuntimeData  # here: a pipeline is made without numpy
+        from remotemedia.core.multiprocess._meant import message_meant
+
+        if isinstance(value, RuntimeData):
+            return value
+        port = port or self.input_port(node_id)
+        return message_meant(value, data_types(self._ports(node_id, "inputs"), port), node_id, port)
 
     def check_input_port(self, node_id: str, port: str) -> None:
         """PipelineError with the choices when the node declares its input ports and this is none of them."""

@@ -22,7 +22,6 @@ from remotemedia.core.multiprocess._failure_log import FailureLog
 from remotemedia.core.multiprocess._form import FORM
 from remotemedia.core.multiprocess._introduction import Introductions
 from remotemedia.core.multiprocess._logs import about
-from remotemedia.core.multiprocess._meant import message_meant
 from remotemedia.core.multiprocess._supervisor import Supervisor
 from remotemedia.core.multiprocess._wiring import Wiring
 from remotemedia.core.multiprocess.channel import Subscriber, any_ready_soon
@@ -350,7 +349,7 @@ class Session:
         except TypeError:
             if isinstance(data, RuntimeData):
                 raise
-        await self.send(node_id, message_meant(self.pipeline, node_id, port, data), port)
+        await self.send(node_id, self.pipeline.as_message(node_id, data, port), port)
 
     async def loan(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """A writable array in shared memory; sending it moves a header, not bytes.
