@@ -65,8 +65,6 @@ def whole_number(name: str, value: Any, low: int = 0, high: int = LARGEST) -> in
 
 def frame_rate(name: str, value: Any) -> float:
     """``value`` as a number of frames per second."""
-    if type(value) is float and 0 <= value < math.inf:
-        return value
     wrong: type[TypeError] | type[ValueError] = TypeError
     if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
         if 0 <= value < math.inf:
@@ -116,7 +114,9 @@ def frame_size(frame: Any, pixel_format: Any) -> tuple[int, int]:
     if not isinstance(frame, np.ndarray):
         raise TypeError(_no_array("video", "pixels", frame))
     shape = frame.shape
-    values = _values_per_pixel(pixel_format)
+    values = _FORMATS.get(pixel_format) if type(pixel_format) is str else None
+    if values is None:
+        values = _values_per_pixel(pixel_format)
     if values == _PLANAR:
         if len(shape) == 2 and shape[0] % 3 == 0 and shape[1] % 2 == 0:
             return shape[1], shape[0] // 3 * 2
@@ -132,10 +132,8 @@ def frame_size(frame: Any, pixel_format: Any) -> tuple[int, int]:
 def _values_per_pixel(pixel_format: Any) -> int:
     if not isinstance(pixel_format, str):
         raise TypeError(f"RuntimeData.video: format must be a str, not {reprlib.repr(pixel_format)}")
-    values = _FORMATS.get(pixel_format)
-    if values is None:
-        lower = pixel_format.lower()
-        values = _FORMATS.get(_ALSO.get(lower, lower))
+    lower = pixel_format.lower()
+    values = _FORMATS.get(_ALSO.get(lower, lower))
     if values is None:
         raise ValueError(
             f"RuntimeData.video: format {reprlib.repr(pixel_format)} is none of {', '.join(_FORMATS)}; a frame of "

@@ -194,7 +194,9 @@ class RuntimeData:
         ValueError the formats for one that is none of these.
         """
         width, height = frame_size(frame, format)
-        metadata = VideoMetadata(width, height, format, frame_rate("RuntimeData.video: fps", fps))
+        if type(fps) is not float or not 0.0 <= fps < inf:
+            fps = frame_rate("RuntimeData.video: fps", fps)
+        metadata = VideoMetadata(width, height, format, fps)
         return _make(cls, _VIDEO_TYPE, frame, session_id, timestamp, metadata, port)
 
     @property
@@ -313,8 +315,9 @@ def encode_metadata(metadata: Metadata | None) -> tuple[int, bytes]:
             head = _AUDIO.pack(metadata.sample_rate, metadata.channels)
             return _AUDIO_KIND, head + metadata.format.encode()
         if isinstance(metadata, VideoMetadata):
-            head = _VIDEO.pack(metadata.width, metadata.height, metadata.fps)
-            if not 0 <= metadata.fps < inf:
+            fps = metadata.fps
+            head = _VIDEO.pack(metadata.width, metadata.height, fps)
+            if not 0.0 <= fps < inf:
                 raise ValueError("fps")
             return _VIDEO_KIND, head + metadata.format.encode()
         if isinstance(metadata, dict):
