@@ -66,7 +66,7 @@ def answer_file(path: Path, question: Path | None) -> Iterator[Draft]:
         raise Mistake(f"the answer's file must end in {' or '.join(_SUFFIXES)}, not {str(path)!r}")
     if question is not None and question.resolve() == final:
         raise Mistake(f"the answer would replace the question {question}; choose another -o")
-    with new_draft(path, "the answer") as draft:
+    with new_draft(path, "the answer", named=True) as draft:
         yield draft
 
 

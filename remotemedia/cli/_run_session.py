@@ -91,11 +91,17 @@ class Summary:
     sinks: list[Sink] = field(default_factory=list)
     unwritten: int = 0
     failures: int = 0
+    warnings: list[str] = field(default_factory=list)
     init_secs: float = 0.0
     run_secs: float = 0.0
     pids: dict[str, int] = field(default_factory=dict)
     nodes: list[NodeStats] = field(default_factory=list)
     channels: list[ChannelStats] = field(default_factory=list)
+
+    def warn(self, text: str, screen: Screen) -> None:
+        """Of what goes on all the same."""
+        self.warnings.append(text)
+        screen.note(text)
 
     def to_json(self) -> str:
         """For ``--json``."""
@@ -123,6 +129,7 @@ class Summary:
             ],
             "unwritten_messages": self.unwritten,
             "failed_messages": self.failures,
+            "warnings": self.warnings,
             "init_secs": self.init_secs,
             "run_secs": self.run_secs,
             "nodes": [asdict(node) | {"pid": self.pids[node.node_id]} for node in self.nodes],
@@ -170,6 +177,9 @@ async def _run(job: Job, summary: Summary, screen: Screen, stop: Stop) -> list[S
     with stop.watch():
         await _run_session(job, screen, stop, summary)
         empty = [sink for sink in summary.sinks if not await sink.finish()]
+        for sink in summary.sinks:
+            if sink.warning is not None:
+                summary.warn(sink.warning, screen)
         for sink in summary.sinks:
             sink.keep()
         return empty

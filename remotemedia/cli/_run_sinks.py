@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from remotemedia._audio.samples import NotNumbers
+from remotemedia._audio.writer import SoundEncoder
 from remotemedia.cli._drafts import Draft, new_draft
 from remotemedia.cli._errors import Mistake
 from remotemedia.cli._pipes import PipeWriter
@@ -37,6 +39,7 @@ class Sink:
         file: as the user gave it.
         messages: how many have been written.
         secs: of audio written.
+        warning: once it has finished, what there is to say of what was written.
     """
 
     def __init__(self, file: str, node_id: str, port: str | None) -> None:
@@ -45,6 +48,8 @@ class Sink:
         self.port = port
         self.messages = 0
         self.secs = 0.0
+        self.warning: str | None = None
+        self._numbers = NotNumbers()
         self._resources = ExitStack()
         self._content: _Text | _Wav | _Flac | None = None
         self._draft: Draft | None = None
@@ -61,7 +66,7 @@ class Sink:
             self._fd = self._open(Path(self.file), os.O_WRONLY)
         else:
             self._draft = self._resources.enter_context(new_draft(Path(self.file), "the output"))
-            self._fd = self._open(self._draft.path, os.O_WRONLY | os.O_TRUNC)
+            self._fd = self._draft.fd
         self._is_terminal = os.isatty(self._fd)
 
     def _open(self, path: Path, flags: int) -> int:
@@ -101,6 +106,9 @@ class Sink:
         with self._errors():
             if self._content is not None:
                 await self._content.finish()
+        replaced = self._numbers.take_warning()
+        if replaced is not None:
+            self.warning = f"{self.file}: {replaced}"
         return self._content is not None or not self.wants_audio
 
     async def _take_text(self, text: str) -> None:
@@ -135,14 +143,14 @@ class Sink:
         new, old = (form.sample_rate, form.channels, samples.dtype.newbyteorder("<")), self._content.form
         if new != old:
             raise self._unfit("audio", f"of {_described(new)} after {_described(old)}: one file cannot have both")
-        await self._content.take(samples)
+        await self._content.take(self._numbers.replaced(samples))
         self.secs += len(samples) / form.sample_rate
 
     def _new_audio(self, rate: int, channels: int, dtype: np.dtype[Any]) -> _Wav | _Flac:
         if self._is_terminal:
             raise self._unfit("audio", "and a terminal cannot show it: -O FILE.wav, or a pipe behind it")
         if self._draft is not None and self._suffix == _FLAC:
-            return _Flac(self._draft.path, rate, channels, dtype)
+            return _Flac(self._fd, rate, channels, dtype)
         if self._draft is not None and self._suffix != _WAV:
             raise self._unfit("audio", f"which goes into files that end in {_WAV} or {_FLAC}")
         return _Wav(PipeWriter(self._fd), rate, channels, dtype)
@@ -223,26 +231,18 @@ class _Wav:
 class _Flac:
     """Samples through libsndfile, which seeks."""
 
-    def __init__(self, path: Path, rate: int, channels: int, dtype: np.dtype[Any]) -> None:
+    def __init__(self, fd: int, rate: int, channels: int, dtype: np.dtype[Any]) -> None:
+        self.form = (rate, channels, dtype.newbyteorder("<"))
         try:
-            import soundfile
+            self._encoder = SoundEncoder(fd, "FLAC", rate, channels, _FLAC_SUBTYPES[dtype.name])
         except ImportError as error:
             raise Mistake(f"FLAC needs soundfile ({error}): pip install 'remotemedia[speech]'") from None
-        self.form = (rate, channels, dtype.newbyteorder("<"))
-        self._error: type[Exception] = soundfile.SoundFileError
-        self._file = self._called(soundfile.SoundFile, path, "w", rate, channels, _FLAC_SUBTYPES[dtype.name])
 
     async def take(self, samples: npt.NDArray[Any]) -> None:
-        self._called(self._file.write, samples)
+        self._encoder.write(samples)
 
     async def finish(self) -> None:
-        self._called(self._file.close)
+        self._encoder.finish()
 
     def close(self) -> None:
-        self._file.close()
-
-    def _called(self, call: Callable[..., Any], *arguments: Any) -> Any:
-        try:
-            return call(*arguments)
-        except (self._error, ValueError) as error:
-            raise OSError(str(getattr(error, "error_string", error))) from None
+        self._encoder.close()

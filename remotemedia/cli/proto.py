@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -62,7 +63,8 @@ def _write(content: bytes, path: Path) -> None:
 
     with new_draft(path, "the .proto") as draft:
         try:
-            draft.path.write_bytes(content)
+            with os.fdopen(draft.fd, "wb", closefd=False) as file:
+                file.write(content)
+            draft.keep()
         except OSError as error:
             raise Mistake(f"the .proto cannot be written to {path}: {error.strerror}") from None
-        draft.keep()

@@ -6,11 +6,13 @@ Among the audio nodes a message of zero samples, shape (0,), marks the end of an
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from remotemedia._audio.samples import NotNumbers
 from remotemedia.core.data import AudioMetadata, DataType, RuntimeData
 from remotemedia.core.multiprocessing import MultiprocessNode
 
@@ -23,11 +25,14 @@ __all__ = [
     "new_array",
     "speech_of",
     "text_of",
+    "warn",
+    "warn_of",
 ]
 
 Float32: TypeAlias = "npt.NDArray[np.float32]"
 
 SPEECH_RATE = 16_000
+_logger = logging.getLogger("remotemedia.nodes")
 _SAMPLE_TYPES = ("float32", "float64", "int16", "int32")
 
 
@@ -98,3 +103,15 @@ def new_array(node: MultiprocessNode, shape: int | tuple[int, ...], dtype: npt.D
         return node.loan(shape, dtype)
     except RuntimeError:
         return np.empty(shape, dtype)
+
+
+def warn(node: MultiprocessNode, text: str) -> None:
+    """Says in the node's log what went wrong without being an error."""
+    _logger.warning("%s: %s", type(node).__name__, text)
+
+
+def warn_of(node: MultiprocessNode, numbers: NotNumbers) -> None:
+    """Says in the node's log what has been replaced, if anything; to be called at the end of the stream."""
+    replaced = numbers.take_warning()
+    if replaced is not None:
+        warn(node, replaced)

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from remotemedia._audio.samples import NotNumbers
 from remotemedia.core.data import DataType, RuntimeData
 from remotemedia.core.multiprocessing import MultiprocessNode, Param, register_node
-from remotemedia.nodes._common import SPEECH_RATE, Float32, import_library, speech_of
+from remotemedia.nodes._common import SPEECH_RATE, Float32, import_library, speech_of, warn_of
 
 __all__ = ["PocketSphinxNode"]
 
@@ -28,7 +29,8 @@ class PocketSphinxNode(MultiprocessNode):
     an ended utterance; nothing if there were none). The words are lower case, without punctuation.
 
     The words depend on the samples of the utterance alone: not on how they were split into messages, nor on earlier
-    utterances. Samples are copied out of the input.
+    utterances. Samples are copied out of the input; NaN is taken as 0 and infinity as 1 or -1, and a warning at the end
+    says how many there were.
     """
 
     params = {"language": Param(str, "en-us", choices=("en-us",), help="of the speech")}
@@ -42,6 +44,7 @@ class PocketSphinxNode(MultiprocessNode):
         self._waiting = bytearray()
         self._open = False
         self._partial = ""
+        self._numbers = NotNumbers()
 
     async def initialize(self) -> None:
         """Load the model, about half a second; ImportError if PocketSphinx is not installed."""
@@ -54,7 +57,7 @@ class PocketSphinxNode(MultiprocessNode):
 
         TypeError or ValueError for anything but 16 kHz mono float32.
         """
-        samples = speech_of(self, data)
+        samples = self._numbers.replaced(speech_of(self, data))
         if not samples.size:
             text = self._end()
             if text:
@@ -74,6 +77,7 @@ class PocketSphinxNode(MultiprocessNode):
     async def finish(self) -> dict[str, RuntimeData] | None:
         """The words of the utterance that is open, if any."""
         text = self._end()
+        warn_of(self, self._numbers)
         return {"text": RuntimeData.text(text)} if text else None
 
     async def on_interrupt(self) -> None:
@@ -84,6 +88,7 @@ class PocketSphinxNode(MultiprocessNode):
     async def cleanup(self) -> None:
         """Let the decoder go."""
         self._decoder = None
+        warn_of(self, self._numbers)
 
     def _decode(self, frame: bytes) -> str:
         if not self._open:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from remotemedia._audio.writer import AudioWriter
 from remotemedia.core.data import DataType, RuntimeData
 from remotemedia.core.multiprocessing import MultiprocessNode, Param, register_node
-from remotemedia.nodes._common import audio_of, import_library
+from remotemedia.nodes._common import audio_of, import_library, warn_of
 
 __all__ = ["AudioFileWriterNode"]
 
@@ -23,9 +26,13 @@ class AudioFileWriterNode(MultiprocessNode):
     Ports: input ``audio`` (float32, float64, int16 or int32; shape (n,) or (n, channels); rate and channels as in
     the first message); output ``path`` (TEXT: the path, once, at the end of the stream).
 
-    The file is created by the first audio, or at the end if there was none, and is complete once ``finish()`` or
-    ``cleanup()`` has run. An interrupt leaves in it what was written. A FLAC file without audio gets one silent
-    frame: libsndfile writes no header, and so no valid file, before the first frame.
+    The file appears, or replaces the one that was there, when it is complete: once ``finish()``, or else
+    ``cleanup()``, has run. Until then nothing is there, also if the process dies; and a file that cannot be
+    written to its end, on a full disk, is not there at all. An interrupt leaves in it what was written. A FLAC file
+    without audio gets one silent frame: libsndfile writes no header, and so no valid file, before the first frame.
+
+    NaN is written as 0 and infinity as 1 or -1; a warning at the end says how many there were. Floats beyond full scale
+    stay what they are with ``FLOAT``, and are clipped otherwise.
     """
 
     params = {
@@ -48,55 +55,72 @@ class AudioFileWriterNode(MultiprocessNode):
             )
         if suffix == ".flac" and self._subtype == "FLOAT":
             raise ValueError("AudioFileWriterNode: param 'subtype' must be one of 'PCM_16', 'PCM_24' for FLAC")
-        self._soundfile: Any = None
-        self._file: Any = None
-        self._finished = False
+        self._writer: AudioWriter | None = None
+        self._error: OSError | None = None
+        self._started = False
 
     async def initialize(self) -> None:
         """Load the file library; ImportError if it is not installed, FileNotFoundError without the folder."""
-        self._soundfile = import_library(self, "soundfile")
+        import_library(self, "soundfile")
         self._check_folder()
+        self._started = True
 
     async def process(self, data: RuntimeData) -> None:
-        """Append one message; TypeError or ValueError for anything but audio of the file's rate and channels."""
+        """Append one message.
+
+        TypeError or ValueError for anything but audio of the file's rate and channels; OSError if it cannot be written,
+        as for every later message.
+        """
         samples, form = audio_of(self, data)
-        if self._file is None:
-            self._open(form.sample_rate, form.channels)
-        if (form.sample_rate, form.channels) != (self._file.samplerate, self._file.channels):
+        writer = self._opened(form.sample_rate, form.channels)
+        if (form.sample_rate, form.channels) != (writer.sample_rate, writer.channels):
             raise ValueError(
-                f"AudioFileWriterNode: {self._path} has {self._file.samplerate} Hz and {self._file.channels} "
+                f"AudioFileWriterNode: {self._path} has {writer.sample_rate} Hz and {writer.channels} "
                 f"channels, this audio {form.sample_rate} Hz and {form.channels} channels"
             )
         if samples.size:
-            self._file.write(samples)
+            with self._errors():
+                writer.write(samples)
 
     async def finish(self) -> RuntimeData:
-        """Complete the file; its path."""
-        self._close()
+        """Complete the file; its path. OSError if it cannot be completed."""
+        self._complete()
         return RuntimeData.text(self._path)
 
     async def cleanup(self) -> None:
         """Complete the file if ``finish()`` did not."""
-        if self._soundfile is not None:
-            self._close()
+        if self._started and self._error is None:
+            self._complete()
 
     def _check_folder(self) -> None:
         folder = Path(self._path).absolute().parent
         if not folder.is_dir():
             raise FileNotFoundError(f"AudioFileWriterNode: no folder {folder} for param 'path' {self._path!r}")
 
-    def _open(self, sample_rate: int, channels: int) -> None:
-        try:
-            self._file = self._soundfile.SoundFile(self._path, "w", sample_rate, channels, self._subtype)
-        except self._soundfile.LibsndfileError as error:
-            raise OSError(f"AudioFileWriterNode: {self._path} cannot be written: {error}") from error
+    def _opened(self, sample_rate: int, channels: int) -> AudioWriter:
+        if self._writer is None:
+            with self._errors():
+                self._writer = AudioWriter(Path(self._path), sample_rate, channels, self._subtype)
+        return self._writer
 
-    def _close(self) -> None:
-        if self._finished:
-            return
-        if self._file is None:
-            self._open(self._sample_rate, 1)
-        if self._file.format == "FLAC" and not self._file.frames:
-            self._file.write(np.zeros((1, self._file.channels), np.float32))
-        self._file.close()
-        self._finished = True
+    def _complete(self) -> None:
+        self._started = False
+        writer = self._opened(self._sample_rate, 1)
+        with self._errors(), writer:
+            if not writer.frames and self._path.lower().endswith(".flac"):
+                writer.write(np.zeros((1, writer.channels), np.float32))
+            writer.keep()
+        warn_of(self, writer.numbers)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """One error for all that follows: half a file is none."""
+        if self._error is not None:
+            raise self._error
+        try:
+            yield
+        except OSError as error:
+            self._error = OSError(
+                error.errno, f"AudioFileWriterNode: {self._path} cannot be written: {error.strerror or error}"
+            )
+            raise self._error from error

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from remotemedia._audio.samples import NotNumbers
 from remotemedia.core.data import DataType, RuntimeData
 from remotemedia.core.multiprocessing import MultiprocessNode, Param, register_node
-from remotemedia.nodes._common import SPEECH_RATE, Float32, end_marker, import_library, speech_of
+from remotemedia.nodes._common import SPEECH_RATE, Float32, end_marker, import_library, speech_of, warn_of
 
 __all__ = ["SileroVADNode"]
 
@@ -35,7 +36,8 @@ class SileroVADNode(MultiprocessNode):
     An utterance begins ``speech_pad_ms`` before its first sound and goes on for ``speech_pad_ms`` after its last;
     pauses shorter than ``min_silence_ms`` are part of it. Such a marker in the input, or the end of the stream,
     ends an open utterance. What comes out depends on the samples alone, not on how they were split into messages.
-    Frames are copied out of the input.
+    Frames are copied out of the input. In them NaN is 0 and infinity 1 or -1; a warning at the end says how many
+    there were.
 
     Times in the config are rounded up to whole frames of 32 ms.
     """
@@ -63,6 +65,7 @@ class SileroVADNode(MultiprocessNode):
         self._speaking = False
         self._speech_frames = 0
         self._silent_frames = 0
+        self._numbers = NotNumbers()
 
     async def initialize(self) -> None:
         """Load the detector's model; ImportError if it is not installed."""
@@ -70,7 +73,7 @@ class SileroVADNode(MultiprocessNode):
 
     async def process(self, data: RuntimeData) -> AsyncIterator[RuntimeData]:
         """Yield the frames and markers that ``data`` decides; TypeError or ValueError for any other audio."""
-        samples = speech_of(self, data)
+        samples = self._numbers.replaced(speech_of(self, data))
         if not samples.size:
             for message in self._end(timestamp=data.timestamp):
                 yield message
@@ -91,6 +94,7 @@ class SileroVADNode(MultiprocessNode):
         """End the utterance that is open, if any."""
         for message in self._end():
             yield message
+        warn_of(self, self._numbers)
 
     async def on_interrupt(self) -> None:
         """Forget the open utterance and what the detector has heard; no marker comes out."""
@@ -99,6 +103,7 @@ class SileroVADNode(MultiprocessNode):
     async def cleanup(self) -> None:
         """Let the detector go."""
         self._detector = None
+        warn_of(self, self._numbers)
 
     def _clear(self) -> None:
         self._filled = 0

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 
 import numpy as np
 
@@ -92,8 +93,20 @@ KINDS = {
     "rate 0": lambda: RuntimeData(DataType.AUDIO, ZEROS, metadata=AudioMetadata(0, 1, "f32")),
     "end": lambda: RuntimeData.audio(np.empty(0, np.float32), 8000),
     "tensor": lambda: RuntimeData.tensor(ZEROS),
+    "not numbers": lambda: RuntimeData.audio(np.array([np.nan, 0.5, np.inf, -np.inf, 2, -2], np.float32), 8000),
+    "float64 not numbers": lambda: RuntimeData.audio(np.array([[np.nan, 0.5], [1e300, -np.inf]]), 8000, 2),
     "surrogate": lambda: RuntimeData.text("\ud800"),
 }
+
+
+@register_node("run-full")
+class Full(Base):
+    """Noise, too much of it for a file of the process that started this one."""
+
+    async def process(self, data):
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.prlimit(os.getppid(), resource.RLIMIT_FSIZE, (10_000, hard))
+        return RuntimeData.audio(np.random.default_rng(0).uniform(-1, 1, 40_000).astype(np.float32), 8000)
 
 
 @register_node("run-kinds")

@@ -4,6 +4,7 @@ import asyncio
 import io
 import os
 import struct
+import subprocess
 import threading
 
 import numpy as np
@@ -107,3 +108,53 @@ def test_what_is_no_wav(data, message):
     with pytest.raises(Mistake, match="it is ") as caught:
         read(data)
     assert message in str(caught.value)
+
+
+# --- samples that are not numbers --------------------------------------------------------------------------------
+
+
+def test_samples_that_are_not_numbers_are_replaced_and_counted_once_per_file(rx, tmp_path):
+    path = rx.manifest(tmp_path, *["run-kinds"] * 4, connections=[])
+    (tmp_path / "in").write_text("not numbers\nnot numbers\n")
+    (tmp_path / "wide").write_text("float64 not numbers\n")
+    inputs = [f"-i{node}={file}" for node, file in zip("abcd", ["in", "in", "in", "wide"], strict=True)]
+    done = rx.run(path, *inputs, "-O", "a=a.wav", "-O", "b=b.flac", "-O", "c=-", "-O", "d=d.wav", "-q")
+    replaced = "2 samples were NaN, taken as 0; 4 samples were infinite, taken as 1 or -1\n"
+    assert done.returncode == 0
+    assert done.stderr.decode() == (
+        f"remotemedia: a.wav: {replaced}remotemedia: b.flac: {replaced}remotemedia: -: {replaced}"
+        "remotemedia: d.wav: 1 sample was NaN, taken as 0; 1 sample was infinite, taken as 1 or -1\n"
+    )
+    # Finite ones stay, but for the integers of FLAC.
+    for file in (tmp_path / "a.wav", io.BytesIO(done.stdout)):
+        assert soundfile.read(file, dtype="float32")[0].tolist() == [0, 0.5, 1, -1, 2, -2] * 2
+    full = 1 - 2**-23
+    assert soundfile.read(tmp_path / "b.flac")[0].tolist() == [0, 0.5, full, -1, full, -1] * 2
+    assert soundfile.read(tmp_path / "d.wav")[0].tolist() == [[0, 0.5], [1e300, -1]]
+
+
+# --- files that cannot be finished -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["o.wav", "o.flac"])
+def test_a_file_that_cannot_be_finished_is_not_left_behind(rx, tmp_path, name):
+    path = rx.manifest(tmp_path, "run-full")
+    (tmp_path / name).write_bytes(b"of an earlier run")
+    done = rx.run(path, "-i", "-", "-O", name, "-q", data=b"text")
+    assert done.stderr.decode() == f"remotemedia: the output cannot be written to {name}: File too large\n"
+    assert done.returncode == 2
+    assert (tmp_path / name).read_bytes() == b"of an earlier run"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["m.json", name]
+
+
+def test_of_a_run_that_is_killed_no_file_is_left(rx, tmp_path):
+    fifo = tmp_path / "hold"
+    os.mkfifo(fifo)
+    path = rx.manifest(tmp_path, ("run-do", {"fifo": str(fifo)}))
+    (tmp_path / "in.txt").write_text("text\nhold\n")
+    command = rx.arguments(path, "-i", "in.txt", "-O", "out.txt", "-q")
+    # Opened once the node has got to the second line, which it must not get to the end of.
+    with subprocess.Popen(command, cwd=tmp_path) as process, fifo.open("w"):
+        process.kill()
+        process.wait()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["hold", "in.txt", "m.json"]

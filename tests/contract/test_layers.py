@@ -29,6 +29,7 @@ NAMING, RULES, TELLING = "remotemedia._naming", "remotemedia._rules", "remotemed
 LOOP = "remotemedia._event_loop"
 CLIENT = "remotemedia.client"
 AUDIO_FILES = "remotemedia.audio"
+DRAFTS, AUDIO = "remotemedia._drafts", "remotemedia._audio"
 
 
 def impl(*names: str) -> set[str]:
@@ -70,6 +71,7 @@ MAY: dict[str, set[str]] = {
     RULES: set(),
     LOOP: {ERRORS},
     TELLING: set(),
+    DRAFTS: set(),
     RING: {ERRORS},
     DATA: {ERRORS, LAYOUTS, WORDS},
     DTYPES: {ERRORS},
@@ -105,11 +107,12 @@ _FILES = {"remotemedia.settings", "remotemedia.manifest", "remotemedia.monitorin
 PREFIXES: list[tuple[str, set[str], bool]] = [
     # prefix, may import, may import what is below the same prefix
     # A node may be a client of a service elsewhere, once it starts.
-    ("remotemedia.nodes", {ERRORS, DOOR, DATA, CLIENT}, True),
+    ("remotemedia.nodes", {ERRORS, DOOR, DATA, CLIENT, AUDIO}, True),
+    (AUDIO, {DRAFTS}, True),
     ("remotemedia.settings", {ERRORS, NAMING, RULES, TELLING, DOOR, SERVICE_CONFIG}, True),
     ("remotemedia.manifest", {ERRORS, NAMING, DOOR, "remotemedia.settings"}, True),
     ("remotemedia.monitoring", {ERRORS, DOOR}, True),
-    ("remotemedia.cli", {*_USER, NAMING, *_FILES, "remotemedia.service"}, True),
+    ("remotemedia.cli", {*_USER, NAMING, DRAFTS, AUDIO, *_FILES, "remotemedia.service"}, True),
     ("remotemedia.wire", {ERRORS, DATA}, True),
     ("remotemedia.service", {*_USER, *_FILES, "remotemedia.wire"}, True),
     ("remotemedia.client", {*_USER, LOOP, "remotemedia.manifest", "remotemedia.wire"}, True),

@@ -36,6 +36,13 @@ def test_chunk_size_and_earlier_utterances_do_not_matter(drive, split, question)
     assert texts(other, "partial") == texts(once, "partial") * 2
 
 
+def test_what_is_not_a_number_does_not_change_the_words(drive, split, question, caplog):
+    spoilt = question.copy()
+    spoilt[100:4000:1000] = np.nan
+    assert texts(drive(PocketSphinxNode("a", {}), split(spoilt, 16_000, [1600]))) == ["what time is it"]
+    assert caplog.messages == ["PocketSphinxNode: 4 samples were NaN, taken as 0"]
+
+
 @pytest.mark.parametrize("messages", [[], [marker(), marker()], [RuntimeData.audio(np.zeros(10, np.float32), 16_000)]])
 def test_nothing_said_gives_no_text(drive, messages):
     assert texts(drive(PocketSphinxNode("a", {}), messages)) == []

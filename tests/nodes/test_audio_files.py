@@ -1,6 +1,11 @@
 """AudioFileReaderNode and AudioFileWriterNode: files as users have them."""
 
 import asyncio
+import contextlib
+import errno
+import logging
+import os
+import resource
 
 import numpy as np
 import pytest
@@ -100,3 +105,118 @@ def test_end_markers_and_real_time_pacing_change_no_samples(drive, tmp_path):
     assert [len(block.payload) for block in blocks] == [80, 80, 80, 60, 0] * 2
     joined = np.concatenate([block.payload for block in blocks[:5]])
     assert np.array_equal(joined * 32768, noise(300))
+
+
+# --- samples that are not numbers --------------------------------------------------------------------------------
+
+NOT_NUMBERS = np.array([np.nan, 0.5, np.inf, -np.inf, 2, -2], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype", "expected"),
+    [
+        ("a.wav", "PCM_16", [0, 0.5, 1 - 2**-15, -1, 1 - 2**-15, -1]),
+        ("a.wav", "PCM_24", [0, 0.5, 1 - 2**-23, -1, 1 - 2**-23, -1]),
+        ("a.wav", "FLOAT", [0, 0.5, 1, -1, 2, -2]),
+        ("a.flac", "PCM_16", [0, 0.5, 1 - 2**-15, -1, 1 - 2**-15, -1]),
+        ("a.flac", "PCM_24", [0, 0.5, 1 - 2**-23, -1, 1 - 2**-23, -1]),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_is_not_a_number_is_replaced_and_counted(drive, split, tmp_path, caplog, name, subtype, expected, dtype):
+    config = {"path": str(tmp_path / name), "subtype": subtype}
+    drive(AudioFileWriterNode("w", config), split(np.tile(NOT_NUMBERS, 2).astype(dtype), 8_000, [4]))
+    assert soundfile.read(tmp_path / name)[0].tolist() == expected * 2
+    said = "AudioFileWriterNode: 2 samples were NaN, taken as 0; 4 samples were infinite, taken as 1 or -1"
+    assert caplog.record_tuples == [("remotemedia.nodes", logging.WARNING, said)]
+
+
+def test_integers_in_a_file_of_floats_keep_their_level(drive, tmp_path):
+    path = tmp_path / "a.wav"
+    samples = np.array([-32768, 16384], np.int16)
+    drive(AudioFileWriterNode("w", {"path": str(path), "subtype": "FLOAT"}), [RuntimeData.audio(samples, 8_000)])
+    assert soundfile.read(path)[0].tolist() == [-1, 0.5]
+
+
+# --- files that cannot be finished -------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def no_file_above(size):
+    """As on a full disk: what this process writes beyond this many bytes of a file is refused."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture(params=[True, False])
+def nameless(request, monkeypatch):
+    """Whether the file system has files without a name; that it has none is made up here."""
+    if not request.param:
+        monkeypatch.setattr(os, "O_TMPFILE", os.O_TMPFILE | os.O_EXCL | os.O_CREAT)
+    return request.param
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac"])
+@pytest.mark.parametrize("samples", [150_000, 51_000])
+def test_a_file_that_cannot_be_finished_is_not_left_behind(collect, split, tmp_path, nameless, name, samples):
+    """The longer one fails while it is written, the shorter at the latest when it is completed."""
+    (tmp_path / name).write_bytes(b"of an earlier run")
+    errors = []
+
+    async def live():
+        node = AudioFileWriterNode("w", {"path": str(tmp_path / name)})
+        await node.initialize()
+        calls = [lambda m=message: node.process(m) for message in split(noise(samples), 8_000, [25_000])]
+        for call in (*calls, node.finish, node.cleanup):
+            try:
+                await collect(call())
+            except OSError as error:
+                errors.append(str(error))
+
+    with no_file_above(100_000):
+        asyncio.run(live())
+    # The first is that of a message or of finish(), and finish() has it too; cleanup() has nothing to add.
+    expected = f"[Errno {errno.EFBIG}] AudioFileWriterNode: {tmp_path / name} cannot be written: File too large"
+    assert set(errors) == {expected}
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_bytes() == b"of an earlier run"
+
+
+def test_a_form_that_the_file_cannot_have_leaves_nothing(drive, tmp_path):
+    """FLAC has eight channels at most."""
+    node = AudioFileWriterNode("w", {"path": str(tmp_path / "a.flac")})
+    with pytest.raises(OSError, match=r"a\.flac cannot be written: "):
+        drive(node, [RuntimeData.audio(np.zeros((10, 9), np.float32), 8_000, 9)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_until_it_is_complete_there_is_no_file(collect, tmp_path, nameless):
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"of an earlier run")
+    path.chmod(0o640)
+
+    async def live():
+        node = AudioFileWriterNode("w", {"path": str(path)})
+        await node.initialize()
+        await collect(node.process(RuntimeData.audio(noise(30), 8_000)))
+        assert path.read_bytes() == b"of an earlier run"
+        assert len(list(tmp_path.iterdir())) == (1 if nameless else 2)
+        await node.finish()
+        assert soundfile.info(path).frames == 30
+
+    asyncio.run(live())
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("kind", ["a folder", "a pipe"])
+def test_only_files_are_replaced(drive, tmp_path, kind):
+    path = tmp_path / "a.wav"
+    path.mkdir() if kind == "a folder" else os.mkfifo(path)
+    with pytest.raises(OSError, match=r"a\.wav cannot be written: "):
+        drive(AudioFileWriterNode("w", {"path": str(path)}), [RuntimeData.audio(noise(30), 8_000)])
+    assert not path.is_file()

@@ -88,3 +88,31 @@ def test_interrupt_drops_what_is_held_back(drive, collect):
         return await collect(node.process(message)) + await collect(node.finish())
 
     assert np.array_equal(joined(asyncio.run(turns())), joined(drive(ResampleNode("r", {}), [message])))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_what_is_not_a_number_spoils_no_sample_but_itself(drive, split, caplog, value, channels):
+    samples = np.zeros((4800, channels), np.float32)
+    samples[[0, 1000, 4799], -1] = value
+    expected = np.nan_to_num(samples, nan=0, posinf=1, neginf=-1)
+    resampled = joined(drive(ResampleNode("r", {}), split(samples, 48_000, [700])))
+    said = caplog.messages
+    assert resampled.tobytes() == joined(drive(ResampleNode("r", {}), split(expected, 48_000, [700]))).tobytes()
+    what = "NaN, taken as 0" if np.isnan(value) else "infinite, taken as 1 or -1"
+    assert said == [f"ResampleNode: 3 samples were {what}"] == caplog.messages
+
+
+@pytest.mark.parametrize("rate", [16_000, 48_000])
+@pytest.mark.parametrize("value", [np.finfo(np.float32).max, np.finfo(np.float64).max])
+def test_the_greatest_numbers_give_numbers(drive, split, rate, value):
+    samples = np.zeros((4800, 2))
+    samples[1000:1010] = value
+    resampled = joined(drive(ResampleNode("r", {}), split(samples, rate, [700])))
+    assert np.isfinite(resampled).all()
+    assert np.abs(resampled).max() >= 1
+
+
+def test_beyond_full_scale_stays_beyond(drive, split):
+    resampled = joined(drive(ResampleNode("r", {}), split(4 * tone(48_000), 48_000, [500])))
+    assert np.abs(resampled).max() > 3.9

@@ -81,6 +81,17 @@ def test_interrupt_forgets_the_open_utterance(drive, split, collect, question):
     assert all(np.array_equal(a.payload, b.payload) for a, b in zip(after, fresh, strict=True))
 
 
+def test_what_is_not_a_number_is_replaced_and_counted(drive, split, question, caplog):
+    spoilt = question.copy()
+    spoilt[100:16_000:1000] = np.nan
+    spoilt[150:16_000:1000] = -np.inf
+    expected = drive(SileroVADNode("v", {}), split(np.nan_to_num(spoilt, nan=0, neginf=-1), 16_000, [800]))
+    sent = drive(SileroVADNode("v", {}), split(spoilt, 16_000, [800]))
+    assert [message.payload.tobytes() for message in sent] == [message.payload.tobytes() for message in expected]
+    said = "SileroVADNode: 16 samples were NaN, taken as 0; 16 samples were infinite, taken as 1 or -1"
+    assert caplog.messages == [said]
+
+
 def test_input_memory_is_not_kept(drive, question):
     sent = drive(SileroVADNode("v", {}), [RuntimeData.audio(question, 16_000)])
     assert sent

@@ -1,0 +1,102 @@
+"""Files that replace what was there only once they are whole."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+__all__ = ["Draft"]
+
+
+class Draft:
+    """A file in the making, in the folder of the one it becomes; its owner closes it.
+
+    It has no name while it is made, so that nothing is left of it whatever ends this process. Where the file system
+    has no files without a name, or where another process is to write it (``named``), it has one that begins with a
+    dot.
+
+    OSError where it cannot be made, or where there is something that a file must not replace: a folder, a device, a
+    pipe, a file that is write-protected.
+
+    Attributes:
+        final: what it becomes. A link stays one: what it points to is replaced.
+        fd: to write it and to read it back; it is closed by ``keep()`` and ``close()``.
+    """
+
+    def __init__(self, path: Path, *, named: bool = False) -> None:
+        self.final = path.resolve()
+        self._name: Path | None = None
+        _check(self.final)
+        self.fd = -1 if named else self._open_nameless()
+        if self.fd < 0:
+            name = self._new_name()
+            self.fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            self._name = name
+
+    @property
+    def path(self) -> Path:
+        """Its name; ValueError if it has none."""
+        if self._name is None:
+            raise ValueError(f"the draft of {self.final} has no name")
+        return self._name
+
+    def keep(self) -> None:
+        """The draft becomes the file, with the permissions of the one it replaces. OSError if it cannot."""
+        with suppress(FileNotFoundError, PermissionError):
+            mode = stat.S_IMODE(self.final.stat().st_mode)
+            os.fchmod(self.fd, mode) if self._name is None else self._name.chmod(mode)
+        if self._name is None:
+            name = self._new_name()
+            # With a folder to start from, which an absolute path ignores, os.link follows what /proc has there.
+            os.link(_in_proc(self.fd), name, src_dir_fd=self.fd, follow_symlinks=True)
+            self._name = name
+        # Some file systems say only now that there was no room.
+        self._close_fd()
+        self._name.replace(self.final)
+        self._name = None
+
+    def close(self) -> None:
+        """Removes a draft that was not kept. May be repeated."""
+        self._close_fd()
+        name, self._name = self._name, None
+        if name is not None:
+            with suppress(OSError):
+                name.unlink()
+
+    def _close_fd(self) -> None:
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _new_name(self) -> Path:
+        return self.final.with_name(f".{self.final.stem[:40]}-{os.urandom(4).hex()}{self.final.suffix[:10]}")
+
+    def _open_nameless(self) -> int:
+        try:
+            fd = os.open(self.final.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666)
+        except OSError:
+            return -1
+        if not _in_proc(fd).exists():  # without /proc it could not be given its name
+            os.close(fd)
+            return -1
+        return fd
+
+
+def _check(final: Path) -> None:
+    try:
+        mode = final.stat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(final))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "There is something that is not a file", str(final))
+    if not os.access(final, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(final))
+
+
+def _in_proc(fd: int) -> Path:
+    return Path(f"/proc/self/fd/{fd}")
