@@ -33,8 +33,12 @@ class AudioSource(Protocol):
         """1 = mono."""
 
     @property
-    def secs(self) -> float:
-        """Its length."""
+    def secs(self) -> float | None:
+        """Its length, or None if only reading will tell."""
+
+    @property
+    def warning(self) -> str | None:
+        """To be asked at the end: what there is to say of its length."""
 
     def blocks(self, milliseconds: int) -> Iterator[npt.NDArray[np.float32]]:
         """All of it, in blocks of this length; the last may be shorter."""
@@ -51,6 +55,10 @@ class MadeAudio:
     @property
     def secs(self) -> float:
         return len(self.samples) / self.sample_rate
+
+    @property
+    def warning(self) -> None:
+        return None
 
     def blocks(self, milliseconds: int) -> Iterator[npt.NDArray[np.float32]]:
         frames = block_frames(self.sample_rate, milliseconds)

@@ -82,6 +82,7 @@ class Summary:
     answer_secs: float = 0.0
     init_secs: float = 0.0
     run_secs: float = 0.0
+    warnings: list[str] = field(default_factory=list)
     pids: dict[str, int] = field(default_factory=dict)
     nodes: list[NodeStats] = field(default_factory=list)
     channels: list[ChannelStats] = field(default_factory=list)
@@ -105,6 +106,8 @@ def run_demo(request: Request, *, quiet: bool, as_json: bool, debug: bool) -> in
     with open_screen(quiet=quiet, as_json=as_json) as screen:
         summary = asyncio.run(_until_terminated(_demo(request, screen)))
         screen.finished(summary)
+    for warning in summary.warnings:
+        complain(warning)
     if as_json:
         print(summary.to_json(), flush=True)
     if not summary.transcript:
@@ -172,7 +175,6 @@ async def _demo(request: Request, screen: Screen) -> Summary:
         if source is None:
             assert request.question is not None
             source = await _make_question(request.question, screen)
-        summary.audio_secs = source.secs
         await _converse(request, source, answer, screen, summary)
         if summary.replies:
             _keep(request, answer, summary)
@@ -248,7 +250,7 @@ async def _converse(request: Request, source: AudioSource, answer: Draft, screen
         screen.listening(source.secs)
         began = time.monotonic()
         await watched(
-            _feed(session, source, request, screen),
+            _feed(session, source, request, screen, summary),
             _listen(session, screen, summary),
         )
         summary.run_secs = time.monotonic() - began
@@ -256,19 +258,23 @@ async def _converse(request: Request, source: AudioSource, answer: Draft, screen
     summary.channels = session.channel_stats()
 
 
-async def _feed(session: Session, source: AudioSource, request: Request, screen: Screen) -> None:
+async def _feed(session: Session, source: AudioSource, request: Request, screen: Screen, summary: Summary) -> None:
     from remotemedia.core.data import RuntimeData
 
     began = time.monotonic()
-    fed_secs = 0.0
+    frames, fed_secs = 0, 0.0
     for block in source.blocks(request.chunk_ms):
-        fed_secs += len(block) / source.sample_rate
+        frames += len(block)
+        fed_secs = frames / source.sample_rate
         if request.realtime:
             # A microphone gives a block when its last sample has been spoken.
             await asyncio.sleep(max(0.0, began + fed_secs - time.monotonic()))
         # Waits while the pipeline is busy with what it has.
         await session.send("resample", RuntimeData.audio(block, source.sample_rate, source.channels))
         screen.fed(fed_secs)
+    summary.audio_secs = fed_secs
+    if source.warning is not None:
+        summary.warnings.append(source.warning)
     await session.end_input()
 
 

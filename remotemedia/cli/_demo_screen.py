@@ -37,8 +37,8 @@ class Screen:
     def started(self) -> None:
         """All nodes are ready, or one has failed."""
 
-    def listening(self, total_secs: float) -> None:
-        """Feeding begins."""
+    def listening(self, total_secs: float | None) -> None:
+        """Feeding begins, of so much if that is known."""
 
     def fed(self, secs: float) -> None:
         """So much of it has been fed."""
@@ -90,8 +90,8 @@ class PlainScreen(Screen):
         if line is not None:
             self._line(line)
 
-    def listening(self, total_secs: float) -> None:
-        self._line(f"feeding {total_secs:.1f} s of speech")
+    def listening(self, total_secs: float | None) -> None:
+        self._line("feeding speech" if total_secs is None else f"feeding {total_secs:.1f} s of speech")
 
     def fed(self, secs: float) -> None:
         self._fed_secs = secs
@@ -120,7 +120,7 @@ class LiveScreen(LiveNodes, Screen):
         self._console.print(Text(title, "bold"))
         self._show_nodes(node_types)
 
-    def listening(self, total_secs: float) -> None:
+    def listening(self, total_secs: float | None) -> None:
         self._console.print(Text("\nlistening", "bold"))
         self._hearing = _Hearing(total_secs)
         self._show(self._hearing)
@@ -169,18 +169,19 @@ def _choose(quiet: bool, as_json: bool) -> Screen:
 class _Hearing:
     """The words so far on one line, above how much has been fed."""
 
-    def __init__(self, total_secs: float) -> None:
+    def __init__(self, total_secs: float | None) -> None:
         self._total_secs = total_secs
         self.fed_secs = 0.0
         self.partial = ""
 
     def __rich_console__(self, console: Console, _options: object) -> Iterator[RenderableType]:
         bar = Table.grid(padding=(0, 1))
-        total = max(self._total_secs, self.fed_secs)
+        total = self.fed_secs if self._total_secs is None else max(self._total_secs, self.fed_secs)
+        of_total = "" if self._total_secs is None else f" of {total:.1f}"
         bar.add_row(
             _label("fed"),
             ProgressBar(total or 1.0, self.fed_secs, width=30),
-            Text(f"{self.fed_secs:.1f} of {total:.1f} s", "dim"),
+            Text(f"{self.fed_secs:.1f}{of_total} s", "dim"),
         )
         if self.partial:
             yield Group(_one_line("hearing", self.partial, console.width), bar)

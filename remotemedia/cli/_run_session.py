@@ -63,7 +63,7 @@ class Feed:
         self.fed = 0.0
         self.dropped = 0
 
-    async def run(self, session: Session, screen: Screen, *, realtime: bool) -> None:
+    async def run(self, session: Session, screen: Screen, summary: Summary, *, realtime: bool) -> None:
         """Until all is sent. Whatever ends it, the node's input ends."""
         began = time.monotonic()
         try:
@@ -77,6 +77,8 @@ class Feed:
                         self.messages += 1
                     except ChannelFullError:
                         self.dropped += 1
+            if self.source.warning is not None:
+                summary.warn(self.source.warning, screen)
         finally:
             await session.end_input(self.node_id)
             screen.fed(self)
@@ -238,7 +240,9 @@ async def _feed_and_write(
     try:
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(watch())
-            feeding = [group.create_task(feed.run(session, screen, realtime=job.realtime)) for feed in summary.feeds]
+            feeding = [
+                group.create_task(feed.run(session, screen, summary, realtime=job.realtime)) for feed in summary.feeds
+            ]
 
             def drain() -> None:
                 screen.note("the input ends here, the nodes finish what they have; once more ends them at once")

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from remotemedia._audio.errors import AudioFileError
 from remotemedia._audio.samples import NotNumbers
+from remotemedia._audio.wav import check_form, wav_head
 from remotemedia._audio.writer import SoundEncoder
 from remotemedia.cli._drafts import Draft, new_draft
 from remotemedia.cli._errors import Mistake
 from remotemedia.cli._pipes import PipeWriter
-from remotemedia.cli._wav import wav_head
 from remotemedia.core.data import AudioMetadata, DataType, RuntimeData
 
 __all__ = ["AUDIO_SUFFIXES", "STDOUT", "Sink", "is_special"]
@@ -128,11 +129,12 @@ class Sink:
             return  # how the audio nodes mark the end of an utterance
         if samples.dtype.name not in _FLAC_SUBTYPES:
             raise self._unfit("audio", f"of {samples.dtype.name}; {', '.join(_FLAC_SUBTYPES)} can be written")
-        if (
-            samples.ndim not in (1, 2)
-            or (1 if samples.ndim == 1 else samples.shape[1]) != form.channels
-            or form.sample_rate < 1
-        ):
+        shaped = samples.ndim in (1, 2) and (1 if samples.ndim == 1 else samples.shape[1]) == form.channels
+        try:
+            check_form("which", form.sample_rate, form.channels)
+        except AudioFileError:
+            shaped = False
+        if not shaped:
             raise self._unfit(
                 "audio", f"of shape {samples.shape} said to be {form.channels} channels at {form.sample_rate} Hz"
             )

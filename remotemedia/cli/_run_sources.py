@@ -7,11 +7,13 @@ import stat
 import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Protocol
 
+from remotemedia._audio.kinds import WAV, kind_of, may_become_a_kind
+from remotemedia._audio.wav import WavBody, no_sound
 from remotemedia.cli._errors import Mistake
 from remotemedia.cli._pipes import PipeReader
+from remotemedia.cli._wav import read_wav_head, unfit_for_a_pipe
 from remotemedia.core.data import RuntimeData
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ __all__ = ["STDIN", "Source", "open_source"]
 STDIN = "-"
 
 _AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64", ".rf64")
-_AUDIO_MAGIC = (b"RIFF", b"RF64", b"fLaC", b"OggS")
+_AUDIO_KINDS = (WAV, "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF", "W64")
 _SNIFFED_BYTES = 4096
 
 
@@ -38,6 +40,10 @@ class Source(Protocol):
     name: str
     unit: str
     total: float | None
+
+    @property
+    def warning(self) -> str | None:
+        """To be asked when all has been fed: what there is to say of it."""
 
     def messages(self) -> AsyncGenerator[tuple[RuntimeData, float], None]:
         """Each message, and how much that makes so far. Mistake for what cannot be read."""
@@ -79,7 +85,7 @@ def _looks_like_audio(path: Path) -> bool:
             head = file.read(_SNIFFED_BYTES)
     except OSError as error:
         raise Mistake(f"{path} cannot be read: {error.strerror}") from None
-    if path.suffix.lower() in _AUDIO_SUFFIXES or head.startswith(_AUDIO_MAGIC):
+    if path.suffix.lower() in _AUDIO_SUFFIXES or kind_of(head) in _AUDIO_KINDS:
         return True
     if b"\0" in head:
         raise Mistake(f"{path} is neither audio that can be read (WAV, FLAC and OGG are) nor text")
@@ -92,7 +98,7 @@ class _AudioSource:
     def __init__(self, path: Path, chunk_ms: int) -> None:
         self.name = str(path)
         self._chunk_ms = chunk_ms
-        self._file: AudioFile = _audio_files().AudioFile(path)
+        self._file = _open_audio(path)
         self.total: float | None = self._file.secs
 
     async def messages(self) -> AsyncGenerator[tuple[RuntimeData, float], None]:
@@ -101,6 +107,10 @@ class _AudioSource:
         for block in self._file.blocks(self._chunk_ms):
             frames += len(block)
             yield RuntimeData.audio(block, rate, channels), frames / rate
+
+    @property
+    def warning(self) -> str | None:
+        return self._file.warning
 
     def close(self) -> None:
         self._file.close()
@@ -119,40 +129,46 @@ class _Stream:
         self._chunk_ms = chunk_ms
         self._whole_text = whole_text
         self._reader = PipeReader(fd)
+        self._body: WavBody | None = None
+
+    @property
+    def warning(self) -> str | None:
+        return None if self._body is None else self._body.warning
 
     async def messages(self) -> AsyncGenerator[tuple[RuntimeData, float], None]:
         try:
-            is_audio = self._form == "audio" or (self._form == "auto" and await self._begins_like_audio())
+            is_audio = self._form == "audio" or (self._form == "auto" and await self._is_audio())
             async for message in self._audio() if is_audio else self._text():
                 yield message
         except OSError as error:
             raise Mistake(f"{self.name} cannot be read: {error.strerror}") from None
 
-    async def _begins_like_audio(self) -> bool:
+    async def _is_audio(self) -> bool:
+        """Whether it begins like a WAV; Mistake if it begins like other audio."""
         # No byte more than is needed: who types a short line waits for the answer to it.
-        for count in range(1, 5):
-            head = await self._reader.peek(count)
-            if len(head) < count or not any(magic.startswith(head) for magic in _AUDIO_MAGIC):
-                return False
-        return head[:1] != b"R" or (await self._reader.peek(12))[8:] == b"WAVE"
+        count = 1
+        while len(head := await self._reader.peek(count)) == count and may_become_a_kind(head):
+            count += 1
+        kind = kind_of(head)
+        if kind not in (None, WAV):
+            raise unfit_for_a_pipe(self.name)
+        return kind == WAV
 
     async def _audio(self) -> AsyncGenerator[tuple[RuntimeData, float], None]:
-        from remotemedia.cli._wav import read_wav_head
+        from remotemedia.cli._audio_file import block_frames
 
-        block_frames = _audio_files().block_frames
-        form, left = await read_wav_head(self._reader, self.name)
+        head = await read_wav_head(self._reader, self.name)
+        body, form = WavBody(self.name, head), head.form
+        self._body = body
         self.unit = "s"
-        block_bytes = block_frames(form.sample_rate, self._chunk_ms) * form.frame_bytes
-        frames = 0
-        while left is None or left > 0:
-            raw = await self._reader.read(block_bytes if left is None else min(block_bytes, left))
-            if left is not None:
-                left -= len(raw)
-            if len(raw) < form.frame_bytes:
-                break
-            block = form.decode(raw)
-            frames += len(block)
-            yield RuntimeData.audio(block, form.sample_rate, form.channels), frames / form.sample_rate
+        block = block_frames(form.sample_rate, self._chunk_ms)
+        try:
+            while len(samples := body.decode(await self._reader.read(body.bytes_of(block)))):
+                yield RuntimeData.audio(samples, form.sample_rate, form.channels), body.frames / form.sample_rate
+        except ImportError as error:
+            raise _needs_soundfile(error) from None
+        if not body.frames:
+            raise Mistake(str(no_sound(self.name)))
 
     async def _text(self) -> AsyncGenerator[tuple[RuntimeData, float], None]:
         number = size = 0
@@ -174,9 +190,14 @@ class _Stream:
             os.close(self._fd)
 
 
-def _audio_files() -> ModuleType:
+def _open_audio(path: Path) -> AudioFile:
+    from remotemedia.cli._audio_file import AudioFile
+
     try:
-        from remotemedia.cli import _audio_file
+        return AudioFile(path)
     except ImportError as error:
-        raise Mistake(f"audio needs soundfile ({error}): pip install 'remotemedia[speech]'") from None
-    return _audio_file
+        raise _needs_soundfile(error) from None
+
+
+def _needs_soundfile(error: ImportError) -> Mistake:
+    return Mistake(f"audio needs soundfile ({error}): pip install 'remotemedia[speech]'")

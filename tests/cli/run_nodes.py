@@ -95,6 +95,7 @@ KINDS = {
     "tensor": lambda: RuntimeData.tensor(ZEROS),
     "not numbers": lambda: RuntimeData.audio(np.array([np.nan, 0.5, np.inf, -np.inf, 2, -2], np.float32), 8000),
     "float64 not numbers": lambda: RuntimeData.audio(np.array([[np.nan, 0.5], [1e300, -np.inf]]), 8000, 2),
+    "great rate": lambda: RuntimeData.audio(ZEROS, 2**32 - 1),
     "surrogate": lambda: RuntimeData.text("\ud800"),
 }
 

@@ -163,3 +163,24 @@ def test_silence_is_not_understood(remotemedia, tmp_path):
     assert (summary["transcript"], summary["answer"]) == ([], None)
     assert (tmp_path / "answer.wav").read_bytes() == b"of an earlier run"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["answer.wav", "silence.wav"]
+
+
+def test_a_question_without_a_length_and_one_that_is_cut_short(remotemedia, tmp_path):
+    """A FLAC as streams are written, and a WAV whose second half is missing: both are heard to their end."""
+    import soundfile
+
+    for name in ("stream.flac", "cut.wav"):
+        soundfile.write(tmp_path / name, np.zeros(32_000, np.float32), 16_000)
+    content = bytearray((tmp_path / "stream.flac").read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    (tmp_path / "stream.flac").write_bytes(content)
+    (tmp_path / "cut.wav").write_bytes((tmp_path / "cut.wav").read_bytes()[:-32_000])
+    for name, secs, warnings in [("stream.flac", 2.0, []), ("cut.wav", 1.0, ["cut.wav ends after 1.00 of 2.00 s"])]:
+        done = remotemedia("demo", "-i", name, "--json", "--quiet")
+        assert done.code == 3, done.err
+        summary = json.loads(done.out)
+        assert (summary["audio_secs"], summary["warnings"]) == (secs, warnings)
+        *said, nothing = done.err.splitlines()
+        assert said == [f"remotemedia: {warning}" for warning in warnings]
+        assert f"nothing was understood in {name} ({secs} s)" in nothing

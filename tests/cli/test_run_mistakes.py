@@ -109,6 +109,7 @@ WHILE_IT_RUNS = {
     "channels that are none": ("one.json -i - -O -", "of shape (100,) said to be 2 channels at", "wrong channels"),
     "a sample alone": ("one.json -i - -O -", "of shape () said to be 1 channels at", "scalar"),
     "audio without a rate": ("one.json -i - -O -", "that does not say its rate and channels", "no rate"),
+    "a rate that no file has": ("one.json -i - -O -", "1 channels at 4294967295 Hz", "great rate"),
     "a rate of zero": ("one.json -i - -O -", "1 channels at 0 Hz", "rate 0"),
     "a tensor": ("one.json -i - -O old.txt", UNFIT + "TENSOR which cannot be written: text and audio can", "tensor"),
     "a full disk": ("one.json -i - -O /dev/full", "cannot be written to /dev/full: No space left on device", "text"),

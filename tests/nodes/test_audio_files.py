@@ -220,3 +220,40 @@ def test_only_files_are_replaced(drive, tmp_path, kind):
     with pytest.raises(OSError, match=r"a\.wav cannot be written: "):
         drive(AudioFileWriterNode("w", {"path": str(path)}), [RuntimeData.audio(noise(30), 8_000)])
     assert not path.is_file()
+
+
+# --- lengths that heads do not know ------------------------------------------------------------------------------
+
+
+def unknown_flac(path, frames):
+    """FLAC as a stream: it does not say how many samples it has."""
+    soundfile.write(path, noise(frames), 8_000)
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+
+
+def test_a_flac_without_a_sample_count_is_read_to_its_end(drive, tmp_path):
+    unknown_flac(tmp_path / "a.flac", 9_000)
+    blocks = drive(AudioFileReaderNode("r", {"block_ms": 500}), [RuntimeData.text(str(tmp_path / "a.flac"))])
+    assert [len(block.payload) for block in blocks] == [4000, 4000, 1000]
+    assert np.array_equal(np.concatenate([block.payload for block in blocks]) * 32768, noise(9_000))
+
+
+def test_a_wav_that_ends_early_is_read_with_a_warning(drive, tmp_path, caplog):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, noise(3_000), 8_000)
+    path.write_bytes(path.read_bytes()[:-2000])
+    blocks = drive(AudioFileReaderNode("r", {}), [RuntimeData.text(str(path))])
+    assert sum(len(block.payload) for block in blocks) == 2000
+    assert caplog.messages == [f"AudioFileReaderNode: {path} ends after 0.25 of 0.38 s"]
+
+
+def test_a_rate_that_cannot_be_is_named(drive, tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, noise(30), 8_000)
+    content = path.read_bytes()
+    path.write_bytes(content[:24] + b"\xff" * 4 + content[28:])
+    with pytest.raises(ValueError, match=r"a\.wav cannot be read as audio: it is audio of 4294967295 Hz; 1 to"):
+        drive(AudioFileReaderNode("r", {}), [RuntimeData.text(str(path))])

@@ -1,0 +1,64 @@
+"""What a file or a stream is, by its first bytes."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+__all__ = ["WAV", "kind_of", "may_become_a_kind"]
+
+WAV = "WAV"
+
+# A byte, several that may stand here, or any.
+_Byte: TypeAlias = "int | frozenset[int] | None"
+
+
+def _pattern(*parts: bytes | int | frozenset[int]) -> list[_Byte]:
+    """Bytes as they are; a number of any bytes; one byte of several."""
+    pattern: list[_Byte] = []
+    for part in parts:
+        if isinstance(part, bytes):
+            pattern += part
+        elif isinstance(part, int):
+            pattern += [None] * part
+        else:
+            pattern.append(part)
+    return pattern
+
+
+# The second byte of MPEG audio: the rest of the sync, a version and a layer that exist. 0xFE is left to UTF-16.
+_MPEG = frozenset(byte for byte in range(0xE0, 0xFE) if byte >> 1 & 3 and byte >> 3 & 3 != 1) | {0xFF}
+# Where text may begin with the same letters, what follows is a byte that no line of text has there.
+_NO_TEXT = frozenset(range(9))
+
+_KINDS: list[tuple[list[_Byte], str]] = [
+    *((_pattern(riff, 4, b"WAVE"), WAV) for riff in (b"RIFF", b"RIFX", b"RF64", b"BW64")),
+    (_pattern(b"fLaC"), "FLAC"),
+    (_pattern(b"OggS\0"), "OGG"),
+    (_pattern(b"ID3", _NO_TEXT), "MP3"),
+    (_pattern(b"\xff", _MPEG), "MP3"),
+    (_pattern(b"FORM", _NO_TEXT, 3, b"AIFF"), "AIFF"),
+    (_pattern(b"FORM", _NO_TEXT, 3, b"AIFC"), "AIFF"),
+    (_pattern(b".snd", _NO_TEXT), "AU"),
+    (_pattern(b"caff", _NO_TEXT), "CAF"),
+    (_pattern(b"riff\x2e\x91\xcf\x11"), "W64"),
+]
+
+
+def kind_of(head: bytes) -> str | None:
+    """The name of what begins with ``head``; None for what is not known, such as text or samples without a head."""
+    for pattern, kind in _KINDS:
+        if len(head) >= len(pattern) and _fits(head, pattern):
+            return kind
+    return None
+
+
+def may_become_a_kind(head: bytes) -> bool:
+    """Whether more bytes could make ``kind_of`` know what ``head`` is the beginning of."""
+    return any(len(head) < len(pattern) and _fits(head, pattern) for pattern, _ in _KINDS)
+
+
+def _fits(head: bytes, pattern: list[_Byte]) -> bool:
+    return all(
+        wanted is None or (byte in wanted if isinstance(wanted, frozenset) else byte == wanted)
+        for byte, wanted in zip(head, pattern, strict=False)
+    )
