@@ -15,15 +15,15 @@ class Draft:
     """A file in the making, in the folder of the one it becomes; its owner closes it.
 
     It has no name while it is made, so that nothing is left of it whatever ends this process. Where the file system
-    has no files without a name, or where another process is to write it (``named``), it has one that begins with a
-    dot.
+    has no files without a name, it has one that begins with a dot. Such a name is all there is of a draft that another
+    process is to write (``named``), by a draft of its own.
 
     OSError where it cannot be made, or where there is something that a file must not replace: a folder, a device, a
     pipe, a file that is write-protected.
 
     Attributes:
         final: what it becomes. A link stays one: what it points to is replaced.
-        fd: to write it and to read it back; it is closed by ``keep()`` and ``close()``.
+        fd: to write it and to read it back, closed by ``keep()`` and ``close()``; -1 of a ``named`` one.
     """
 
     def __init__(self, path: Path, *, named: bool = False) -> None:
@@ -34,6 +34,10 @@ class Draft:
         if self.fd < 0:
             name = self._new_name()
             self.fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            self._name = name
+        if named:
+            # It was made to see whether it can be.
+            self.close()
             self._name = name
 
     @property

@@ -198,12 +198,17 @@ class _LibraryContent:
         try:
             self._file = unsought_file()(path)
         except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a .raw file, which does not say what it is
-            reason = reason_of(error)
+            kind = kind_of(head)
+            reason = reason_of(error) + (f", it looks like {kind}" if kind else "")
             raise AudioFileError(
                 self._name, f"is not audio that can be read: {reason} (WAV, FLAC and OGG are)", reason
             ) from None
         self.sample_rate, self.channels = self._file.samplerate, self._file.channels
-        check_form(self._name, self.sample_rate, self.channels)
+        try:
+            check_form(self._name, self.sample_rate, self.channels)
+        except AudioFileError:
+            self.close()
+            raise
         self.frames: int | None = None
         self._promised = 0
         if self._file.frames < _NO_LENGTH:

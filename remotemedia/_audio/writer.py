@@ -39,7 +39,8 @@ class SoundEncoder:
         if self._is_float and samples.dtype.kind == "i":
             # libsndfile would write the numbers as they are, 32767.0 for full scale.
             samples = samples / np.float32(-float(np.iinfo(samples.dtype).min))
-        self._called(self._file.write, samples)
+        # libsndfile takes every array for one of this machine's byte order.
+        self._called(self._file.write, samples.astype(samples.dtype.newbyteorder("="), copy=False))
 
     def finish(self) -> None:
         """Completes what was written; then there is nothing to close."""

@@ -8,7 +8,7 @@ import json
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -170,8 +170,11 @@ async def _demo(request: Request, screen: Screen) -> Summary:
     from remotemedia.cli._demo_audio import answer_file
 
     summary = Summary(request.question, None if request.input_path is None else str(request.input_path))
-    source: AudioSource | None = None if request.input_path is None else AudioFile(request.input_path)
-    with answer_file(request.output_path, request.input_path) as answer:
+    with ExitStack() as resources:
+        source: AudioSource | None = None
+        if request.input_path is not None:
+            source = resources.enter_context(closing(AudioFile(request.input_path)))
+        answer = resources.enter_context(answer_file(request.output_path, request.input_path))
         if source is None:
             assert request.question is not None
             source = await _make_question(request.question, screen)

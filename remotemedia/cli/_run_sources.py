@@ -88,7 +88,9 @@ def _looks_like_audio(path: Path) -> bool:
     if path.suffix.lower() in _AUDIO_SUFFIXES or kind_of(head) in _AUDIO_KINDS:
         return True
     if b"\0" in head:
-        raise Mistake(f"{path} is neither audio that can be read (WAV, FLAC and OGG are) nor text")
+        kind = kind_of(head)
+        looks = f"; it looks like {kind}" if kind else ""
+        raise Mistake(f"{path} is neither audio that can be read (WAV, FLAC and OGG are) nor text{looks}")
     return False
 
 
@@ -144,14 +146,19 @@ class _Stream:
             raise Mistake(f"{self.name} cannot be read: {error.strerror}") from None
 
     async def _is_audio(self) -> bool:
-        """Whether it begins like a WAV; Mistake if it begins like other audio."""
+        """Whether it begins like a WAV; Mistake if it begins like something else that is no text."""
         # No byte more than is needed: who types a short line waits for the answer to it.
         count = 1
         while len(head := await self._reader.peek(count)) == count and may_become_a_kind(head):
             count += 1
         kind = kind_of(head)
+        if kind is None and head[:1] == b"\0":
+            raise Mistake(
+                f"{self.name} begins with a zero byte: it is neither a WAV nor text. Samples without a head need one, "
+                f"such as by sox -t raw -r 16000 -e signed -b 16 -c 1 - -t wav -"
+            )
         if kind not in (None, WAV):
-            raise unfit_for_a_pipe(self.name)
+            raise unfit_for_a_pipe(self.name, head)
         return kind == WAV
 
     async def _audio(self) -> AsyncGenerator[tuple[RuntimeData, float], None]:
@@ -179,8 +186,10 @@ class _Stream:
                 text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
                 line = number + raw.count(b"\n", 0, error.start)
+                known = self._form == "text" or number > 1
+                hint = "" if known else ", nor is it a WAV, the only audio that can be read from a pipe"
                 raise Mistake(
-                    f"{self.name} is not UTF-8 text: line {line} has the byte {raw[error.start]:#04x}"
+                    f"{self.name} is not UTF-8 text: line {line} has the byte {raw[error.start]:#04x}{hint}"
                 ) from None
             yield RuntimeData.text(text if self._whole_text else text.removesuffix("\n").removesuffix("\r")), size
 

@@ -11,12 +11,13 @@ from remotemedia.cli._pipes import PipeReader
 __all__ = ["read_wav_head", "unfit_for_a_pipe"]
 
 _SKIPPED_BYTES = 1 << 16
+_HEAD_BYTES = 64
 
 
 async def read_wav_head(reader: PipeReader, name: str) -> WavHead:
     """Reads up to the first sample. Mistake for what is not a WAV of samples that can be read."""
     if kind_of(await reader.peek(12)) != WAV:
-        raise unfit_for_a_pipe(name)
+        raise unfit_for_a_pipe(name, await reader.peek(_HEAD_BYTES))
     parsing = parse_wav_head(name)
     step = next(parsing)
     try:
@@ -43,6 +44,14 @@ async def _skip(reader: PipeReader, count: int) -> None:
         count -= len(skipped)
 
 
-def unfit_for_a_pipe(name: str) -> Mistake:
-    """The mistake for a pipe that carries what it may not."""
-    return Mistake(f"{name} is not a WAV, the only audio that can be read from a pipe")
+def unfit_for_a_pipe(name: str, head: bytes) -> Mistake:
+    """The mistake for a pipe that carries what it may not, by its first bytes."""
+    kind = kind_of(head)
+    if kind is None:
+        return Mistake(f"{name} is not a WAV, the only audio that can be read from a pipe")
+    if kind == "UTF-16 text":
+        return Mistake(f"{name} looks like {kind}; text is read as UTF-8 (iconv -f UTF-16 -t UTF-8)")
+    return Mistake(
+        f"{name} is not a WAV, the only audio that can be read from a pipe: it looks like {kind}. Give the file by its "
+        f"name, or make a WAV of it first, such as by ffmpeg -i - -f wav -"
+    )

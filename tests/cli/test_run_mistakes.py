@@ -17,6 +17,7 @@ def folder(rx, tmp_path):
     (tmp_path / "in.txt").write_text("text\n")
     (tmp_path / "latin.txt").write_bytes("eins\nzwölf\n".encode("latin-1"))
     (tmp_path / "binary").write_bytes(bytes(range(256)))
+    (tmp_path / "film").write_bytes(b"\0\0\0\x20ftypisom" + bytes(20))
     (tmp_path / "empty.wav").touch()
     (tmp_path / "text.wav").write_text("This is no audio.\n")
     (tmp_path / "folder.wav").mkdir()
@@ -72,6 +73,7 @@ BEFORE_THE_START = {
     "not audio": ("one.json -i text.wav", "text.wav is not audio that can be read: "),
     "text as audio": ("one.json -i in.txt --input-format audio", "in.txt is not audio that can be read: "),
     "audio of zero length": ("one.json -i zero.wav", "zero.wav has no sound in it: its length is zero"),
+    "video": ("one.json -i film", "film is neither audio that can be read (WAV, FLAC and OGG are) nor text; it looks"),
     "neither audio nor text": (
         "one.json -i binary",
         "binary is neither audio that can be read (WAV, FLAC and OGG are)",
@@ -96,6 +98,8 @@ WHILE_IT_RUNS = {
     "not UTF-8": ("row.json -i latin.txt -O old.txt", "latin.txt is not UTF-8 text: line 2 has the byte 0xf6", ""),
     "not UTF-8 as a whole": ("row.json -i latin.txt --whole-text", "latin.txt is not UTF-8 text: line 2 has", ""),
     "no WAV on stdin": ("row.json -i - --input-format audio", "stdin is not a WAV, the only audio that can", "text"),
+    "MP3 on stdin": ("row.json -i -", "from a pipe: it looks like MP3. Give the file by its name, or", "ID3\3\0"),
+    "samples without a head": ("row.json -i -", "stdin begins with a zero byte: it is neither a WAV nor", "\0\0"),
     "FLAC on stdin": ("row.json -i -", "stdin is not a WAV, the only audio that can be read from a pipe", "fLaC"),
     "WAV of an unknown kind": ("row.json -i -", "stdin is a WAV without samples: it ends", "RIFF\0\0\0\0WAVE"),
     "text into a WAV": ("one.json -i - -O folder.wav/o.wav", UNFIT.replace("old.txt", "folder.wav/o.wav"), "text"),

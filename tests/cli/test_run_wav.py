@@ -337,13 +337,82 @@ def test_what_only_libsndfile_decodes(carried):
         assert np.array_equal(found[0], soundfile.read(file, dtype="float32")[0])
 
 
-# --- files that are not WAV --------------------------------------------------------------------------------------
+# --- pipes that carry something else -----------------------------------------------------------------------------
 
 
 def encoded(form, subtype=None, times=1):
     file = io.BytesIO()
     soundfile.write(file, np.tile(NOISE[:, 0], times), 16_000, subtype, format=form)
     return file.getvalue()
+
+
+OTHERS = {
+    "MP3": lambda: encoded("MP3"),
+    "MP3, tagged": lambda: b"ID3\4\0\0\0\0\0\0" + encoded("MP3"),
+    "MP3 of MPEG 2": lambda: b"\xff\xf3\x40\xc4" + bytes(64),
+    "AAC": lambda: b"\xff\xf1\x50\x80" + bytes(64),
+    "AIFF": lambda: encoded("AIFF"),
+    "AIFF, compressed": lambda: encoded("AIFF", "ULAW"),
+    "AU": lambda: encoded("AU"),
+    "CAF": lambda: encoded("CAF"),
+    "W64": lambda: encoded("W64"),
+    "FLAC": lambda: encoded("FLAC"),
+    "OGG": lambda: encoded("OGG"),
+    "VOC": lambda: encoded("VOC"),
+    "NIST SPHERE": lambda: encoded("NIST"),
+    "AVI video": lambda: b"RIFF\x24\0\0\0AVI LIST" + bytes(64),
+    "MP4 or M4A": lambda: b"\0\0\0\x20ftypM4A " + bytes(64),
+    "WebM or Matroska": lambda: b"\x1aE\xdf\xa3" + bytes(64),
+    "AMR": lambda: b"#!AMR\n" + bytes(64),
+    "WavPack": lambda: b"wvpk\x10\x10\x10\0" + bytes(64),
+    "WMA": lambda: b"\x30\x26\xb2\x75\x8e\x66\xcf\x11" + bytes(64),
+    "gzip": lambda: b"\x1f\x8b\x08" + bytes(64),
+}
+
+
+@pytest.mark.parametrize("form", ["auto", "audio"])
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_pipe_is_told_what_it_carries_and_what_it_may(tmp_path, name, form):
+    kind = name.partition(",")[0].partition(" of ")[0]
+    said = piped(tmp_path / "pipe", OTHERS[name](), form)
+    expected = (
+        f"it is not a WAV, the only audio that can be read from a pipe: it looks like {kind}. Give the file by its"
+    )
+    assert said.startswith(expected), said
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("eins".encode("utf-16"), "it looks like UTF-16 text; text is read as UTF-8"),
+        (bytes(1000), "it begins with a zero byte: it is neither a WAV nor text. Samples without a head need one"),
+        (PCM, "it is not UTF-8 text: line 1 has the byte 0xd0, nor is it a WAV, the only audio that"),
+    ],
+)
+def test_a_pipe_of_something_unknown(tmp_path, content, message):
+    assert piped(tmp_path / "pipe", content, "auto").startswith(message)
+
+
+@pytest.mark.parametrize(
+    "text", ["FORMAT: AIFF", "riff-raff", "caffeine", ".sndrc", "ID3 tags", "RIFFs, twelve", "fLat", "OggS", "PK", "f"]
+)
+def test_text_that_begins_with_the_same_letters_is_text(tmp_path, text):
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_text(text))
+    writer.start()
+
+    async def talk(source):
+        return [message.payload async for message, _ in source.messages()]
+
+    source = open_source(str(tmp_path / "pipe"), "auto", chunk_ms=7, whole_text=False)
+    try:
+        assert asyncio.run(talk(source)) == [text]
+    finally:
+        source.close()
+        writer.join()
+
+
+# --- files that are not WAV --------------------------------------------------------------------------------------
 
 
 def flac(path, count):

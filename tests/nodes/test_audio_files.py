@@ -131,6 +131,17 @@ def test_what_is_not_a_number_is_replaced_and_counted(drive, split, tmp_path, ca
     assert caplog.record_tuples == [("remotemedia.nodes", logging.WARNING, said)]
 
 
+@pytest.mark.parametrize("name", ["a.wav", "a.flac"])
+@pytest.mark.parametrize("dtype", [">f4", ">f8", ">i2", ">i4"])
+def test_big_endian_samples_are_the_same_samples(drive, tmp_path, name, dtype):
+    samples = np.array([0.5, -0.25, 0])
+    if dtype[1] == "i":
+        samples *= -float(np.iinfo(dtype).min)
+    message = RuntimeData.audio(samples.astype(dtype), 8_000)
+    drive(AudioFileWriterNode("w", {"path": str(tmp_path / name), "subtype": "PCM_24"}), [message])
+    assert soundfile.read(tmp_path / name)[0].tolist() == [0.5, -0.25, 0]
+
+
 def test_integers_in_a_file_of_floats_keep_their_level(drive, tmp_path):
     path = tmp_path / "a.wav"
     samples = np.array([-32768, 16384], np.int16)
