@@ -7,7 +7,20 @@ from dataclasses import dataclass, fields
 from os import PathLike
 from typing import Any
 
-__all__ = ["FLAG", "SECS", "Rule", "check", "is_list_of_paths", "is_text", "number", "whole_number"]
+__all__ = [
+    "FLAG",
+    "PYTHONS_IN_FORCE",
+    "SECS",
+    "Rule",
+    "check",
+    "is_list_of_paths",
+    "is_text",
+    "number",
+    "whole_number",
+]
+
+PYTHONS_IN_FORCE = ("python", "python3")
+"""What ``python_executable`` is in files that are written for any machine: the interpreter that is in force anyway."""
 
 
 @dataclass(frozen=True)

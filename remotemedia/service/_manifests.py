@@ -10,6 +10,7 @@ from typing import Any
 
 import remotemedia_v1_pb2 as pb
 
+from remotemedia._rules import PYTHONS_IN_FORCE
 from remotemedia.core.multiprocessing import MultiprocessConfig, Pipeline, lookup_node
 from remotemedia.errors import ManifestError, PipelineError, Problem
 from remotemedia.manifest import load_manifest
@@ -84,7 +85,7 @@ def plan_of(
     document["metadata"] = {key: value for key, value in document["metadata"].items() if value}
     check_values(nodes, document["metadata"].get("multiprocess", {}))
     if not problems:
-        problems += _refused_here(document, service)
+        problems += _refused_here(document, settings, service)
     if problems:
         raise _refusal(problems, nodes)
     try:
@@ -133,15 +134,19 @@ def _connection(connection: pb.Connection) -> dict[str, Any]:
 # --- settings ------------------------------------------------------------------------------------------------------
 
 
-def _refused_here(document: dict[str, Any], service: ServiceConfig) -> Iterable[tuple[str, Problem]]:
+def _refused_here(
+    document: dict[str, Any], base: MultiprocessConfig, service: ServiceConfig
+) -> Iterable[tuple[str, Problem]]:
     """What the operator does not leave to clients."""
     settings = document["metadata"].get("multiprocess", {})
     for name, option in _OPERATORS_OWN.items():
         allowed = getattr(service, option)
         asked = settings.get(name)
         for value in asked if isinstance(asked, list) else [] if asked is None else [asked]:
-            if value not in allowed:
-                known = f" (allowed: {', '.join(allowed)})" if allowed else ""
+            if value not in allowed and value not in _in_force(base, name):
+                # What is in force is a path of this machine, which no client needs to learn.
+                told = ["python"] * (name == "python_executable") + [*allowed]
+                known = f" (allowed: {', '.join(told)})" if told else ""
                 message = f"{value!r} is not allowed by this service{known}"
                 yield "", Problem(message, f"metadata.multiprocess.{name}")
     for index, node in enumerate(document["nodes"]):
@@ -150,10 +155,20 @@ def _refused_here(document: dict[str, Any], service: ServiceConfig) -> Iterable[
             yield node["id"], Problem(message, f"nodes[{index}].node_type")
 
 
+def _in_force(base: MultiprocessConfig, name: str) -> tuple[str | None, ...]:
+    """The values with which a client chooses nothing else than what it gets anyway."""
+    if name == "extra_paths":
+        return base.extra_paths
+    return (base.python_executable, *PYTHONS_IN_FORCE) if name == "python_executable" else (base.venv_path,)
+
+
 def _merged(
     base: MultiprocessConfig, given: Mapping[str, Any], asked_bytes: int, service: ServiceConfig
 ) -> MultiprocessConfig:
     values = dict(given)
+    python = values.get("python_executable")
+    if python in PYTHONS_IN_FORCE or (python == base.python_executable and python not in service.allowed_pythons):
+        del values["python_executable"]  # and with it no word against the service's own venv_path
     if "python_executable" in values and "venv_path" not in values:
         values["venv_path"] = None  # the service's own would win over it
     # How long its own event loop may spin, which all clients share, is not for one of them to say.

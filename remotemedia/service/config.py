@@ -49,7 +49,8 @@ class ServiceConfig:
         tls_key: PEM file of its private key.
         tls_client_ca: PEM file of who vouches for clients: each must show a certificate (mutual TLS). None = none need.
         drain_secs: how long running calls may go on when the service stops; 0 = not at all.
-        allowed_pythons: what a client's manifest may name as ``python_executable``.
+        allowed_pythons: what a client's manifest may name as ``python_executable``, beside ``python`` and ``python3``,
+            which are the service's own.
         allowed_venvs: what a client's manifest may name as ``venv_path``.
         allowed_extra_paths: what a client's manifest may name in ``extra_paths``.
         refused_node_types: node types that no client's manifest may name; unless given, those that read or write files

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from remotemedia._rules import PYTHONS_IN_FORCE
 from remotemedia.core.multiprocessing import MultiprocessConfig
 from remotemedia.errors import ConfigurationError, Problem
 from remotemedia.settings._keys import FIELDS, find_setting_problems
@@ -105,8 +106,11 @@ def _merge(sources: Iterable[_Source]) -> tuple[dict[str, Any], dict[str, str]]:
     for source in sources:
         interpreter_is_chosen = "python_executable" in values
         for name, value in source.values.items():
+            if name == "python_executable" and value in PYTHONS_IN_FORCE:
+                # Who says so leaves the choice to the sources that come later, and to the default.
+                origins.setdefault(name, source.origin(name))
             # In one source venv_path wins over python_executable; a source that comes later has no say at all.
-            if name not in values and not (name == "venv_path" and interpreter_is_chosen):
+            elif name not in values and not (name == "venv_path" and interpreter_is_chosen):
                 values[name] = _absolute(name, value, source)
                 origins[name] = source.origin(name)
     return values, {name: origins.get(name, "default") for name in FIELDS}

@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 NODES = Path(__file__).with_name("run_nodes.py")
+STAND_INS = Path(__file__).with_name("stand_in_nodes.py")
 IN_ONE_PROCESS = Path(__file__).with_name("in_one_process.py")
 EXAMPLES = Path(__file__).parents[2] / "examples"
 COMMAND = [sys.executable, "-m", "remotemedia", "run"]

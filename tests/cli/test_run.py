@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -183,6 +184,16 @@ def test_the_speech_manifest(rx, tmp_path, speech_libraries):
 
 
 # --- several -----------------------------------------------------------------------------------------------------
+
+
+def test_the_seeds_manifest_as_written(rx, tmp_path):
+    """It names ``python``, which needs to be neither in PATH nor what is found there."""
+    source = sound(tmp_path / "in.wav", subtype="PCM_16")
+    path = shutil.copy(rx.EXAMPLES.parent / "tests" / "manifest" / "data" / "with-settings.json", tmp_path)
+    bare = os.environ | {"PATH": "/usr/bin:/bin"}
+    done = rx.run(path, "--nodes", rx.STAND_INS, "-i", source, "-O", "out.wav", env=bare)
+    assert (done.returncode, done.stdout) == (0, b""), done.stderr
+    assert soundfile.read(tmp_path / "out.wav")[0].tobytes() == soundfile.read(source)[0].tobytes()
 
 
 def test_several_inputs_outputs_and_ports(rx, tmp_path):

@@ -114,7 +114,7 @@ PREFIXES: list[tuple[str, set[str], bool]] = [
     ("remotemedia.monitoring", {ERRORS, DOOR}, True),
     ("remotemedia.cli", {*_USER, NAMING, DRAFTS, AUDIO, *_FILES, "remotemedia.service"}, True),
     ("remotemedia.wire", {ERRORS, DATA}, True),
-    ("remotemedia.service", {*_USER, *_FILES, "remotemedia.wire"}, True),
+    ("remotemedia.service", {*_USER, RULES, *_FILES, "remotemedia.wire"}, True),
     ("remotemedia.client", {*_USER, LOOP, "remotemedia.manifest", "remotemedia.wire"}, True),
     ("remotemedia.testing", {*_USER, f"{IMPL}.channel"}, True),
     ("bench", {*_USER, RING, "remotemedia.nodes", "remotemedia.client", "remotemedia.service"}, True),

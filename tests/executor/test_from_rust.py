@@ -6,7 +6,6 @@ import ast
 import inspect
 import re
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,7 +99,6 @@ async def run(code: str, scope: dict[str, Any]) -> None:
 
 @pytest.mark.usefixtures("leak_check")
 def test_each_row_runs(px: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")  # where "python" is
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # a row sets it: given back after the test
     for name in ("whisper", "lfm2_audio", "vibe_voice"):
         monkeypatch.setitem(registry._nodes, name, registry.lookup_node("t-echo"))

@@ -192,7 +192,7 @@ def a_setting(rng: Random, made: pb.PipelineManifest) -> None:
             ("init_timeout_secs", rng.choice([0, -1, "1", None, float("nan"), float("inf")])),
             ("spin_us", rng.choice([-1, 1_000_001, 0.5, "x" * 1000])),
             ("enable_backpressure", rng.choice([0, "true", None])),
-            ("python_executable", rng.choice(["/bin/sh", "python", "", None, ["python"]])),
+            ("python_executable", rng.choice(["/bin/sh", "python2", "", None, ["python"]])),
             ("extra_paths", rng.choice([["/tmp"], "/tmp", {"a": 1}, [["/"]], [None]])),
             ("venv_path", rng.choice(["/", 1, ["/"]])),
             (rng.choice(["", "no such", "__class__", "x" * 9999]), odd(rng)),

@@ -10,6 +10,10 @@ from typing import Any
 import pytest
 import remotemedia_v1_pb2 as pb
 
+from remotemedia.core.multiprocessing import MultiprocessConfig
+from remotemedia.service._manifests import Refused, plan_of
+from remotemedia.service.config import ServiceConfig
+
 pytestmark = pytest.mark.usefixtures("leak_check")
 
 NESTED = {"chunk_size": 1024, "gain": 0.5, "deep": {"list": [1, "2", None, True, {"x": -3}]}, "none": None, "": "empty"}
@@ -99,3 +103,45 @@ def test_what_the_operator_allows(px: Any, sv: Any, tmp_path: Path) -> None:
             )
 
     px.run(main())
+
+
+def test_a_python_that_is_in_force_anyway(px: Any, sv: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However it is called, it is no choice of the client's."""
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    async def main() -> None:
+        async with sv.serving() as client:
+            for python in ("python", "python3", sys.executable):
+                await client.result(sv.chain("t-echo", python_executable=python), {"n0": "x"})
+            for python in ("python3.12", "./python", "/usr/bin/python3"):
+                error = await client.error(sv.chain("t-echo", python_executable=python))
+                assert error.message == (
+                    f"Manifest validation error: metadata.multiprocess.python_executable: {python!r} is not allowed by "
+                    f"this service (allowed: python)"
+                )
+
+    px.run(main())
+
+
+def test_what_is_in_force_stays(sv: Any) -> None:
+    """A bare python is neither the service's own interpreter where the operator chose one, nor a way out of a venv."""
+    own = MultiprocessConfig(python_executable="/opt/python", venv_path="/opt/venv", extra_paths=["/opt/nodes"])
+
+    def config_for(allowed: tuple[str, ...] = (), **asked: Any) -> tuple[str, str | None]:
+        service = ServiceConfig(allowed_pythons=allowed)
+        config = plan_of(sv.chain("t-echo", **asked), pb.ResourceLimits(), own, service).config
+        return config.python_executable, config.venv_path
+
+    for python in ("python", "python3", "/opt/python"):
+        assert config_for(python_executable=python) == ("/opt/python", "/opt/venv")
+    assert config_for(("python", "python3"), python_executable="python") == ("/opt/python", "/opt/venv")
+    assert config_for(venv_path="/opt/venv", extra_paths=["/opt/nodes"]) == ("/opt/python", "/opt/venv")
+    # What the operator allows is a choice, also where it is what would run without the venv.
+    assert config_for(("/opt/python",), python_executable="/opt/python") == ("/opt/python", None)
+    for asked in (
+        {"python_executable": sys.executable},
+        {"venv_path": "/opt"},
+        {"extra_paths": ["/opt/nodes", "/opt"]},
+    ):
+        with pytest.raises(Refused, match="is not allowed by this service"):
+            config_for(**asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +72,35 @@ def test_null_takes_a_limit_away(folder: Path) -> None:
 def test_whoever_chooses_the_interpreter_is_not_overruled_by_a_lower_source(folder: Path) -> None:
     write(folder / "runtime.toml", "[multiprocess.python]\nexecutable = 'python3'\nvenv_path = '.venv'\n")
     config = resolve_settings(manifest_settings={"channel_capacity": 1}).config
-    assert (config.python_executable, config.venv_path) == ("python3", str(folder / ".venv"))
+    assert (config.python_executable, config.venv_path) == (sys.executable, str(folder / ".venv"))
     settings = resolve_settings(manifest_settings={"python_executable": "python3.12"})
     assert (settings.config.python_executable, settings.config.venv_path) == ("python3.12", None)
     assert (settings.origins["python_executable"], settings.origins["venv_path"]) == ("manifest", "default")
+
+
+@pytest.mark.parametrize("bare", ["python", "python3"])
+def test_a_bare_python_is_the_interpreter_in_force(folder: Path, monkeypatch: Any, bare: str) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    asked = {"python_executable": bare}
+    settings = resolve_settings(manifest_settings=asked)
+    assert (settings.config.python_executable, settings.origins["python_executable"]) == (sys.executable, "manifest")
+    write(folder / "runtime.toml", f"[multiprocess.python]\nexecutable = '{bare}'\n")
+    for manifest in (None, asked):
+        assert resolve_settings(manifest_settings=manifest).config.python_executable == sys.executable
+    write(folder / "runtime.toml", "[multiprocess.python]\nexecutable = '/opt/python'\n")
+    settings = resolve_settings(manifest_settings=asked)
+    assert settings.config.python_executable == "/opt/python"
+    assert settings.origins["python_executable"] == "runtime.toml line 2"
+    write(folder / "runtime.toml", f"[multiprocess.python]\nexecutable = '{bare}'\nvenv_path = '.venv'\n")
+    assert resolve_settings(manifest_settings=asked).config.venv_path == str(folder / ".venv")
+    assert MultiprocessConfig(**asked).python_executable == sys.executable
+
+
+@pytest.mark.parametrize("other", ["python3.12", "./python", "bin/python3", "Python", "pypy3"])
+def test_any_other_python_is_what_it_says(other: str) -> None:
+    config = resolve_settings(manifest_settings={"python_executable": other}).config
+    assert config.python_executable == (other if "/" not in other else str(Path(other).absolute()))
+    assert MultiprocessConfig(python_executable=other).python_executable == other
 
 
 def test_a_manifests_paths_are_relative_to_it(folder: Path) -> None:

@@ -223,7 +223,7 @@ def test_the_seeds_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("written", "meant"),
     [
-        ("python3", "python3"),
+        ("python3.12", "python3.12"),
         ("bin/python", "{folder}/bin/python"),
         ("../bin/python", "{above}/bin/python"),
         ("/usr/bin/python3", "/usr/bin/python3"),

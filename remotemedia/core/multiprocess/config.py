@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import ClassVar
 
-from remotemedia._rules import FLAG, SECS, Rule, check, is_list_of_paths, is_text, whole_number
+from remotemedia._rules import FLAG, PYTHONS_IN_FORCE, SECS, Rule, check, is_list_of_paths, is_text, whole_number
 
 __all__ = ["NO_EXECUTABLE", "MultiprocessConfig"]
 
@@ -30,7 +30,8 @@ class MultiprocessConfig:
         shm_segment_size: payload memory of each process in bytes; virtual, pages are used when touched.
         node_memory_limit_bytes: how much private memory each node's process may have; None = no limit. A node's own
             ``memory_limit_bytes`` wins.
-        python_executable: the interpreter of the node processes, where there is no ``venv_path``.
+        python_executable: the interpreter of the node processes, where there is no ``venv_path``. A bare ``python`` or
+            ``python3`` means the interpreter in force without it, and is not looked up in ``PATH``.
         venv_path: the folder of a virtual environment; its ``bin/python`` is the interpreter of the node processes.
         extra_paths: folders put in front of ``sys.path`` in the node processes.
         spin_us: how long a wait for a message, for room or for memory may spin before it sleeps in the kernel, in
@@ -73,3 +74,5 @@ class MultiprocessConfig:
     def __post_init__(self) -> None:
         check(self, self.RULES)
         object.__setattr__(self, "extra_paths", tuple(str(path) for path in self.extra_paths))
+        if self.python_executable in PYTHONS_IN_FORCE and sys.executable:
+            object.__setattr__(self, "python_executable", sys.executable)

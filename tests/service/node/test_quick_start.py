@@ -23,6 +23,7 @@ MANIFEST = {
             "max_processes_per_session": 10,
             "channel_capacity": 100,
             "init_timeout_secs": 30,
+            "python_executable": "python",
             "enable_backpressure": True,
         },
     },
