@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from remotemedia._orphans import reaping_strangers
 from remotemedia.cli._errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, Mistake, complain
 from remotemedia.cli._manifests import know_node_types
 from remotemedia.cli._run_signals import terminable
@@ -62,7 +63,7 @@ def _service_class() -> type[Service]:
 
 async def _serve(service: Service, *, as_json: bool) -> int:
     signals: asyncio.Queue[int] = asyncio.Queue()
-    with _signals_into(signals):
+    with _signals_into(signals), reaping_strangers(asyncio.get_running_loop()):
         try:
             await service.start()
         except OSError as error:

@@ -26,7 +26,7 @@ LAYOUTS, WORDS = "remotemedia.core._layouts", "remotemedia.core._words"
 CONFIG, DOOR = f"{IMPL}.config", "remotemedia.core.multiprocessing"
 SERVICE_CONFIG = "remotemedia.service.config"
 NAMING, RULES, TELLING = "remotemedia._naming", "remotemedia._rules", "remotemedia._telling"
-LOOP = "remotemedia._event_loop"
+LOOP, ORPHANS = "remotemedia._event_loop", "remotemedia._orphans"
 CLIENT = "remotemedia.client"
 AUDIO_FILES = "remotemedia.audio"
 DRAFTS, AUDIO = "remotemedia._drafts", "remotemedia._audio"
@@ -72,6 +72,7 @@ MAY: dict[str, set[str]] = {
     LOOP: {ERRORS},
     TELLING: set(),
     DRAFTS: set(),
+    ORPHANS: set(),
     RING: {ERRORS},
     DATA: {ERRORS, LAYOUTS, WORDS},
     DTYPES: {ERRORS},
@@ -93,7 +94,7 @@ for _module in CHANNEL_ROOM:
 for _module in NODE_ROOM | REGISTRY_ROOM:
     MAY[_module] = _LOW | CHANNEL_ROOM | NODE_ROOM | REGISTRY_ROOM
 for _module in CHILD_ROOM:
-    MAY[_module] = {ERRORS, CONFIG, *impl("progress", "_descriptors", "_watch")} | CHILD_ROOM
+    MAY[_module] = {ERRORS, CONFIG, ORPHANS, *impl("progress", "_descriptors", "_watch")} | CHILD_ROOM
 MAY[f"{IMPL}.runner"] = _LOW | CHANNEL_ROOM | NODE_ROOM | REGISTRY_ROOM | impl("_control")
 for _module in HIGH:
     MAY[_module] = _LOW | CHANNEL_ROOM | NODE_ROOM | REGISTRY_ROOM | CHILD_ROOM | HIGH
@@ -112,7 +113,7 @@ PREFIXES: list[tuple[str, set[str], bool]] = [
     ("remotemedia.settings", {ERRORS, NAMING, RULES, TELLING, DOOR, SERVICE_CONFIG}, True),
     ("remotemedia.manifest", {ERRORS, NAMING, DOOR, "remotemedia.settings"}, True),
     ("remotemedia.monitoring", {ERRORS, DOOR}, True),
-    ("remotemedia.cli", {*_USER, NAMING, DRAFTS, AUDIO, *_FILES, "remotemedia.service"}, True),
+    ("remotemedia.cli", {*_USER, NAMING, ORPHANS, DRAFTS, AUDIO, *_FILES, "remotemedia.service"}, True),
     ("remotemedia.wire", {ERRORS, DATA}, True),
     ("remotemedia.service", {*_USER, RULES, *_FILES, "remotemedia.wire"}, True),
     ("remotemedia.client", {*_USER, LOOP, "remotemedia.manifest", "remotemedia.wire"}, True),

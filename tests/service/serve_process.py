@@ -18,15 +18,20 @@ import remotemedia_v1_pb2_grpc as pb_grpc
 
 NODES = Path(__file__).with_name("serve_nodes.py")
 MANIFEST = pb.PipelineManifest(version="v1", nodes=[pb.NodeManifest(id="a", node_type="serve-echo")])
+LITTERING = pb.PipelineManifest(version="v1", nodes=[pb.NodeManifest(id="a", node_type="serve-litter")])
 
 
 class Serving:
-    """A running command. Its streams are read all the time, so that it never waits for us."""
+    """A running command, under another one if that is named. Its streams are read all the time, so that it never waits
+    for us."""
 
-    def __init__(self, folder: Path, *options: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *options: str, env: dict[str, str] | None = None, under: tuple[str, ...] = ()
+    ) -> None:
         variables = {name: value for name, value in os.environ.items() if not name.startswith("GRPC_")}
         self.process = subprocess.Popen(
             [
+                *under,
                 sys.executable,
                 "-W",
                 "default",
@@ -102,9 +107,9 @@ class Client:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.call = pb_grpc.StreamingPipelineServiceStub(channel).StreamPipeline()
 
-    async def open(self) -> None:
+    async def open(self, manifest: pb.PipelineManifest = MANIFEST) -> None:
         """A session whose nodes are ready."""
-        await self.call.write(pb.StreamRequest(init=pb.StreamInit(manifest=MANIFEST)))
+        await self.call.write(pb.StreamRequest(init=pb.StreamInit(manifest=manifest)))
         await self.until("ready")
 
     async def until(self, kind: str) -> pb.StreamResponse:

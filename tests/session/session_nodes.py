@@ -264,7 +264,8 @@ class Do(Base):
             except MemoryError:
                 raise RuntimeError("cannot make room") from None
         elif order == "detach":
-            child = subprocess.Popen(["sleep", str(FOREVER_SECS)], start_new_session=True)
+            command = ["sh", "-c", argument] if argument else ["sleep", str(FOREVER_SECS)]
+            child = subprocess.Popen(command, start_new_session=True)
             yield RuntimeData.text(str(child.pid))
         elif order == "wait":
             await asyncio.sleep(FOREVER_SECS)

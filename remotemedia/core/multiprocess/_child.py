@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 
+from remotemedia import _orphans
 from remotemedia.core.multiprocess._control import ControlSocket
 from remotemedia.core.multiprocess._logs import NodeLog
 from remotemedia.core.multiprocess._memory_limit import HeldLimit, MemoryLimit
@@ -129,9 +130,11 @@ class Child:
             info = None
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
+        _orphans.take_in(self._loop, self.pid)
         if info is not None:
             with contextlib.suppress(ChildProcessError):
                 os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG)
+        _orphans.ended(self.pid)
         os.close(self._pidfd)
         self._pidfd = -1
         self._stdout.close()
@@ -150,7 +153,11 @@ class Child:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOWAIT)
+            if not self._loop.is_closed():
+                _orphans.take_in(self._loop, self.pid)
             os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+        _orphans.ended(self.pid)
         if not self._loop.is_closed():
             self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)

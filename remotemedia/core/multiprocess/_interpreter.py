@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from remotemedia import _orphans
 from remotemedia.core.multiprocess._control import NODE_MARK
 from remotemedia.core.multiprocess.config import NO_EXECUTABLE
 from remotemedia.errors import ProcessSpawnError
@@ -47,6 +48,8 @@ def environment(python: str) -> dict[str, str]:
         found = {name: value for name, value in found.items() if not name.startswith("PYTHON")}
     found["PYTHONUNBUFFERED"] = "1"  # also of a Python that the node starts
     found[NODE_MARK] = "1"
+    variable, mark = _orphans.host_mark()
+    found[variable] = mark
     # The runner must be importable before it can be told the search path: also from a checkout.
     root = _root()
     if root is not None and not _is_installed(root):

@@ -8,8 +8,10 @@ import shutil
 import signal
 import socket
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from remotemedia import _orphans
 from remotemedia.core.multiprocess._control import CONTROL_FD, ORCHESTRATOR_FD
 from remotemedia.core.multiprocess._interpreter import command, environment, refuse_the_program_itself
 from remotemedia.core.multiprocess.config import MultiprocessConfig
@@ -72,7 +74,8 @@ def spawn_runner(python: str, node_type: str, node_id: str, session_id: str) -> 
             orchestrator = os.pidfd_open(os.getpid())
             theirs.callback(os.close, orchestrator)
             ends = {1: stdout_end, 2: stderr_end, CONTROL_FD: control_end.fileno(), ORCHESTRATOR_FD: orchestrator}
-            pid = os.posix_spawn(
+            spawn = partial(
+                os.posix_spawn,
                 python,
                 argv,
                 environment(python),
@@ -84,6 +87,7 @@ def spawn_runner(python: str, node_type: str, node_id: str, session_id: str) -> 
                 setsigmask=[],
                 setsigdef=_SIGNALS_TO_DEFAULT,
             )
+            pid = _orphans.start(spawn)
         except (OSError, ValueError) as error:
             why = _NO_MORE_PROCESSES if isinstance(error, BlockingIOError) else str(error)  # EAGAIN
             raise ProcessSpawnError(f"cannot start the process of node {node_id!r} with {python}: {why}") from error
@@ -93,6 +97,7 @@ def spawn_runner(python: str, node_type: str, node_id: str, session_id: str) -> 
             with contextlib.suppress(ProcessLookupError, ChildProcessError):  # the program may have reaped it already
                 os.killpg(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
+            _orphans.ended(pid)
             raise ProcessSpawnError(f"cannot watch the process of node {node_id!r}: {error}") from error
         ours.pop_all()
     os.set_blocking(stdout_fd, False)

@@ -1,0 +1,200 @@
+"""Orphans: processes that become this one's children when whoever started them has ended.
+
+That happens to process 1 of a container and to a child subreaper, and to nobody else. An orphan that ends stays a
+zombie until its new parent has waited for it, and the parent never heard of it. ``take_in`` waits for what came of
+nodes and leaves alone what the program itself started; ``reaping_strangers`` is for a program that starts nothing but
+nodes, and waits for everybody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["adopts_orphans", "ended", "host_mark", "reaping_strangers", "start", "take_in"]
+
+_HOST_VARIABLE = "REMOTEMEDIA_HOST"
+_PR_GET_CHILD_SUBREAPER = 37
+
+
+@dataclass
+class _Host:
+    """What this process knows of its children. A forked child begins anew: it has none of its parent's."""
+
+    mark: str
+    lock: threading.Lock
+    nodes: set[int]
+    taken_in: dict[int, tuple[asyncio.AbstractEventLoop, int]]
+
+
+def _new_host() -> _Host:
+    return _Host(f"{os.getpid()}-{os.urandom(8).hex()}", threading.Lock(), set(), {})
+
+
+_host = _new_host()
+
+
+def _begin_anew() -> None:
+    global _host
+    _host = _new_host()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
+
+
+# --- nodes ---
+
+
+def host_mark() -> tuple[str, str]:
+    """A variable of the environment that all of this process's nodes have, and by that whatever they start."""
+    return _HOST_VARIABLE, _host.mark
+
+
+def start(spawn: Callable[[], int]) -> int:
+    """The pid that ``spawn`` returns. From then on, until ``ended``, that process is a node and no orphan."""
+    with _host.lock:  # nobody looks while it is there and not known
+        pid = spawn()
+        _host.nodes.add(pid)
+    return pid
+
+
+def ended(pid: int) -> None:
+    """A node was waited for: its number may be another's now."""
+    _host.nodes.discard(pid)
+
+
+# --- orphans ---
+
+
+def adopts_orphans() -> bool:
+    """Whether orphans come to this process."""
+    if os.getpid() == 1:
+        return True
+    import ctypes  # numpy has loaded it wherever nodes are started
+
+    flag = ctypes.c_int()
+    return ctypes.CDLL(None).prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(flag), 0, 0, 0) == 0 and flag.value != 0
+
+
+def take_in(loop: asyncio.AbstractEventLoop, parent: int) -> None:
+    """Process ``parent``, a node or what was taken in, has ended and is still a zombie: waits on the event loop for
+    what it left to this process.
+
+    That is who is in its process group or its session, and who has the mark of this process's nodes: a process that a
+    node started in a session of its own lives on, and is waited for when it ends. Whatever the program started itself
+    has neither.
+    """
+    if not adopts_orphans():
+        return
+    leaders = {parent}
+    if (facts := _facts(parent)) is not None:
+        leaders |= {facts.group, facts.session} - {0, os.getpgrp(), os.getsid(0)}
+    for pid in _strangers():
+        watching, pidfd = _host.taken_in.get(pid, (None, -1))
+        if watching is not None and not watching.is_closed():
+            continue
+        facts = _facts(pid)
+        if facts is None or not (watching or leaders & {facts.group, facts.session} or _is_marked(pid)):
+            continue
+        if pidfd >= 0:
+            del _host.taken_in[pid]
+            os.close(pidfd)
+        if facts.zombie:
+            _reap(pid)
+        else:
+            with contextlib.suppress(OSError):  # no descriptor left: it is looked at again when the next one ends
+                _watch(loop, pid)
+
+
+def _watch(loop: asyncio.AbstractEventLoop, pid: int) -> None:
+    pidfd = os.pidfd_open(pid)
+    owner_pid = os.getpid()
+
+    def has_ended() -> None:
+        if os.getpid() != owner_pid:
+            return  # a forked child that runs its copy of the loop
+        loop.remove_reader(pidfd)
+        take_in(loop, pid)  # while it is a zombie, nobody else can have its number, nor its group's
+        _host.taken_in.pop(pid, None)
+        os.close(pidfd)
+        _reap(pid)
+
+    try:
+        loop.add_reader(pidfd, has_ended)
+    except BaseException:
+        os.close(pidfd)
+        raise
+    _host.taken_in[pid] = loop, pidfd
+
+
+@contextlib.contextmanager
+def reaping_strangers(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Within it, this process waits for every child that is not its own, if orphans come to it. In the main thread.
+
+    Its own are its nodes, and whoever is in its process group: nothing that a node starts gets there by itself, and
+    whoever started it here waits for it. What was a child of this process before, when it was another program, is not
+    its own.
+    """
+    if not adopts_orphans():
+        yield
+        return
+    inherited = set(_strangers())
+
+    def reap() -> None:
+        for pid in _strangers():
+            facts = _facts(pid)
+            if facts is not None and facts.zombie and (facts.group != os.getpgrp() or pid in inherited):
+                inherited.discard(pid)
+                _reap(pid)
+
+    loop.add_signal_handler(signal.SIGCHLD, reap)
+    try:
+        reap()
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGCHLD)
+
+
+@dataclass(frozen=True)
+class _Facts:
+    zombie: bool
+    group: int
+    session: int
+
+
+def _facts(pid: int) -> _Facts | None:
+    try:
+        state, _, group, session = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[:4]
+    except (OSError, ValueError):
+        return None
+    return _Facts(state == b"Z", int(group), int(session))
+
+
+def _strangers() -> list[int]:
+    """The children of this process but its nodes. The kernel hands orphans to the first thread."""
+    me = os.getpid()
+    with _host.lock:
+        try:
+            children = Path(f"/proc/{me}/task/{me}/children").read_text().split()
+        except OSError:
+            return []
+        return [pid for pid in map(int, children) if pid not in _host.nodes]
+
+
+def _is_marked(pid: int) -> bool:
+    """Whether it was started by a node of this process, or by what one started; of a zombie nobody knows."""
+    try:
+        return f"{_HOST_VARIABLE}={_host.mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+def _reap(pid: int) -> None:
+    with contextlib.suppress(ChildProcessError):  # the program may reap all children
+        os.waitpid(pid, os.WNOHANG)
