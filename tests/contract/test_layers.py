@@ -45,7 +45,7 @@ CHANNEL_ROOM = impl("channel", "_form", "_side", "_loan", "_rendezvous", "_doorb
 NODE_ROOM = impl("node", "_node_loop", "_failure")
 CHILD_ROOM = impl(
     *("_spawn", "_interpreter", "_child", "_output", "_control"),
-    *("_memory_limit", "_cgroup", "_procfs", "_logs"),
+    *("_memory_limit", "_cgroup", "_oom", "_procfs", "_logs"),
 )
 HIGH = impl(
     "pipeline",

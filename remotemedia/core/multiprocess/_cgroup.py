@@ -38,12 +38,16 @@ class MemoryGroup:
             raise
 
     def oom_killed(self) -> bool:
-        """Whether the kernel has killed a process of the group for the limit; False once the group is removed."""
+        """Whether the kernel has killed a process of the group for the limit; False once the group is removed.
+
+        What it kills for the limit of a group above, or for the whole machine, it counts as a kill alone.
+        """
         try:
-            events = (self.path / "memory.events").read_text()
+            events = (self.path / "memory.events").read_text().splitlines()
         except OSError:
             return False
-        return any(line.startswith("oom_kill ") and line != "oom_kill 0" for line in events.splitlines())
+        happened = {line.split()[0] for line in events if not line.endswith(" 0")}
+        return {"oom", "oom_kill"} <= happened
 
     def remove(self) -> None:
         """Kills what is left in the group and removes it, waiting for the kernel's word that it is empty."""

@@ -16,6 +16,7 @@ from remotemedia.core.multiprocess._interpreter import why_python_is_unfit
 from remotemedia.core.multiprocess._introduction import Introductions
 from remotemedia.core.multiprocess._logs import about
 from remotemedia.core.multiprocess._memory_limit import MemoryLimit
+from remotemedia.core.multiprocess._oom import KillWatch
 from remotemedia.core.multiprocess._spawn import find_python, spawn_runner
 from remotemedia.core.multiprocess.config import MultiprocessConfig
 from remotemedia.core.multiprocess.events import (
@@ -94,6 +95,7 @@ class Supervisor:
         self._abandoned = False
         self._failure: MultiprocessError | None = None
         self._python = ""
+        self.kills = KillWatch()
         self._teardown: asyncio.Task[None] | None = None
         self.children: dict[str, Child] = {}
         self.failed: asyncio.Future[MultiprocessError] = self._loop.create_future()
@@ -351,7 +353,7 @@ class Supervisor:
             unfit = why_python_is_unfit(self._python, child.stderr_tail)
             if unfit is not None:
                 return ProcessSpawnError(f"cannot start the process of node {child.node_id!r}: {unfit}")
-        reason = _reason(child, exit, loaded=loaded)
+        reason = _reason(child, exit, self.kills, loaded=loaded)
         return ProcessCrashError(child.node_id, exit.code, exit.signal, child.stderr_tail, self._session_id, reason)
 
     def _fail(self, error: MultiprocessError) -> None:
@@ -493,13 +495,16 @@ def _tell_nobody(progress: InitProgress) -> None:
     pass
 
 
-def _reason(child: Child, exit: Exit, *, loaded: bool) -> str:
+def _reason(child: Child, exit: Exit, kills: KillWatch, *, loaded: bool) -> str:
     """What is known of why a process ended."""
     if exit.code < 0:
         return "its exit code is unknown, for this program ignores SIGCHLD or waits for all children"
     if child.put_down_for and exit.signal == signal.SIGKILL:
         return child.put_down_for
     explained = "" if child.memory is None else child.memory.explain_crash(exit.code, exit.signal, loaded=loaded)
+    if exit.signal == signal.SIGKILL and not explained:
+        group = None if child.memory is None else child.memory.group
+        return kills.explain_kill(None if group is None else group.path)
     if exit.signal == signal.SIGBUS and not explained:
         return "it touched memory that the system has no page for, or a file that was cut short"
     return explained

@@ -24,7 +24,11 @@ __all__ = ["Wiring"]
 
 
 class Wiring:
-    """A session's segments and rings. OSError when the system has no more of what they need; then nothing is left."""
+    """A session's segments and rings. OSError when the system has no more of what they need; then nothing is left.
+
+    Attributes:
+        size_bytes: of all of them, if every page is used.
+    """
 
     def __init__(self, session_id: str, pipeline: Pipeline, config: MultiprocessConfig) -> None:
         self._session_id = session_id
@@ -49,6 +53,8 @@ class Wiring:
             self._ends = self._channel_ends()
             for name in self._ends:
                 self._new_ring(name)
+            memfds = [memfd for memfd, _ in self._segment_fds.values()] + list(self._ring_fds.values())
+            self.size_bytes = sum(os.fstat(memfd).st_size for memfd in memfds)
             self.segment = self._map_segment(ORCHESTRATOR, owner=True)
             undo.callback(self.segment.close)
             self._nodes = {}

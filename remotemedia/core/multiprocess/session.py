@@ -218,6 +218,7 @@ class Session:
             self._wiring = wiring = Wiring(self.session_id, self.pipeline, self.config)
         except (OSError, MemoryError) as error:
             raise ProcessSpawnError(f"session {self.session_id!r} cannot be started: {error}") from error
+        supervisor.kills.warn_of(wiring.size_bytes, len(self.pipeline.nodes), self.session_id)
         assert self._finalizer is not None
         self._finalizer.detach()
         self._finalizer = weakref.finalize(self, _abandon, os.getpid(), supervisor, wiring)
