@@ -94,6 +94,11 @@ def guarded(run: Callable[[], int], *, debug: bool, engine: bool = False) -> int
             return EXIT_MISTAKE
         complain(_description(error, debug=debug))
         return EXIT_FAILED
+    except ImportError as error:
+        if error.name != "remotemedia._ring":
+            raise
+        complain(str(error))
+        return EXIT_MISTAKE
     except (BrokenPipeError, ReaderGone):
         _silence_stdout()  # nobody reads on, and nobody is told
         return EXIT_FAILED

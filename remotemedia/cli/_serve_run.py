@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from remotemedia._libraries import unfit_library
 from remotemedia._orphans import reaping_strangers
 from remotemedia.cli._errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, Mistake, complain
 from remotemedia.cli._manifests import know_node_types
@@ -53,11 +54,16 @@ def _service_class() -> type[Service]:
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
         from remotemedia.service.server import Service
-    except ModuleNotFoundError as error:
-        library = (error.name or "").partition(".")[0]
+    except Exception as error:
+        # Of another version, a library raises whatever comes of that.
+        if unfit := unfit_library():
+            raise Mistake(f"serve cannot use its libraries: {unfit}") from None
+        library = (error.name or "").partition(".")[0] if isinstance(error, ImportError) else "remotemedia"
         if library == "remotemedia":
             raise
-        raise Mistake(f"serve needs {library}, which is not installed: pip install 'remotemedia[grpc]'") from None
+        if isinstance(error, ModuleNotFoundError):
+            raise Mistake(f"serve needs {library}, which is not installed: pip install 'remotemedia[grpc]'") from None
+        raise Mistake(f"serve cannot load {library or 'its libraries'}: {error}") from None
     return Service
 
 

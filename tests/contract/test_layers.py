@@ -26,7 +26,7 @@ LAYOUTS, WORDS = "remotemedia.core._layouts", "remotemedia.core._words"
 CONFIG, DOOR = f"{IMPL}.config", "remotemedia.core.multiprocessing"
 SERVICE_CONFIG = "remotemedia.service.config"
 NAMING, RULES, TELLING = "remotemedia._naming", "remotemedia._rules", "remotemedia._telling"
-LOOP, ORPHANS = "remotemedia._event_loop", "remotemedia._orphans"
+LOOP, ORPHANS, LIBRARIES = "remotemedia._event_loop", "remotemedia._orphans", "remotemedia._libraries"
 CLIENT = "remotemedia.client"
 AUDIO_FILES = "remotemedia.audio"
 DRAFTS, AUDIO = "remotemedia._drafts", "remotemedia._audio"
@@ -44,7 +44,7 @@ REGISTRY_ROOM = impl(
 CHANNEL_ROOM = impl("channel", "_form", "_side", "_loan", "_rendezvous", "_doorbell", "_handover")
 NODE_ROOM = impl("node", "_node_loop", "_failure")
 CHILD_ROOM = impl(
-    *("_spawn", "_interpreter", "_child", "_output", "_control"),
+    *("_spawn", "_interpreter", "_surroundings", "_child", "_output", "_control"),
     *("_memory_limit", "_cgroup", "_oom", "_procfs", "_logs"),
 )
 HIGH = impl(
@@ -73,6 +73,7 @@ MAY: dict[str, set[str]] = {
     TELLING: set(),
     DRAFTS: set(),
     ORPHANS: set(),
+    LIBRARIES: set(),
     RING: {ERRORS},
     DATA: {ERRORS, LAYOUTS, WORDS},
     DTYPES: {ERRORS},
@@ -113,10 +114,10 @@ PREFIXES: list[tuple[str, set[str], bool]] = [
     ("remotemedia.settings", {ERRORS, NAMING, RULES, TELLING, DOOR, SERVICE_CONFIG}, True),
     ("remotemedia.manifest", {ERRORS, NAMING, DOOR, "remotemedia.settings"}, True),
     ("remotemedia.monitoring", {ERRORS, DOOR}, True),
-    ("remotemedia.cli", {*_USER, NAMING, ORPHANS, DRAFTS, AUDIO, *_FILES, "remotemedia.service"}, True),
+    ("remotemedia.cli", {*_USER, NAMING, ORPHANS, LIBRARIES, DRAFTS, AUDIO, *_FILES, "remotemedia.service"}, True),
     ("remotemedia.wire", {ERRORS, DATA}, True),
     ("remotemedia.service", {*_USER, RULES, *_FILES, "remotemedia.wire"}, True),
-    ("remotemedia.client", {*_USER, LOOP, "remotemedia.manifest", "remotemedia.wire"}, True),
+    ("remotemedia.client", {*_USER, LOOP, LIBRARIES, "remotemedia.manifest", "remotemedia.wire"}, True),
     ("remotemedia.testing", {*_USER, f"{IMPL}.channel"}, True),
     ("bench", {*_USER, RING, "remotemedia.nodes", "remotemedia.client", "remotemedia.service"}, True),
     ("examples", {*_USER, CLIENT, "remotemedia.service"}, True),

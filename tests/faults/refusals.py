@@ -17,9 +17,12 @@ _NUMBERS = {
     "x86_64": {"mmap": 9, "fcntl": 72, "ftruncate": 77, "madvise": 28, "eventfd2": 290, "memfd_create": 319},
     "aarch64": {"mmap": 222, "fcntl": 25, "ftruncate": 46, "madvise": 233, "eventfd2": 19, "memfd_create": 279},
 }
+_NEWER_NUMBERS = {"pidfd_open": 434}
+"""Of calls that have the same number everywhere."""
 _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _MODE_FILTER = 22, 38, 2
 _LOAD, _RETURN, _ALLOW, _FAIL = 0x20, 0x06, 0x7FFF0000, 0x00050000
 _JUMPS = {"is": 0x15, "at least": 0x35, "has": 0x45}
+_CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWPID, _MS_PRIVATE_ALL = 0x20000, 0x10000000, 0x20000000, 0x44000
 _MB = 1 << 20
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -35,7 +38,7 @@ def _prctl(*arguments: object) -> None:
 def refuse(call: str, error: int, *conditions: tuple[int, str, int]) -> None:
     """From now on ``call`` fails with ``error``, here and in all this process starts, where all conditions hold:
     (number of the argument, "is" or "at least" or "has", value), of its lower 32 bits."""
-    tests = [(0, "is", _NUMBERS[platform.machine()][call])]
+    tests = [(0, "is", (_NUMBERS[platform.machine()] | _NEWER_NUMBERS)[call])]
     tests += [(16 + 8 * argument, how, value) for argument, how, value in conditions]
     program = []
     for left, (offset, how, value) in zip(range(len(tests) - 1, -1, -1), tests, strict=True):
@@ -46,6 +49,27 @@ def refuse(call: str, error: int, *conditions: tuple[int, str, int]) -> None:
     header = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program), ctypes.addressof(raw)))
     _prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _prctl(_PR_SET_SECCOMP, _MODE_FILTER, header)
+
+
+def _unshare(flags: int) -> None:
+    """With a namespace of users, where this one may not do without. Before any thread is started."""
+    if _libc.unshare(flags) and _libc.unshare(flags | _CLONE_NEWUSER):
+        raise PermissionError(ctypes.get_errno(), "this user may make no namespaces here")
+
+
+def hide(folder: str) -> None:
+    """From now on ``folder`` is empty for this process and all that it starts. PermissionError where that cannot be."""
+    _unshare(_CLONE_NEWNS)
+    for arguments in ((None, b"/", None, _MS_PRIVATE_ALL, None), (b"tmpfs", folder.encode(), b"tmpfs", 0, None)):
+        if _libc.mount(*arguments):
+            raise PermissionError(ctypes.get_errno(), f"{folder} cannot be hidden here")
+
+
+def leave_processes() -> None:
+    """Goes on in a child that is the first process of a namespace of its own, with the /proc of the one before."""
+    _unshare(_CLONE_NEWPID)
+    if child := os.fork():
+        os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def take_pages() -> None:

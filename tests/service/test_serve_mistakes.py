@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from remotemedia._libraries import NEEDED
 
 pytest.importorskip("grpc")
 
@@ -94,3 +98,64 @@ def test_an_extra_that_is_missing(tmp_path: Path, module: str, options: list[str
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"remotemedia: {says}")
     assert "pip install 'remotemedia[" in line
+
+
+UNFIT = {
+    # What an old one says when it is loaded, or lacks; the distributions are made here, and hold no more than this.
+    "protobuf": ("4.25.3", "google/protobuf/__init__.py", "__version__ = '4.25.3'"),
+    "grpcio": ("1.60.0", "grpc/__init__.py", "__version__ = '1.60.0'"),
+    "grpcio-health-checking": ("1.60.0", "grpc_health/__init__.py", "raise RuntimeError('of another version')"),
+    "grpcio-reflection": ("2.0.0", "grpc_reflection/__init__.py", "raise TypeError('of another version')"),
+}
+
+
+@pytest.fixture
+def unfit(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[str, str, dict[str, str]]:
+    """A library of an unfit version before the one that is installed: its name, version and the environment for it."""
+    name = request.param
+    version, file, source = UNFIT[name]
+    information = tmp_path / "there" / f"{name.replace('-', '_')}-{version}.dist-info"
+    information.mkdir(parents=True)
+    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (tmp_path / "there" / file).parent.mkdir(parents=True)
+    (tmp_path / "there" / file).write_text(source)
+    return name, version, {**os.environ, "PYTHONPATH": str(tmp_path / "there")}
+
+
+@pytest.mark.parametrize("unfit", UNFIT, indirect=True)
+def test_a_library_of_an_unfit_version(tmp_path: Path, unfit: tuple[str, str, dict[str, str]]) -> None:
+    name, version, environment = unfit
+    command = [sys.executable, "-m", "remotemedia", "serve", "--port", "0"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    wanted = "{}>={},<{}".format(name, *NEEDED[name])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"remotemedia: serve cannot use its libraries: {name} {version} is installed, and {wanted} is needed: "
+        f"python -m pip install '{wanted}'\n"
+    )
+
+
+@pytest.mark.parametrize("unfit", ["protobuf"], indirect=True)
+def test_a_client_with_a_library_of_an_unfit_version(unfit: tuple[str, str, dict[str, str]]) -> None:
+    command = [sys.executable, "-c", "import remotemedia.client"]
+    done = subprocess.run(command, env=unfit[2], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "ImportError: remotemedia.client cannot use its libraries: protobuf 4.25.3 is installed, and "
+        "protobuf>=5.29.1,<8 is needed: python -m pip install 'protobuf>=5.29.1,<8'"
+    )
+
+
+def test_a_library_that_cannot_be_loaded(tmp_path: Path) -> None:
+    """Of the right version, but not for this machine."""
+    (tmp_path / "grpc").mkdir()
+    (tmp_path / "grpc" / "__init__.py").write_text("raise ImportError('libc is too old', name='grpc._cython.cygrpc')")
+    command = [sys.executable, "-m", "remotemedia", "serve", "--port", "0"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "remotemedia: serve cannot load grpc: libc is too old\n")
+
+
+def test_the_versions_are_those_of_the_extra() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    extra = sorted("{}>={},<{}".format(name, *versions) for name, versions in NEEDED.items())
+    assert extra == sorted(project["optional-dependencies"]["grpc"])

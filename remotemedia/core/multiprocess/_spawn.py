@@ -14,6 +14,7 @@ from pathlib import Path
 from remotemedia import _orphans
 from remotemedia.core.multiprocess._control import CONTROL_FD, ORCHESTRATOR_FD
 from remotemedia.core.multiprocess._interpreter import command, environment, refuse_the_program_itself
+from remotemedia.core.multiprocess._surroundings import check_surroundings
 from remotemedia.core.multiprocess.config import MultiprocessConfig
 from remotemedia.errors import ProcessSpawnError
 
@@ -53,6 +54,10 @@ def find_python(config: MultiprocessConfig) -> str:
         return str(python)
     refuse_the_program_itself(executable)
     found = shutil.which(executable)
+    if found is None and os.path.dirname(executable) and Path(executable).is_file():  # noqa: PTH120
+        raise ProcessSpawnError(
+            f"python_executable {executable!r} may not be executed: for its mode, or a file system mounted noexec"
+        )
     if found is None:
         raise ProcessSpawnError(
             f"Python executable not found: {executable!r} (python_executable must be a path or a command in PATH)"
@@ -63,6 +68,7 @@ def find_python(config: MultiprocessConfig) -> str:
 
 def spawn_runner(python: str, node_type: str, node_id: str, session_id: str) -> Spawned:
     """Starts the runner of one node. ProcessSpawnError when the system refuses; then nothing is left behind."""
+    check_surroundings()
     argv = [*command(python), "--node-type", node_type, "--node-id", node_id, "--session", session_id]
     with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
         try:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from remotemedia.core.multiprocess._spawn import find_python
+from remotemedia.core.multiprocess._surroundings import check_surroundings
 from remotemedia.core.multiprocess.config import MultiprocessConfig
 from remotemedia.core.multiprocess.events import DEFAULT_BACKLOG, EventBus, EventStream
 from remotemedia.core.multiprocess.pipeline import NodeConfig, Pipeline
@@ -72,8 +73,10 @@ class MultiprocessExecutor:
             return {**self._made, **dict(self._admitted.items())}
 
     async def initialize(self) -> None:
-        """Checks what every session needs; ProcessSpawnError without a Python. May be repeated, and left out."""
+        """Checks what every session needs; ProcessSpawnError without a Python, or for what the system does not let
+        nodes have. May be repeated, and left out."""
         self._require_open("initialize()")
+        check_surroundings()
         find_python(self.config)
 
     # --- whole pipelines ---

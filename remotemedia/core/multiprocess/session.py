@@ -23,6 +23,7 @@ from remotemedia.core.multiprocess._form import FORM
 from remotemedia.core.multiprocess._introduction import Introductions
 from remotemedia.core.multiprocess._logs import about
 from remotemedia.core.multiprocess._supervisor import Supervisor
+from remotemedia.core.multiprocess._surroundings import refused_call
 from remotemedia.core.multiprocess._wiring import Wiring
 from remotemedia.core.multiprocess.channel import Subscriber, any_ready_soon
 from remotemedia.core.multiprocess.config import MultiprocessConfig
@@ -217,7 +218,8 @@ class Session:
         try:
             self._wiring = wiring = Wiring(self.session_id, self.pipeline, self.config)
         except (OSError, MemoryError) as error:
-            raise ProcessSpawnError(f"session {self.session_id!r} cannot be started: {error}") from error
+            why = f"{error}{refused_call(error)}"
+            raise ProcessSpawnError(f"session {self.session_id!r} cannot be started: {why}") from error
         supervisor.kills.warn_of(wiring.size_bytes, len(self.pipeline.nodes), self.session_id)
         assert self._finalizer is not None
         self._finalizer.detach()

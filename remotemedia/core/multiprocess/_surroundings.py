@@ -1,0 +1,55 @@
+"""What the system has to provide wherever nodes are started. Without it something fails later, and blames another."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+
+from remotemedia.errors import ProcessSpawnError
+
+__all__ = ["check_surroundings", "refused_call"]
+
+# Whoever is out of descriptors is told so by what needs them.
+_NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+_ALLOW = "allow it in the sandbox's seccomp profile (docker run --security-opt seccomp=FILE)"
+
+
+def check_surroundings() -> None:
+    """ProcessSpawnError that names what is missing here, and how to get it."""
+    try:
+        process = os.readlink("/proc/self")  # noqa: PTH115
+    except OSError as error:
+        raise ProcessSpawnError(
+            f"nodes need the file system /proc, which is not mounted here ({error.strerror}): mount -t proc proc /proc "
+            "(bwrap --proc /proc)"
+        ) from None
+    if process != str(os.getpid()):
+        raise ProcessSpawnError(
+            "nodes need a /proc that shows the processes of this namespace, and this one shows those of another: "
+            "mount -t proc proc /proc (unshare --mount-proc)"
+        )
+    _check("the system call pidfd_open", lambda: os.pidfd_open(os.getpid()), f"Linux 5.4 has it; {_ALLOW}")
+    _check(os.devnull, lambda: os.open(os.devnull, os.O_RDONLY), f"mknod -m 666 {os.devnull} c 1 3 (bwrap --dev /dev)")
+
+
+def _check(what: str, open_one: Callable[[], int], remedy: str) -> None:
+    try:
+        os.close(open_one())
+    except OSError as error:
+        if error.errno not in _NO_DESCRIPTORS:
+            raise ProcessSpawnError(f"nodes need {what}, which is refused here ({error.strerror}): {remedy}") from None
+
+
+def refused_call(error: BaseException) -> str:
+    """What to add to an error of making shared memory: the system call that is refused here; else empty."""
+    if not isinstance(error, OSError) or error.errno not in (errno.EPERM, errno.EACCES, errno.ENOSYS):
+        return ""
+    for name in ("memfd_create", "eventfd"):
+        call = getattr(os, name, None)  # an interpreter built for an old C library has neither
+        try:
+            if call is not None:
+                os.close(call("remotemedia-probe") if name == "memfd_create" else call(0))
+        except OSError as refusal:
+            return f" (it is {name} that is refused here: {refusal.strerror}; {_ALLOW})"
+    return ""
