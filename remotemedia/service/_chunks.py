@@ -12,6 +12,7 @@ import remotemedia_v1_pb2 as pb
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocessing import Pipeline
 from remotemedia.errors import PipelineError
+from remotemedia.service._frames import Frames
 from remotemedia.service._manifests import Refused
 from remotemedia.service._measures import Clock
 from remotemedia.service._session import check_input_node, input_data
@@ -35,21 +36,28 @@ class Chunk:
 
 
 class Chunks:
-    """Reads the chunks of one stream."""
+    """Reads the chunks of one stream.
+
+    Attributes:
+        frames: makes whole frames of chunks of audio that are cut anywhere.
+    """
 
     def __init__(self, pipeline: Pipeline, limits: pb.ResourceLimits, clock: Clock) -> None:
+        self.frames = Frames(pipeline)
         self._pipeline = pipeline
         self._limits = limits
         self._clock = clock
         self._began_secs = time.time()
         self._last: dict[str, int] = {}
 
-    def inputs(self, buffers: Mapping[str, pb.DataBuffer], payloads: Sequence[memoryview]) -> list[Chunk]:
+    def inputs(self, buffers: Mapping[str, pb.DataBuffer], payloads: list[memoryview]) -> list[Chunk]:
         """What comes with the first message, for each node. Refused when it is wrong."""
-        return [self._chunk(node_id, buffer, payloads, "data_inputs") for node_id, buffer in buffers.items()]
+        found = [self._chunk(node_id, buffer, payloads, "data_inputs") for node_id, buffer in buffers.items()]
+        return [chunk for chunk in found if chunk is not None]
 
-    def data(self, chunk: pb.DataChunk, payloads: Sequence[memoryview]) -> list[Chunk]:
-        """One for each input that is meant. Refused when it is wrong, or comes out of order."""
+    def data(self, chunk: pb.DataChunk, payloads: list[memoryview]) -> list[Chunk]:
+        """One for each input that is meant, but for audio without a complete frame. Refused when it is wrong, or comes
+        out of order."""
         what = f"chunk {chunk.sequence}"
         if chunk.HasField("buffer"):
             found = [self._chunk(chunk.node_id, chunk.buffer, payloads, what)]
@@ -60,25 +68,27 @@ class Chunks:
             ]
         else:
             raise Refused("DataChunk must have buffer or named_buffers", chunk.node_id)
-        self._number(found, chunk.sequence, chunk.timestamp_ms)
-        return found
+        return self._numbered(found, chunk)
 
-    def audio(self, chunk: pb.AudioChunk, payloads: Sequence[memoryview]) -> list[Chunk]:
+    def audio(self, chunk: pb.AudioChunk, payloads: list[memoryview]) -> list[Chunk]:
         """The older form of a chunk of audio."""
-        found = [
-            self._chunk(chunk.node_id, pb.DataBuffer(audio=chunk.buffer), payloads, f"audio chunk {chunk.sequence}")
-        ]
-        self._number(found, chunk.sequence, chunk.timestamp_ms)
-        return found
+        buffer = pb.DataBuffer(audio=chunk.buffer)
+        return self._numbered([self._chunk(chunk.node_id, buffer, payloads, f"audio chunk {chunk.sequence}")], chunk)
 
     def _chunk(
-        self, node_id: str, buffer: pb.DataBuffer, payloads: Sequence[memoryview], what: str, port: str = ""
-    ) -> Chunk:
+        self, node_id: str, buffer: pb.DataBuffer, payloads: list[memoryview], what: str, port: str = ""
+    ) -> Chunk | None:
         check_input_node(self._pipeline, node_id, what)
+        kind, has_data = kind_of(buffer), True
         with self._clock.reading():
+            if kind == "audio":
+                try:
+                    has_data = self.frames.join(node_id, port, what, buffer.audio, payloads)
+                except ValueError as error:
+                    raise Refused(f"{what}: {error}", node_id) from None
             data = input_data(buffer, payloads, node_id, what, self._limits)
-        self._clock.count(kind_of(buffer))
-        return Chunk(node_id, data, port)
+        self._clock.count(kind)
+        return Chunk(node_id, data, port) if has_data else None
 
     def _port(self, chunk: pb.DataChunk, name: str) -> str:
         try:
@@ -98,8 +108,8 @@ class Chunks:
             return False
         return True
 
-    def _number(self, chunks: Sequence[Chunk], sequence: int, timestamp_ms: int) -> None:
-        node_id = chunks[0].node_id
+    def _numbered(self, found: Sequence[Chunk | None], chunk: pb.DataChunk | pb.AudioChunk) -> list[Chunk]:
+        node_id, sequence, timestamp_ms = chunk.node_id, chunk.sequence, chunk.timestamp_ms
         last = self._last.get(node_id)
         if sequence and last is not None:
             expected = last + 1
@@ -109,8 +119,10 @@ class Chunks:
                 _logger.info("chunks %d to %d for node %r did not come", expected, sequence - 1, node_id)
         if sequence or last is None:
             self._last[node_id] = sequence
-        for chunk in chunks:
-            chunk.data.origin = sequence
+        chunks = [each for each in found if each is not None]
+        for each in chunks:
+            each.data.origin = sequence
             if timestamp_ms:
                 since = 0.0 if timestamp_ms >= _UNIX_MS else self._began_secs
-                chunk.data.timestamp = since + timestamp_ms / 1000
+                each.data.timestamp = since + timestamp_ms / 1000
+        return chunks

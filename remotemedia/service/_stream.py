@@ -151,6 +151,7 @@ class _Stream:
                 del self._house.interruptible[self._call.session_id]
                 self._metrics = metrics_of(session, self._figures.clock)
         running.raise_error()
+        self._chunks.frames.check_complete()
 
     def _ready(self) -> pb.StreamReady:
         return pb.StreamReady(
@@ -193,6 +194,7 @@ class _Stream:
             if number and number <= self._interrupted:
                 return
             self._turn += 1
+            self._chunks.frames.drop()
             if (session := self._session) is not None:
                 try:
                     await session.interrupt()

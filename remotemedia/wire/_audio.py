@@ -13,11 +13,23 @@ from remotemedia.errors import PayloadError
 from remotemedia.wire._texts import read_json_object
 from remotemedia.wire.payload import add_payload, payload_at
 
-__all__ = ["read_audio", "write_audio"]
+__all__ = ["form_of", "frame_bytes", "read_audio", "write_audio"]
 
 _NAMES = {pb.AUDIO_FORMAT_F32: "f32", pb.AUDIO_FORMAT_I16: "i16", pb.AUDIO_FORMAT_I32: "i32"}
 _DTYPES: dict[str, np.dtype[Any]] = {"f32": np.dtype("<f4"), "i16": np.dtype("<i2"), "i32": np.dtype("<i4")}
 _FORMATS = {_DTYPES[name]: (number, name) for number, name in _NAMES.items()}
+
+
+def form_of(buffer: pb.AudioBuffer) -> tuple[int, int, pb.AudioFormat]:
+    """What two buffers must have in common to be parts of the same audio: rate, channels and format."""
+    return buffer.sample_rate, buffer.channels or 1, buffer.format or pb.AUDIO_FORMAT_F32
+
+
+def frame_bytes(buffer: pb.AudioBuffer) -> int:
+    """The size of a frame, one sample of each channel; 0 where the format is none."""
+    _, channels, number = form_of(buffer)
+    name = _NAMES.get(number)
+    return _DTYPES[name].itemsize * channels if name is not None else 0
 
 
 def read_audio(buffer: pb.AudioBuffer, payloads: Sequence[memoryview]) -> tuple[Payload, AudioMetadata]:

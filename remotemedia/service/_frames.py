@@ -1,0 +1,116 @@
+"""Chunks of audio that are cut within a frame: what is left of one goes in front of the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import remotemedia_v1_pb2 as pb
+
+from remotemedia.core.multiprocessing import Pipeline
+from remotemedia.service._manifests import Refused
+from remotemedia.wire._audio import form_of, frame_bytes
+from remotemedia.wire.payload import add_payload, payload_at
+
+__all__ = ["Frames"]
+
+# What a client can make the service keep is 1024 rests of less than a kilobyte, under names of usual length.
+_MOST_FRAME_BYTES = 1024
+_MOST_RESTS = 1024
+_MOST_PORT_CHARS = 255
+
+_MOST_TOLD = 20
+
+
+@dataclass(frozen=True)
+class _Rest:
+    """The bytes that a chunk has after its last whole frame, and what is said of it where they are not completed."""
+
+    data: bytes
+    form: tuple[int, int, pb.AudioFormat]
+    what: str
+    frame: str
+
+    @property
+    def refusal(self) -> str:
+        count = len(self.data)
+        part = f"{count} byte{'' if count == 1 else 's'} of a frame"
+        return f"{self.what}: AudioBuffer.samples ends with {part}, which has {self.frame}"
+
+
+class Frames:
+    """Makes whole frames of the chunks of one stream, for each input of each node."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._rests: dict[tuple[str, str], _Rest] = {}
+
+    def join(self, node_id: str, port: str, what: str, buffer: pb.AudioBuffer, payloads: list[memoryview]) -> bool:
+        """Puts in front of ``buffer`` what is left of the chunk before, and takes away what it has of a frame itself.
+
+        A chunk of whole frames after another is not touched. One that is no whole number of frames is left for
+        ``data_of`` to refuse where a frame is too large to keep a part of it.
+
+        Args:
+            node_id, port: where the chunk goes; port "" where the client named none.
+            what: the chunk, for errors.
+            buffer: the chunk, which is changed.
+            payloads: those of its message, which get one more.
+
+        Returns:
+            False when there is a part of a frame and nothing else.
+
+        Raises:
+            Refused: what is left of the chunk before is of another form: that one is to blame.
+            ValueError: ``num_samples`` is none that such a chunk can have.
+        """
+        frame = frame_bytes(buffer)
+        data = payload_at(buffer.samples, payloads)
+        if not frame or not data.nbytes or not (self._rests or data.nbytes % frame):
+            return True
+        key = node_id, port or self._pipeline.input_port(node_id)
+        rest = self._rests.get(key)
+        if rest is None and not (data.nbytes % frame and self._may_keep(key, frame)):
+            return True
+        if rest is not None and rest.form != form_of(buffer):
+            raise Refused(f"{rest.refusal}, and what came next has another rate, format or channel count", node_id)
+        joined = data if rest is None else memoryview(rest.data + data)
+        whole_bytes = joined.nbytes - joined.nbytes % frame
+        _check_count(buffer, data.nbytes, whole_bytes, frame)
+        self._rests.pop(key, None)
+        if whole_bytes < joined.nbytes:
+            # A copy, which keeps nothing else of the chunk in memory.
+            self._rests[key] = _Rest(bytes(joined[whole_bytes:]), form_of(buffer), what, _in_words(buffer, frame))
+        buffer.samples, buffer.num_samples = add_payload(payloads, joined[:whole_bytes]), 0
+        return whole_bytes > 0
+
+    def drop(self) -> None:
+        """What comes next begins with a whole frame."""
+        self._rests.clear()
+
+    def check_complete(self) -> None:
+        """Refused when a chunk ended within a frame and nothing came after it. For when all input has ended."""
+        if self._rests:
+            blamed = {node_id for node_id, _ in self._rests}
+            said = [f"{rest.refusal}, and nothing came after it" for rest in self._rests.values()][:_MOST_TOLD]
+            if len(self._rests) > _MOST_TOLD:
+                said.append(f"and {len(self._rests) - _MOST_TOLD} more")
+            raise Refused("\n".join(said), blamed.pop() if len(blamed) == 1 else "")
+
+    def _may_keep(self, key: tuple[str, str], frame: int) -> bool:
+        return frame <= _MOST_FRAME_BYTES and len(self._rests) < _MOST_RESTS and len(key[1]) <= _MOST_PORT_CHARS
+
+
+def _check_count(buffer: pb.AudioBuffer, own_bytes: int, joined_bytes: int, frame: int) -> None:
+    """Of a chunk that is cut, a client may count the samples with or without those that it has a part of."""
+    sample = frame // (buffer.channels or 1)
+    counts = own_bytes // sample, -(-own_bytes // sample), joined_bytes // sample
+    if buffer.num_samples and buffer.num_samples not in counts:
+        raise ValueError(
+            f"AudioBuffer.num_samples is {buffer.num_samples}, but samples has {counts[0]} (frames x channels), and "
+            f"a part of one"
+        )
+
+
+def _in_words(buffer: pb.AudioBuffer, frame: int) -> str:
+    channels = buffer.channels or 1
+    return f"{channels} x {frame // channels} bytes"
