@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from remotemedia.core.multiprocessing import (
+    MultiprocessConfig,
     MultiprocessExecutor,
     ProcessEvent,
     ProcessExited,
@@ -72,6 +74,49 @@ def test_an_end_that_is_cancelled_leaves_no_session(px: Any) -> None:
             with pytest.raises(asyncio.CancelledError):
                 await ending
             assert session.pids == executor.sessions == {}
+
+    px.run(main())
+
+
+@pytest.mark.parametrize("how", ["terminate_session", "shutdown"])
+def test_a_caller_who_has_hung_up_is_not_drained(px: Any, tmp_path: Path, how: str) -> None:
+    """The grace period is longer than any test may take: whoever drained would never return."""
+    file = tmp_path / "cleaned"
+
+    async def main() -> None:
+        config = MultiprocessConfig(cleanup_grace_period_secs=3600)
+        async with MultiprocessExecutor(config) as executor:
+            session = await executor.create_session("one", px.chain(("t-do", {"cleanup_file": str(file)})))
+            await session.send("n0", px.text("wait"))
+            assert (await session.receive("n0")).payload == "wait"
+            draining = asyncio.create_task(executor.terminate_session("one"))
+            await px.until(lambda: session.status is SessionStatus.STOPPING)
+            await (
+                executor.terminate_session("one", abort=True)
+                if how == "terminate_session"
+                else executor.shutdown(abort=True)
+            )
+            assert session.pids == executor.sessions == {}
+            await draining
+        assert file.read_text().split() == ["n0"]
+
+    px.run(main())
+
+
+def test_a_start_that_is_cancelled_waits_for_no_node(px: Any) -> None:
+    """One that hears nothing while it loads has a second; the grace period is longer than any test may take."""
+
+    async def main() -> None:
+        async with MultiprocessExecutor(MultiprocessConfig(cleanup_grace_period_secs=3600)) as executor:
+            loading = asyncio.Event()
+            pipeline = px.chain(("t-init", {"how": "stick"}))
+            hear = lambda progress: loading.set() if progress.message else None  # noqa: E731
+            starting = asyncio.create_task(executor.create_session("one", pipeline, progress_callback=hear))
+            await loading.wait()
+            starting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await starting
+            assert executor.sessions == {}
 
     px.run(main())
 

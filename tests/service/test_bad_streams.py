@@ -208,6 +208,27 @@ def test_a_client_that_goes_while_its_nodes_do_not(px: Any, sv: Any) -> None:
     px.run(main())
 
 
+@pytest.mark.parametrize("how", ["hangs up", "has a deadline"])
+def test_a_client_that_goes_while_its_nodes_load(px: Any, sv: Any, how: str) -> None:
+    """A node that hears nothing while it loads is not waited for, however long its client's settings let it."""
+
+    async def main() -> None:
+        manifest = sv.chain(("t-init", {"how": "stick"}), cleanup_grace_period_secs=1e300)
+        async with sv.serving() as client:
+            before = children()
+            call = client.streaming.StreamPipeline(timeout=1.5 if how == "has a deadline" else None)
+            await call.write(pb.StreamRequest(init=pb.StreamInit(manifest=manifest)))
+            if how == "hangs up":
+                while (await call.read()).init_progress.message != "reading weights":
+                    pass
+                call.cancel()
+            else:
+                assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            await sv.until(lambda: children() == before and not client.service.executor.sessions)
+
+    px.run(main())
+
+
 def test_a_stream_that_never_begins(px: Any, sv: Any) -> None:
     async def main() -> None:
         async with sv.serving({"init_timeout_secs": 0.05}) as client:

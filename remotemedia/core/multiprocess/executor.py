@@ -97,23 +97,28 @@ class MultiprocessExecutor:
             await session.initialize(progress_callback)
             await session.start()
         except BaseException:
-            await session.cleanup()
+            await session.cleanup(abort=True)
             raise
         return session
 
-    async def terminate_session(self, session_id: str) -> None:
-        """Stops one session and gives back what it had; MultiprocessError when there is none of that id."""
-        await self._find(session_id).cleanup()
+    async def terminate_session(self, session_id: str, *, abort: bool = False) -> None:
+        """Stops one session and gives back what it had; MultiprocessError when there is none of that id.
 
-    async def shutdown(self) -> None:
+        With ``abort`` nothing is drained, as by ``Session.stop(abort=True)``: for a caller who has hung up, whose
+        answers nobody hears. It also hurries a termination that is under way.
+        """
+        await self._find(session_id).cleanup(abort=abort)
+
+    async def shutdown(self, *, abort: bool = False) -> None:
         """Stops every session that this executor made, all at the same time, and ends its event streams.
 
-        SessionStateError when one belongs to another event loop that still runs; the others are stopped all the same.
+        With ``abort`` nothing is drained. SessionStateError when one belongs to another event loop that still runs; the
+        others are stopped all the same.
         """
         self._shut_down = True
         try:
             # Those that are being ended already are waited for, too.
-            ends = [session.cleanup() for session in list(self._made.values())]
+            ends = [session.cleanup(abort=abort) for session in list(self._made.values())]
             # Without sessions no event loop is needed either: there may be none of asyncio's.
             for error in await asyncio.gather(*ends, return_exceptions=True) if ends else ():
                 if error is not None:
@@ -148,7 +153,7 @@ class MultiprocessExecutor:
             )
         except BaseException:
             if new:
-                await session.cleanup()
+                await session.cleanup(abort=True)
             raise
         return NodeHandle(node_type, node_id, pid, session)
 

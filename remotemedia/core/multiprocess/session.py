@@ -114,7 +114,8 @@ class Session:
 
         ``progress_callback`` hears of each step of each node, and of every node that is still loading at least every
         two seconds. Raises PipelineError or ResourceLimitError before anything is started; ProcessSpawnError,
-        NodeInitializationError, ProcessCrashError or InitializationTimeout after everything started is gone again.
+        NodeInitializationError, ProcessCrashError or InitializationTimeout after everything started is gone again, as
+        by ``stop(abort=True)``; cancelled, it does the same.
         """
         stop_if_loading()
         self._require("initialize()", SessionStatus.CREATED)
@@ -210,7 +211,7 @@ class Session:
         except BaseException:
             if self.status is SessionStatus.INITIALIZING:  # not stopped by another task meanwhile
                 self.status = SessionStatus.ERROR
-            await self._bring_down()
+            await self._bring_down(abort=True)  # nothing was processed: there is nothing to drain
             raise
         self.status = SessionStatus.READY
 
