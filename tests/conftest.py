@@ -13,9 +13,11 @@ import importlib.util
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -95,7 +97,7 @@ class Holdings:
             grown.append(f"{self.native_threads - before.native_threads} native threads")
         grown += [f"mapping {name} (x{n})" for name, n in (self.mappings - before.mappings).items()]
         grown += [f"child process {child}" for child in sorted(self.children - before.children)]
-        grown += [f"file {name}" for name in sorted(self.files - before.files)]
+        grown += [f"file {name}" for name in sorted(self.files - before.files) if _made_here(Path(name))]
         return grown
 
 
@@ -127,14 +129,63 @@ def _children() -> set[str]:
     return found
 
 
+# --- files: where a test can leave any ---
+
+_SHARED_MEMORY = Path("/dev/shm")
+_RUN = "REMOTEMEDIA_TEST_RUN"
+"""In the environment of all that a run starts, and of whom that starts."""
+
+
+def _temporary() -> Path:
+    """The folder for temporary files that this run has to itself: ``pytest_configure`` makes it."""
+    return Path(os.environ["TMPDIR"])
+
+
 def _files() -> set[str]:
-    found = {str(path) for path in Path("/dev/shm").iterdir()} if Path("/dev/shm").is_dir() else set()
-    # Other programs use /tmp and /run too: there, what begins with our name, or as named shared memory does.
-    marks = ("remotemedia", "psm_", "pymp-", "sem.mp")
-    for folder in (Path("/tmp"), Path("/run")):
-        if folder.is_dir():
-            found |= {str(path) for path in folder.iterdir() if path.name.startswith(marks)}
+    found = set(_temporary().iterdir())
+    if _SHARED_MEMORY.is_dir():
+        found |= set(_SHARED_MEMORY.iterdir())
+    return {str(path) for path in found}
+
+
+def _made_here(path: Path) -> bool:
+    """Whether this run can have left the file. Shared memory has one folder, for all programs of the machine: there it
+    is who holds the file, or what nobody holds and has our name."""
+    if path.parent != _SHARED_MEMORY:
+        return True
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_uid == os.geteuid():
+            holders = _holders(path)
+            return any(map(_of_this_run, holders)) if holders else path.name.startswith("remotemedia")
+    return False
+
+
+def _holders(path: Path) -> list[int]:
+    """The processes that have it open or mapped, of those that this user may look into."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended, or is another user's
+            mapped = {line.split(None, 5)[-1] for line in (process / "maps").read_text().splitlines()}
+            if str(path) in mapped or any(_target(fd) == path for fd in (process / "fd").iterdir()):
+                found.append(int(process.name))
     return found
+
+
+def _target(link: Path) -> Path | None:
+    try:
+        return link.readlink()
+    except OSError:
+        return None
+
+
+def _of_this_run(pid: int) -> bool:
+    if pid == os.getpid():
+        return True
+    try:
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return f"{_RUN}={os.environ[_RUN]}".encode() in variables
 
 
 # --- the whole run ---------------------------------------------------------------------------------------------
@@ -144,9 +195,34 @@ _LEAKS = pytest.StashKey[list[str]]()
 _STDERR = pytest.StashKey[int]()
 _WATCHDOG = pytest.StashKey[subprocess.Popen[bytes]]()
 _FAILED = pytest.StashKey[bool]()
+_ENVIRONMENT = pytest.StashKey[dict[str, str | None]]()
+
+
+def _have_a_folder_of_ones_own(config: pytest.Config) -> None:
+    """All temporary files of the run go there, but pytest's own: those stay where one looks for them."""
+    shared = tempfile.gettempdir()
+    own = {
+        "TMPDIR": tempfile.mkdtemp(prefix="remotemedia-tests-"),
+        "PYTEST_DEBUG_TEMPROOT": os.environ.get("PYTEST_DEBUG_TEMPROOT", shared),
+        _RUN: os.environ.get(_RUN, f"{os.getpid()}-{time.time_ns()}"),
+    }
+    config.stash[_ENVIRONMENT] = {name: os.environ.get(name) for name in own}
+    os.environ.update(own)
+    tempfile.tempdir = None  # it is found anew
+
+
+def _give_the_folder_back(config: pytest.Config) -> None:
+    shutil.rmtree(_temporary())
+    for name, value in config.stash[_ENVIRONMENT].items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value
+    tempfile.tempdir = None
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    _have_a_folder_of_ones_own(config)
     config.addinivalue_line(
         "markers", "watchdog(seconds): all stacks of all processes are dumped and the run ends when it takes longer"
     )
@@ -169,6 +245,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         watchdog.stdin.close()
     faulthandler.unregister(signal.SIGQUIT)
     os.close(config.stash[_STDERR])
+    _give_the_folder_back(config)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -237,6 +314,12 @@ def leak_check(request: pytest.FixtureRequest) -> Iterator[None]:
     grown = _grown_since(before, by_grpc="grpc_stays" in request.fixturenames)
     if grown:
         pytest.fail("left behind by this test:\n  " + "\n  ".join(grown))
+
+
+@pytest.fixture
+def files_of_this_run() -> Callable[[], set[str]]:
+    """``files_of_this_run()``: the files that are there now and that tests can have left."""
+    return lambda: {name for name in _files() if _made_here(Path(name))}
 
 
 _GRPC_CLOSES_WITHIN_SECS = 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -40,7 +41,9 @@ def hanging(tmp_path: Path) -> Path:
 
 def test_all_stacks_are_told_and_nothing_lives_on(px, hanging: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-s", "-c", "pyproject.toml", "test_hanging.py"]
-    done = subprocess.run(command, cwd=hanging, capture_output=True, text=True, check=False)
+    # Who is killed leaves its folder.
+    environment = {**os.environ, "TMPDIR": str(hanging)}
+    done = subprocess.run(command, cwd=hanging, env=environment, capture_output=True, text=True, check=False)
     said = done.stdout + done.stderr
     assert done.returncode == -9
     assert "test_hanging.py::test_that_hangs' takes longer than 3 s" in said

@@ -376,16 +376,11 @@ SESSIONS = 100
 
 @pytest.mark.watchdog(600)
 def test_a_hundred_sessions_in_a_row_leave_nothing(
-    px: Any, record_property: pytest.RecordProperty, capsys: pytest.CaptureFixture[str]
+    px: Any, files_of_this_run: Any, record_property: pytest.RecordProperty, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def held() -> tuple[int, ...]:
         counts = [len(list(Path(folder).iterdir())) for folder in ("/proc/self/fd", "/proc/self/task")]
         return (*counts, Path("/proc/self/maps").read_text().count("memfd:"))
-
-    def files() -> set[str]:
-        # Other programs use these folders too: what is gone again at the end was not ours to leave.
-        found = {path for folder in ("/dev/shm", "/run") for path in Path(folder).iterdir()}
-        return {str(path) for path in found | set(Path("/tmp").glob("*remotemedia*"))}
 
     async def one() -> None:
         async with Session("s", px.chain(*["t-echo"] * 5), MultiprocessConfig(shm_segment_size=1 << 20)) as session:
@@ -403,7 +398,7 @@ def test_a_hundred_sessions_in_a_row_leave_nothing(
                 assert held() == before
 
     before: tuple[int, ...] = ()
-    files_before = files()
+    files_before = files_of_this_run()
     pids: list[int] = []
     started = time.monotonic()
     px.run(main(), patience_secs=500)
@@ -412,7 +407,7 @@ def test_a_hundred_sessions_in_a_row_leave_nothing(
     record_property("held", before)
     with capsys.disabled():
         print(f" [{SESSIONS} sessions of 5 nodes in {elapsed:.1f} s; fds, threads, mappings: {before}]", end="")
-    assert files() - files_before == set()
+    assert files_of_this_run() - files_before == set()
     assert len(pids) == 5 * SESSIONS
     assert not any(px.exists(pid) and px.stat(pid)[1] == str(os.getpid()) for pid in pids)
 
