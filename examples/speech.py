@@ -2,7 +2,7 @@
 
     python examples/speech.py [QUESTION [ANSWER.wav]]
 
-Needs the libraries of pip install 'remotemedia[speech]'.
+Needs the libraries of pip install '.[speech]', typed in the checkout of remotemedia.
 """
 
 import asyncio

@@ -122,7 +122,9 @@ def run_demo(request: Request, *, quiet: bool, as_json: bool, debug: bool) -> in
 def _check(request: Request) -> None:
     missing = [name for module, name in _LIBRARIES.items() if importlib.util.find_spec(module) is None]
     if missing:
-        raise Mistake(f"the demo needs {', '.join(missing)}: pip install 'remotemedia[speech]'")
+        from remotemedia._install import install_advice
+
+        raise Mistake(f"the demo needs {', '.join(missing)}: {install_advice('speech')}")
     if request.input_path is not None and request.question is not None:
         raise Mistake("give --input or --question, not both")
     if request.question is not None and not request.question.strip():

@@ -238,7 +238,9 @@ class _Flac:
         try:
             self._encoder = SoundEncoder(fd, "FLAC", rate, channels, _FLAC_SUBTYPES[dtype.name])
         except ImportError as error:
-            raise Mistake(f"FLAC needs soundfile ({error}): pip install 'remotemedia[speech]'") from None
+            from remotemedia._install import install_advice
+
+            raise Mistake(f"FLAC needs soundfile ({error}): {install_advice('speech')}") from None
 
     async def take(self, samples: npt.NDArray[Any]) -> None:
         self._encoder.write(samples)

@@ -209,4 +209,6 @@ def _open_audio(path: Path) -> AudioFile:
 
 
 def _needs_soundfile(error: ImportError) -> Mistake:
-    return Mistake(f"audio needs soundfile ({error}): pip install 'remotemedia[speech]'")
+    from remotemedia._install import install_advice
+
+    return Mistake(f"audio needs soundfile ({error}): {install_advice('speech')}")

@@ -62,7 +62,9 @@ def _service_class() -> type[Service]:
         if library == "remotemedia":
             raise
         if isinstance(error, ModuleNotFoundError):
-            raise Mistake(f"serve needs {library}, which is not installed: pip install 'remotemedia[grpc]'") from None
+            from remotemedia._install import install_advice
+
+            raise Mistake(f"serve needs {library}, which is not installed: {install_advice('grpc')}") from None
         raise Mistake(f"serve cannot load {library or 'its libraries'}: {error}") from None
     return Service
 

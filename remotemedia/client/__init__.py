@@ -16,15 +16,14 @@ try:
     import grpc  # noqa: F401
     import remotemedia_v1_pb2  # noqa: F401  which looks at the version of the one before
 except Exception as error:
+    from remotemedia._install import install_advice
     from remotemedia._libraries import unfit_library
 
     if unfit := unfit_library():
         raise ImportError(f"remotemedia.client cannot use its libraries: {unfit}") from error
     if not isinstance(error, ImportError):
         raise
-    raise ImportError(
-        f"remotemedia.client needs grpcio and protobuf ({error}); pip install 'remotemedia[grpc]'"
-    ) from error
+    raise ImportError(f"remotemedia.client needs grpcio and protobuf ({error}); {install_advice('grpc')}") from error
 
 from remotemedia.client._blocking import BlockingClient, BlockingSession
 from remotemedia.client._client import PipelineClient

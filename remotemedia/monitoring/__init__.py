@@ -32,9 +32,10 @@ def __getattr__(name: str) -> object:
         library = (error.name or "").partition(".")[0]
         if library not in ("prometheus_client", "pythonjsonlogger"):
             raise
-        raise ImportError(
-            f"{name} needs {library}, which is not installed: pip install 'remotemedia[monitoring]'"
-        ) from error
+        from remotemedia._install import install_advice
+
+        advice = install_advice("monitoring")
+        raise ImportError(f"{name} needs {library}, which is not installed: {advice}") from error
     value: object = getattr(module, name)
     globals()[name] = value
     return value

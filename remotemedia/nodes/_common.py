@@ -41,9 +41,10 @@ def import_library(node: MultiprocessNode, name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ImportError(
-            f"{type(node).__name__} needs {name} ({error}); pip install 'remotemedia[speech]'", name=name
-        ) from error
+        from remotemedia._install import install_advice
+
+        advice = install_advice("speech")
+        raise ImportError(f"{type(node).__name__} needs {name} ({error}); {advice}", name=name) from error
 
 
 def audio_of(node: MultiprocessNode, data: RuntimeData) -> tuple[npt.NDArray[Any], AudioMetadata]:

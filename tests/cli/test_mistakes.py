@@ -6,6 +6,8 @@ import sys
 import numpy as np
 import pytest
 
+from remotemedia._install import install_advice
+
 
 def make_files(folder):
     import soundfile
@@ -93,5 +95,5 @@ def test_a_missing_library_says_what_to_install(tmp_path, library):
     name = library.replace("_", "-")
     assert done.stderr.startswith("remotemedia: the demo needs ")
     assert name in done.stderr
-    assert done.stderr.endswith(": pip install 'remotemedia[speech]'\n")
+    assert done.stderr.endswith(f": {install_advice('speech')}\n")
     assert done.stderr.count("\n") == 1

@@ -8,6 +8,8 @@ import sys
 import numpy as np
 import pytest
 
+from remotemedia._install import install_advice
+
 soundfile = pytest.importorskip("soundfile")
 
 
@@ -197,4 +199,4 @@ def test_a_missing_library_says_what_to_install(rx, folder, options, what):
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"remotemedia: {what} needs soundfile (")
-    assert done.stderr.endswith("): pip install 'remotemedia[speech]'\n")
+    assert done.stderr.endswith(f"): {install_advice('speech')}\n")

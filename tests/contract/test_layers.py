@@ -25,8 +25,9 @@ ERRORS, RING, DATA, DTYPES = (
 LAYOUTS, WORDS = "remotemedia.core._layouts", "remotemedia.core._words"
 CONFIG, DOOR = f"{IMPL}.config", "remotemedia.core.multiprocessing"
 SERVICE_CONFIG = "remotemedia.service.config"
-NAMING, RULES, TELLING = "remotemedia._naming", "remotemedia._rules", "remotemedia._telling"
 LOOP, ORPHANS, LIBRARIES = "remotemedia._event_loop", "remotemedia._orphans", "remotemedia._libraries"
+NAMING, RULES, TELLING = "remotemedia._naming", "remotemedia._rules", "remotemedia._telling"
+INSTALL = "remotemedia._install"
 CLIENT = "remotemedia.client"
 AUDIO_FILES = "remotemedia.audio"
 DRAFTS, AUDIO = "remotemedia._drafts", "remotemedia._audio"
@@ -74,6 +75,7 @@ MAY: dict[str, set[str]] = {
     DRAFTS: set(),
     ORPHANS: set(),
     LIBRARIES: set(),
+    INSTALL: set(),
     RING: {ERRORS},
     DATA: {ERRORS, LAYOUTS, WORDS},
     DTYPES: {ERRORS},
@@ -95,7 +97,7 @@ for _module in CHANNEL_ROOM:
 for _module in NODE_ROOM | REGISTRY_ROOM:
     MAY[_module] = _LOW | CHANNEL_ROOM | NODE_ROOM | REGISTRY_ROOM
 for _module in CHILD_ROOM:
-    MAY[_module] = {ERRORS, CONFIG, ORPHANS, *impl("progress", "_descriptors", "_watch")} | CHILD_ROOM
+    MAY[_module] = {ERRORS, CONFIG, ORPHANS, INSTALL, *impl("progress", "_descriptors", "_watch")} | CHILD_ROOM
 MAY[f"{IMPL}.runner"] = _LOW | CHANNEL_ROOM | NODE_ROOM | REGISTRY_ROOM | impl("_control")
 for _module in HIGH:
     MAY[_module] = _LOW | CHANNEL_ROOM | NODE_ROOM | REGISTRY_ROOM | CHILD_ROOM | HIGH
@@ -109,15 +111,19 @@ _FILES = {"remotemedia.settings", "remotemedia.manifest", "remotemedia.monitorin
 PREFIXES: list[tuple[str, set[str], bool]] = [
     # prefix, may import, may import what is below the same prefix
     # A node may be a client of a service elsewhere, once it starts.
-    ("remotemedia.nodes", {ERRORS, DOOR, DATA, CLIENT, AUDIO}, True),
+    ("remotemedia.nodes", {ERRORS, DOOR, DATA, CLIENT, AUDIO, INSTALL}, True),
     (AUDIO, {DRAFTS}, True),
     ("remotemedia.settings", {ERRORS, NAMING, RULES, TELLING, DOOR, SERVICE_CONFIG}, True),
     ("remotemedia.manifest", {ERRORS, NAMING, DOOR, "remotemedia.settings"}, True),
-    ("remotemedia.monitoring", {ERRORS, DOOR}, True),
-    ("remotemedia.cli", {*_USER, NAMING, ORPHANS, LIBRARIES, DRAFTS, AUDIO, *_FILES, "remotemedia.service"}, True),
+    ("remotemedia.monitoring", {ERRORS, DOOR, INSTALL}, True),
+    (
+        "remotemedia.cli",
+        {*_USER, NAMING, ORPHANS, LIBRARIES, INSTALL, DRAFTS, AUDIO, *_FILES, "remotemedia.service"},
+        True,
+    ),
     ("remotemedia.wire", {ERRORS, DATA}, True),
     ("remotemedia.service", {*_USER, RULES, *_FILES, "remotemedia.wire"}, True),
-    ("remotemedia.client", {*_USER, LOOP, LIBRARIES, "remotemedia.manifest", "remotemedia.wire"}, True),
+    ("remotemedia.client", {*_USER, LOOP, LIBRARIES, INSTALL, "remotemedia.manifest", "remotemedia.wire"}, True),
     ("remotemedia.testing", {*_USER, f"{IMPL}.channel"}, True),
     ("bench", {*_USER, RING, "remotemedia.nodes", "remotemedia.client", "remotemedia.service"}, True),
     ("examples", {*_USER, CLIENT, "remotemedia.service"}, True),

@@ -21,6 +21,7 @@ pytest.importorskip("prometheus_client")
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from remotemedia._install import install_advice
 from remotemedia.core.multiprocessing import MultiprocessConfig, MultiprocessExecutor, ProcessCrashError
 from remotemedia.monitoring import PrometheusCollector, serve_metrics
 
@@ -231,4 +232,4 @@ except ImportError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout == (f"{name} needs {missing}, which is not installed: pip install 'remotemedia[monitoring]'\n")
+    assert done.stdout == f"{name} needs {missing}, which is not installed: {install_advice('monitoring')}\n"

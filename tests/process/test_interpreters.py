@@ -151,7 +151,7 @@ def test_an_installed_remotemedia_is_not_in_another_environment(tmp_path: Path, 
     said = run(python, checkout=False, venv_path=str(there))
     assert said.startswith(
         f"ProcessSpawnError: cannot start the process of node 'n': {there}/bin/python has no remotemedia that it can "
-        f"load: {there}/bin/python -m pip install remotemedia (it said: "
+        f"load: install it from its checkout, {there}/bin/python -m pip install /path/to/remotemedia (it said: "
     )
     assert said.endswith("(ModuleNotFoundError: No module named 'remotemedia'))")
     assert "\n" not in said

@@ -1,16 +1,24 @@
 """What a user installs: the sdist builds a wheel, and the wheel holds the wire under the names that clients import."""
 
+import email
+import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
+LEGAL = ("LICENSE", "NOTICE")
+# Of the text as the Apache Software Foundation has it, with its blanks for year and owner.
+APACHE_2_0 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
 
 ON_THE_WIRE = """
 import json
@@ -59,18 +67,25 @@ def run(*arguments, **options):
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """The wheel that pip builds of the sdist that is built of this checkout."""
+def sdist(tmp_path_factory):
+    """The sdist that is built of this checkout."""
     folder = tmp_path_factory.mktemp("packaging")
-    source, sdist, built = (folder / name for name in ("source", "sdist", "built"))
+    source, built = (folder / name for name in ("source", "sdist"))
     unwanted = shutil.ignore_patterns("__pycache__", "*.so", "_ring.c")
     shutil.copytree(REPOSITORY / "remotemedia", source / "remotemedia", ignore=unwanted)
-    for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md"):
+    for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", *LEGAL):
         shutil.copy(REPOSITORY / name, source)
-    run("setup.py", "-q", "sdist", "-d", sdist, cwd=source)
-    (archive,) = sdist.iterdir()
+    run("setup.py", "-q", "sdist", "-d", built, cwd=source)
+    (archive,) = built.iterdir()
+    return archive
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist, tmp_path_factory):
+    """The wheel that pip builds of the sdist."""
+    built = tmp_path_factory.mktemp("wheel")
     options = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
-    run("-m", "pip", "wheel", "-q", *options, "-w", built, archive)
+    run("-m", "pip", "wheel", "-q", *options, "-w", built, sdist)
     (path,) = built.iterdir()
     return path
 
@@ -99,6 +114,34 @@ def test_the_wheel_holds_the_wire_once(wheel):
         "remotemedia_v1_pb2",
         "remotemedia_v1_pb2_grpc",
     }
+
+
+def test_both_archives_hold_the_license(wheel, sdist):
+    with zipfile.ZipFile(wheel) as content:
+        (folder,) = {name.partition("/")[0] for name in content.namelist() if ".dist-info/" in name}
+        in_wheel = [content.read(f"{folder}/licenses/{name}") for name in LEGAL]
+        metadata = email.message_from_bytes(content.read(f"{folder}/METADATA"))
+    with tarfile.open(sdist) as content:
+        top = sdist.name.removesuffix(".tar.gz")
+        in_sdist = [content.extractfile(f"{top}/{name}").read() for name in LEGAL]
+    assert in_wheel == in_sdist == [(REPOSITORY / name).read_bytes() for name in LEGAL]
+    text = in_wheel[0].replace(b"2026 The remotemedia authors", b"[yyyy] [name of copyright owner]")
+    assert text != in_wheel[0] and hashlib.sha256(text).hexdigest() == APACHE_2_0
+    assert (metadata["License-Expression"], metadata["Author"]) == ("Apache-2.0", "The remotemedia authors")
+    assert metadata.get_all("License-File") == [*LEGAL]
+    assert "Project-URL" not in metadata and "Home-page" not in metadata
+
+
+def test_the_notice_has_everything_that_extras_install():
+    """A library that is added to an extra must be added there, too; those for tests alone are told as a kind."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    extras = {name: wanted for name, wanted in project["optional-dependencies"].items() if name != "dev"}
+    notice = (REPOSITORY / "NOTICE").read_text()
+    sections = re.split(r"^(?=Extra |Always )", notice, flags=re.MULTILINE)[1:]
+    for title, wanted in {"Always installed": project["dependencies"], **extras}.items():
+        (section,) = (each for each in sections if each.startswith((title, f'Extra "{title}"')))
+        told = {name.lower() for name in re.findall(r"[\w.-]+", section)}
+        assert {re.match(r"[\w.-]+", each)[0].lower() for each in wanted} <= told, title
 
 
 def test_the_generated_classes_serve_and_call(installed):

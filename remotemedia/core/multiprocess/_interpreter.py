@@ -83,7 +83,9 @@ def why_python_is_unfit(python: str, stderr_tail: Sequence[str]) -> str | None:
     said = stderr_tail[-1] if stderr_tail else ""
     if "ImportError: " not in said and "ModuleNotFoundError: " not in said:
         return None
-    return f"{python} has no remotemedia that it can load: {python} -m pip install remotemedia (it said: {said})"
+    from remotemedia._install import install_advice
+
+    return f"{python} has no remotemedia that it can load: {install_advice(python=python)} (it said: {said})"
 
 
 def _flags(python: str) -> list[str]:

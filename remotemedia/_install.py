@@ -1,0 +1,69 @@
+"""What to type where remotemedia, or what an extra of it brings, is missing.
+
+It is on no package index, where its name could be anybody's: a source is always a path or an address.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import shlex
+import sys
+import tomllib
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+__all__ = ["install_advice"]
+
+_NAME = "remotemedia"
+
+
+def install_advice(extra: str = "", python: str = "") -> str:
+    """The command that installs remotemedia with ``extra`` for ``python``, else for the running interpreter.
+
+    It takes the checkout that this package runs from, or what it was installed from. Where neither is there any more,
+    the user is told to fill in the checkout.
+    """
+    source = _source()
+    extras = f"[{extra}]" if extra else ""
+    if source is None:
+        requirement = f"/path/to/{_NAME}{extras}"
+    else:
+        requirement = source + extras if source.startswith("/") else f"{_NAME}{extras} @ {source}"
+    command = f"{shlex.quote(python or sys.executable or 'python')} -m pip install {shlex.quote(requirement)}"
+    return command if source is not None else f"install it from its checkout, {command}"
+
+
+def _source() -> str | None:
+    root = Path(__file__).resolve().parents[1]
+    return str(root) if _is_checkout(root) else _installed_from(root)
+
+
+def _is_checkout(root: Path) -> bool:
+    try:
+        with (root / "pyproject.toml").open("rb") as file:
+            return bool(tomllib.load(file)["project"]["name"] == _NAME)
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+
+
+def _installed_from(root: Path) -> str | None:
+    """The path or the address that an installer has noted beside the package in ``root`` (PEP 610)."""
+    for found in importlib.metadata.distributions(name=_NAME, path=[str(root)]):
+        try:
+            noted = json.loads(found.read_text("direct_url.json") or "")
+            return _as_source(noted)
+        except (ValueError, LookupError, TypeError):
+            continue
+    return None
+
+
+def _as_source(noted: dict[str, dict[str, str]]) -> str | None:
+    url, versioned = str(noted["url"]), noted.get("vcs_info")
+    if url.startswith("file:") and versioned is None:
+        path = urllib.request.url2pathname(urllib.parse.urlsplit(url).path)
+        return path if Path(path).exists() else None
+    if versioned is not None:
+        url = f"{versioned['vcs']}+{url}@{versioned['commit_id']}"
+    return f"{url}#subdirectory={noted['subdirectory']}" if "subdirectory" in noted else url
