@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -19,7 +20,7 @@ from remotemedia.core.multiprocessing import (
     Pipeline,
     Session,
 )
-from remotemedia.errors import NodeProcessError, ResourceLimitError
+from remotemedia.errors import NodeInitializationError, NodeProcessError, ResourceLimitError
 from remotemedia.service._gate import Call
 from remotemedia.service._manifests import Plan, Refused, plan_of
 from remotemedia.service.config import ServiceConfig
@@ -37,6 +38,8 @@ __all__ = [
     "run_until_first_failure",
 ]
 
+
+_logger = logging.getLogger("remotemedia.service")
 
 T = TypeVar("T")
 
@@ -109,13 +112,24 @@ async def open_session(
         if not running.failed.done():
             running.failed.set_exception(error)
             running.failed.exception()  # perhaps nobody else asks
+            _log(session, error)
 
     session.on_error(fail)
     try:
         await run_until_first_failure(house, _start(session, progress))
         yield running
+    except NodeInitializationError as error:
+        _log(session, error)
+        raise
     finally:
         await _end(house, session, abort=not running.graceful)
+
+
+def _log(session: Session, error: NodeInitializationError | NodeProcessError) -> None:
+    """For who wrote the node: the client, which is told as well, need not tell them."""
+    extra = {"session_id": session.session_id, "node_id": error.node_id}
+    said = str(error).partition("\n")[0]
+    _logger.error("session %r: %s\n%s", session.session_id, said, error.remote_traceback.rstrip(), extra=extra)
 
 
 async def _start(session: Session, progress: Callable[[InitProgress], None] | None) -> None:

@@ -148,8 +148,14 @@ def test_python_as_printed(told: Any) -> None:
 
 def test_python_as_documented(told: Any) -> None:
     page = (Path(__file__).parents[2] / "docs" / "grpc.md").read_text()
-    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert told(program) == ["1"]
+    (manifest,) = map(json.loads, re.findall(r"```json\n(.*?)```", page, re.DOTALL))
+    unary, stream = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert sorted(told(unary, manifest)) == ["chunker 400", "chunker.1 400", "chunker.2 200"]
+    assert told(stream, manifest) == ["1 chunker 400", "2 chunker 400", "3 chunker 400", "3 chunker 300"]
+    wrong = {**manifest, "nodes": [{"id": "chunker", "node_type": "AudioChunkerNod"}]}
+    for program in (unary, stream):
+        (said,) = told(program, wrong)
+        assert "Unknown node type 'AudioChunkerNod' for node 'chunker'; did you mean 'AudioChunkerNode'?" in said
 
 
 def test_python_with_the_whole_manifest(told: Any) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import signal
+import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -37,6 +40,17 @@ def test_where_it_listens(start: Any, serving: Any) -> None:
         assert server.end() == (0, f"listening at {address}", "")
 
     asyncio.run(main())
+
+
+def test_node_types_of_ones_own_as_documented(start: Any, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "service.md").read_text()
+    nodes, program, *_ = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "my_nodes.py").write_text(nodes)
+    server = start("--nodes", "my_nodes.py")
+    address = server.wait_said("listening at 127.0.0.1:").split()[-1]
+    command = [sys.executable, "-c", program.replace("localhost:50051", address)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "HELLO\n", "")
 
 
 def test_for_programs(start: Any, tmp_path: Path) -> None:

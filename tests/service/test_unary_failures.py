@@ -32,6 +32,28 @@ def test_a_node_raises(px: Any, sv: Any) -> None:
     px.run(main())
 
 
+def test_what_a_node_raises_is_in_the_log(px: Any, sv: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Once for each call, for who wrote the node: clients keep to themselves what they are told."""
+
+    async def main() -> None:
+        async with sv.serving() as client:
+            await client.error(sv.chain("t-do"), {"n0": "raise out of ideas"})
+            await client.error(sv.chain(("t-init", {"how": "raise"})))
+            stream = await client.ready(sv.chain("t-do"))
+            for _ in range(3):
+                await stream.chunk("n0", "raise again and again")
+            await stream.error()
+
+    px.run(main())
+    told = [record for record in caplog.records if record.name == "remotemedia.service"]
+    assert [record.levelname for record in told] == ["ERROR"] * 3
+    assert len({record.session_id for record in told}) == 3 and {record.node_id for record in told} == {"n0"}
+    for record, reason in zip(told, ("out of ideas", "no such weights", "again and again"), strict=True):
+        lines = record.getMessage().splitlines()
+        assert lines[0].startswith(f"session {record.session_id!r}: Node 'n0' failed ")
+        assert lines[1].startswith("Traceback") and lines[-1].endswith(f"Error: {reason}")
+
+
 def test_finish_raises(px: Any, sv: Any) -> None:
     """After the last output, when all else has gone well."""
 

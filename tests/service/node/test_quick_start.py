@@ -138,9 +138,15 @@ def test_as_printed(ran: Any) -> None:
 
 def test_as_documented(ran: Any) -> None:
     page = (Path(__file__).parents[3] / "docs" / "grpc.md").read_text()
-    (script,) = re.findall(r"```javascript\n(.*?)```", page, re.DOTALL)
-    done = ran(script)
-    assert (done.code, done.err) == (0, "") and done.out.endswith("  status: 1\n}\n")
+    (manifest,) = map(json.loads, re.findall(r"```json\n(.*?)```", page, re.DOTALL))
+    unary, stream = re.findall(r"```javascript\n(.*?)```", page, re.DOTALL)
+    done = ran(unary, manifest)
+    assert (done.code, done.err) == (0, "")
+    assert sorted(done.out.splitlines()) == ["chunker 400", "chunker.1 400", "chunker.2 200"]
+    done = ran(unary[: unary.index("client.execute")] + stream, manifest)
+    assert (done.code, done.err) == (0, "")
+    expected = [(1, 400), (1, 400), (2, 400), (2, 400), (2, 400), (3, 400), (3, 400), (3, 200)]
+    assert done.out.splitlines() == [f"{sequence} chunker {samples}" for sequence, samples in expected]
 
 
 @pytest.mark.parametrize("script", [AT_TOP, KEEP_CASE], ids=["at the top", "keepCase"])
