@@ -8,7 +8,7 @@ import remotemedia_v1_pb2 as pb
 
 from remotemedia.core.multiprocessing import Pipeline
 from remotemedia.service._manifests import Refused
-from remotemedia.wire._audio import form_of, frame_bytes
+from remotemedia.wire._audio import form_of, frame_bytes, frame_in_words
 from remotemedia.wire.payload import add_payload, payload_at
 
 __all__ = ["Frames"]
@@ -79,7 +79,7 @@ class Frames:
         self._rests.pop(key, None)
         if whole_bytes < joined.nbytes:
             # A copy, which keeps nothing else of the chunk in memory.
-            self._rests[key] = _Rest(bytes(joined[whole_bytes:]), form_of(buffer), what, _in_words(buffer, frame))
+            self._rests[key] = _Rest(bytes(joined[whole_bytes:]), form_of(buffer), what, frame_in_words(buffer))
         buffer.samples, buffer.num_samples = add_payload(payloads, joined[:whole_bytes]), 0
         return whole_bytes > 0
 
@@ -109,8 +109,3 @@ def _check_count(buffer: pb.AudioBuffer, own_bytes: int, joined_bytes: int, fram
             f"AudioBuffer.num_samples is {buffer.num_samples}, but samples has {counts[0]} (frames x channels), and "
             f"a part of one"
         )
-
-
-def _in_words(buffer: pb.AudioBuffer, frame: int) -> str:
-    channels = buffer.channels or 1
-    return f"{channels} x {frame // channels} bytes"

@@ -13,7 +13,7 @@ from remotemedia.errors import PayloadError
 from remotemedia.wire._texts import read_json_object
 from remotemedia.wire.payload import add_payload, payload_at
 
-__all__ = ["form_of", "frame_bytes", "read_audio", "write_audio"]
+__all__ = ["form_of", "frame_bytes", "frame_in_words", "read_audio", "write_audio"]
 
 _NAMES = {pb.AUDIO_FORMAT_F32: "f32", pb.AUDIO_FORMAT_I16: "i16", pb.AUDIO_FORMAT_I32: "i32"}
 _DTYPES: dict[str, np.dtype[Any]] = {"f32": np.dtype("<f4"), "i16": np.dtype("<i2"), "i32": np.dtype("<i4")}
@@ -32,6 +32,12 @@ def frame_bytes(buffer: pb.AudioBuffer) -> int:
     return _DTYPES[name].itemsize * channels if name is not None else 0
 
 
+def frame_in_words(buffer: pb.AudioBuffer) -> str:
+    """What a frame consists of, for errors; of a format that there is."""
+    _, channels, number = form_of(buffer)
+    return f"{channels} x {_DTYPES[_NAMES[number]].itemsize} bytes (channels x {_NAMES[number]})"
+
+
 def read_audio(buffer: pb.AudioBuffer, payloads: Sequence[memoryview]) -> tuple[Payload, AudioMetadata]:
     name = _NAMES.get(buffer.format or pb.AUDIO_FORMAT_F32)
     if name is None:
@@ -44,8 +50,8 @@ def read_audio(buffer: pb.AudioBuffer, payloads: Sequence[memoryview]) -> tuple[
     frames, rest = divmod(samples.nbytes, dtype.itemsize * channels)
     if rest:
         raise ValueError(
-            f"AudioBuffer.samples has {samples.nbytes} bytes, which are no whole number of frames of {channels} x "
-            f"{dtype.itemsize} bytes (channels x {name})"
+            f"AudioBuffer.samples has {samples.nbytes} bytes, which are no whole number of frames of "
+            f"{frame_in_words(buffer)}"
         )
     if buffer.num_samples and buffer.num_samples != frames * channels:
         raise ValueError(

@@ -102,8 +102,8 @@ def test_a_rest_at_the_end_is_an_error_of_its_chunk(px: Any, sv: Any, way: str) 
             assert heard(stream) == {"n1": data[:1_000]}
             assert (error.error_type, error.failing_node_id) == (pb.ERROR_TYPE_VALIDATION, "n0")
             assert error.message == (
-                "Validation error: chunk 11: AudioBuffer.samples ends with 1 byte of a frame, which has 1 x 2 bytes, "
-                "and nothing came after it"
+                "Validation error: chunk 11: AudioBuffer.samples ends with 1 byte of a frame, which has 1 x 2 bytes "
+                "(channels x i16), and nothing came after it"
             )
             assert [each.WhichOneof("response") for each in stream.came].count("error") == 1
 
