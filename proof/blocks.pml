@@ -1,8 +1,9 @@
 /* A payload pool: references, the return list, the wait for memory. Read beside _ring_ops.h and _ring.pyx.
  *
  * The owner sends messages through more readers than it has blocks for. A second thread of its process keeps an array
- * over each block, drops it when it likes, and may look at used_bytes meanwhile; the GIL is theirs in turn. What
- * carries a message from process to process is in ring.pml; here it is a channel.
+ * over each block, drops it when it likes, and may look at used_bytes meanwhile; the GIL is theirs in turn. A reader
+ * that is a block's only holder may write to it in place before it passes it on. What carries a
+ * message from process to process is in ring.pml; here it is a channel.
  */
 #define OWNER 0 /* a processor, and its process' doorbell */
 #define THREAD 1
@@ -37,7 +38,7 @@ byte returned; /* index + 1 */
 bool gil;
 bool used[BLOCKS];
 
-chan kept = [MESSAGES] of { byte };
+chan kept = [MESSAGES] of { byte, byte };
 chan sent = [BLOCKS] of { byte, byte };
 chan passed_on = [BLOCKS] of { byte, byte };
 
@@ -57,7 +58,7 @@ inline give_gil() {
 
 inline rm_block_drop(id) {
     if
-    :: references[id] == 1 -> /* SYNC block-return: the only holder; in two steps, as in the code */
+    :: references[id] == 1 -> /* rm_block_held_alone, SYNC block-return; in two steps, as in the code */
         references[id] = 0;
         last = true
     :: else ->
@@ -213,7 +214,7 @@ proctype owner(byte how) {
         used[block] = true;
         references[block] = 2; /* the message's, and the thread's */
         STORE(RELAXED, DATA + block, message);
-        kept!block;
+        kept!block, message;
         atomic {
             SETTLED -> sent!block, message
         }
@@ -224,13 +225,14 @@ proctype owner(byte how) {
 }
 
 proctype thread() {
-    byte block, id, link, seen;
+    byte block, message, id, link, seen;
     bool last, looked;
     byte me = THREAD;
 end:
     do
-    :: kept?block ->
+    :: kept?block, message ->
         take_gil();
+        assert(memory[DATA + block] == message); /* nobody has written in place */
         rm_block_drop(block);
         if
         :: last ->
@@ -242,6 +244,7 @@ end:
         fi;
         last = false;
         block = 0;
+        message = 0;
         give_gil()
     :: !looked ->
         looked = true;
@@ -253,6 +256,20 @@ end:
 
 /* --- the readers ----------------------------------------------------------------------------------------------- */
 
+/* Block.try_writable, and the write; or not. */
+inline try_writable() {
+    if
+#ifndef WRITE_SHARED
+    :: references[block] == 1 -> /* rm_block_held_alone, SYNC block-return */
+#else
+    :: true ->
+#endif
+        message = message + MESSAGES;
+        STORE(RELAXED, DATA + block, message)
+    :: true
+    fi
+}
+
 proctype reader(byte me; chan from) {
     byte block, message, head, seen;
     bool last, wanted;
@@ -262,10 +279,13 @@ end:
         assert(memory[DATA + block] == message);
         if
         :: me == READER ->
+            try_writable();
 #ifndef HOLD_LATE
             references[block]++;
 #endif
-            passed_on!block, message;
+            atomic {
+                SETTLED -> passed_on!block, message
+            };
 #ifdef HOLD_LATE
             references[block]++
 #endif
@@ -275,7 +295,8 @@ end:
         rm_block_drop(block);
         assert(memory[DATA + block] == message);
 #else
-        assert(memory[DATA + block] == message); /* nobody has written there meanwhile */
+        /* Nobody has written there meanwhile, unless a store of its own is still on the way. */
+        assert(!SETTLED || memory[DATA + block] == message);
         rm_block_drop(block);
 #endif
         if

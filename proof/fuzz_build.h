@@ -8,6 +8,7 @@
 #define REMOTEMEDIA_FUZZ_BUILD_H
 
 #include <dlfcn.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/mman.h>
 
@@ -31,8 +32,20 @@ static inline int fuzz_munmap(void *at, size_t bytes) {
     return munmap((char *)at - FUZZ_GUARD, bytes + 2 * FUZZ_GUARD);
 }
 
+/* Only ever a second mapping of `at`, of nothing and at a new place. */
+static inline void *fuzz_mremap(void *at, size_t nothing, size_t bytes, int flags) {
+    size_t reserved = bytes + 2 * FUZZ_GUARD;
+    char *base = (char *)mmap(NULL, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *got;
+    if (base == MAP_FAILED) return MAP_FAILED;
+    got = mremap(at, nothing, bytes, flags | MREMAP_FIXED, base + FUZZ_GUARD);
+    if (got == MAP_FAILED) munmap(base, reserved);
+    return got;
+}
+
 #define mmap fuzz_mmap
 #define munmap fuzz_munmap
+#define mremap fuzz_mremap
 
 /* --- coverage --- */
 

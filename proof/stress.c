@@ -47,8 +47,9 @@ enum ending { PRODUCER_CLOSES, CONSUMER_CLOSES, PRODUCER_VANISHES, CONSUMER_VANI
 
 #define COUNTERS(X)                                                                                           \
     X(messages) X(full) X(no_memory) X(trimmed) X(slept_for_room) X(slept_for_memory) X(slept_for_message)    \
-    X(timed_out) X(fanned_out) X(text_apart) X(released_out_of_order) X(last_dropped_by_producer)             \
-    X(last_dropped_by_consumer) X(closed_by_producer) X(closed_by_consumer) X(producer_gone) X(consumer_gone)
+    X(timed_out) X(fanned_out) X(text_apart) X(released_out_of_order) X(written_in_place)                     \
+    X(last_dropped_by_producer) X(last_dropped_by_consumer) X(closed_by_producer) X(closed_by_consumer)       \
+    X(producer_gone) X(consumer_gone)
 
 /* Shared by all sides beside what is tested; relaxed, so that it orders nothing that the protocol should. */
 typedef struct {
@@ -120,10 +121,13 @@ typedef struct {
     rm_ring ring[CONSUMERS];
 } mapping;
 
-static void map_all(mapping *m, round_state *round) {
+#define EVERY_SIDE (-1)
+
+static void map_all(mapping *m, round_state *round, int owner) {
     memset(m, 0, sizeof *m);
     for (int side = 0; side < SIDES; side++) {
-        check(!rm_segment_map(&m->segment[side], round->segment[side]), "a segment cannot be mapped");
+        int own = owner == side || owner == EVERY_SIDE;
+        check(!rm_segment_map(&m->segment[side], round->segment[side], own), "a segment cannot be mapped");
         m->segment[side].eventfd = round->bell[side];
     }
     for (int c = 0; c < CONSUMERS; c++) check(!rm_ring_map(&m->ring[c], round->ring[c]), "a ring cannot be mapped");
@@ -131,7 +135,7 @@ static void map_all(mapping *m, round_state *round) {
 
 static void unmap_all(mapping *m) {
     ASAN_UNPOISON_MEMORY_REGION(m->segment[PRODUCER].pool, m->segment[PRODUCER].pool_bytes);
-    for (int side = 0; side < SIDES; side++) munmap(m->segment[side].shared, m->segment[side].total_bytes);
+    for (int side = 0; side < SIDES; side++) rm_segment_unmap(&m->segment[side]);
     for (int c = 0; c < CONSUMERS; c++) munmap(m->ring[c].shared, m->ring[c].total_bytes);
 }
 
@@ -469,11 +473,24 @@ static char *data_of(party *p, uint32_t block, uint64_t bytes) {
     return data;
 }
 
+/* As as_numpy(writable=True): in place, through a mapping of its own, when nobody else holds the block. */
+static void write_in_place(party *p, rm_slot *slot, char *data) {
+    rm_segment *s = &p->at.segment[PRODUCER];
+    char *writable;
+    if (!rm_block_held_alone(s, slot->block)) return;
+    writable = rm_pool_writable(s);
+    check(writable != NULL, "the pool cannot be mapped to be written to");
+    fill(writable + (data - s->pool), slot->bytes, ~slot->published_ns);
+    check(intact(data, slot->bytes, ~slot->published_ns), "what was written in place is not there");
+    COUNT(written_in_place);
+}
+
 static void let_go(party *p, rm_slot *slot) {
     char *data;
     if (slot->block == RM_NO_BLOCK) return;
     data = data_of(p, slot->block, slot->bytes);
     check(intact(data, slot->bytes, slot->published_ns), "a payload changed while it was held");
+    if (below(&p->chance, 2)) write_in_place(p, slot, data);
     consumer_drop(p, slot->block);
 }
 
@@ -553,7 +570,7 @@ static void consume(party *p) {
 static void *run_side(void *arg) {
     party *p = (party *)arg;
     if (processes)
-        map_all(&p->at, p->round);
+        map_all(&p->at, p->round, p->side);
     else
         p->at = *p->shared;
     p->own = &p->at.segment[p->side];
@@ -577,7 +594,7 @@ static void run_as_threads(round_state *round) {
     static mapping shared;
     static party parties[SIDES];
     pthread_t threads[SIDES];
-    map_all(&shared, round);
+    map_all(&shared, round, EVERY_SIDE);
     for (int side = 0; side < SIDES; side++) {
         memset(&parties[side], 0, sizeof parties[side]);
         parties[side].round = round, parties[side].shared = &shared, parties[side].side = side;

@@ -55,6 +55,7 @@ cdef extern from "_ring_ops.h" nogil:
         rm_segment_header *shared
         rm_block *blocks
         char *pool
+        char *writable
         uint64_t total_bytes, pool_bytes
         uint32_t block_count, pool_id
         int eventfd
@@ -73,7 +74,10 @@ cdef extern from "_ring_ops.h" nogil:
     ctypedef int (*rm_ready)(void *) noexcept nogil
     int rm_segment_create(uint64_t, uint32_t)
     const char *RM_NOT_MAPPED
-    const char *rm_segment_map(rm_segment *, int)
+    const char *rm_segment_map(rm_segment *, int, int)
+    void rm_segment_unmap(rm_segment *)
+    char *rm_pool_writable(rm_segment *)
+    char *rm_pool_home(const rm_segment *, char *)
     void rm_bell_ring(rm_segment *)
     void rm_bell_arm(rm_segment *)
     void rm_bell_disarm(rm_segment *)
@@ -85,6 +89,7 @@ cdef extern from "_ring_ops.h" nogil:
     int rm_spin(rm_ready, void *, uint64_t *, uint64_t)
     int rm_wait(rm_segment *, rm_ready, void *, uint64_t)
     void rm_block_hold(rm_segment *, uint32_t)
+    int rm_block_held_alone(rm_segment *, uint32_t)
     int rm_block_drop(rm_segment *, uint32_t)
     void rm_prefetch "__builtin_prefetch"(const void *)
     void rm_block_return(rm_segment *, uint32_t)

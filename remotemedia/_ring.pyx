@@ -267,7 +267,8 @@ cdef class Segment:
 
     ``Segment(memfd, eventfd, owner)`` takes both descriptors over, whatever happens: the memfd is closed once mapped,
     the eventfd by ``close()`` or with the object. The mapping stays until the last view into it is gone. ``owner``
-    makes this the one process that sleeps on the doorbell and allocates from the pool.
+    makes this the one process that sleeps on the doorbell, allocates from the pool and may write to it: elsewhere its
+    payloads are mapped read-only.
 
     Raises ChannelCorruptedError when the memfd does not hold a segment.
     """
@@ -299,7 +300,7 @@ cdef class Segment:
         cdef const char *wrong
         self.s.eventfd = eventfd
         self.owner = owner
-        wrong = rm_segment_map(&self.s, memfd)
+        wrong = rm_segment_map(&self.s, memfd, owner)
         if wrong != NULL:
             raise_unusable("segment", wrong, errno, memfd)
         _os.close(memfd)
@@ -313,7 +314,7 @@ cdef class Segment:
         if self.pool.extents != NULL:
             rm_pool_free_all(&self.pool)
         if self.mapped:
-            munmap(self.s.shared, self.s.total_bytes)
+            rm_segment_unmap(&self.s)
 
     def close(self) -> None:
         """Closes the eventfd; the mapping goes with the last view."""
@@ -719,15 +720,26 @@ cdef class Block:
         return load_u32(&self.segment.s.blocks[self.index].references)
 
     def try_writable(self, object array):
-        """A writable array over the same memory as ``array`` when nobody else holds this block, else None."""
-        cdef object descr, out
+        """A writable array over the same memory as ``array`` when nobody else holds this block, else None.
+
+        Its address is another than ``array``'s, whose mapping is read-only. Also None when the process has no address
+        space for a second one.
+        """
+        cdef rm_segment *s = &self.segment.s
+        cdef char *data
         _need_numpy()
-        if load_u32_acquire(&self.segment.s.blocks[self.index].references) != 1:  # SYNC block-return
+        if not rm_block_held_alone(s, self.index) or not rm_array_contiguous(array):
             return None
-        if not rm_array_contiguous(array):
+        data = rm_pool_home(s, <char *>rm_array_data(array))
+        if not _lies_in(self, data, <uint64_t>rm_array_nbytes(array)) or rm_pool_writable(s) == NULL:
             return None
-        descr = <object>rm_array_descr(array)
-        return _array(self, descr, rm_array_ndim(array), rm_array_dims(array), rm_array_data(array), True)
+        return _array(self, <object>rm_array_descr(array), rm_array_ndim(array), rm_array_dims(array),
+                      s.writable + (data - s.pool), True)
+
+
+cdef inline bint _lies_in(Block block, const char *data, uint64_t bytes_) noexcept:
+    """``data`` is an address of the first mapping."""
+    return data >= block.data and data + bytes_ <= block.data + block.bytes
 
 
 cdef object _array(Block block, object descr, int ndim, npy_intp *shape, void *data, bint writable):
@@ -1015,7 +1027,7 @@ cdef class Producer(_Ring):
             needed = _units_bytes(bytes_) if shared is None else 0
             if text_bytes > RM_INLINE_TEXT:
                 needed += _units_bytes(text_bytes)
-                if shared is not None and shared.segment is self.own:
+                if shared is not None and shared.segment.s.pool_id == self.own.s.pool_id:
                     needed += _units_bytes(shared.bytes)  # it is there already, and stays until this is published
             if needed > self.own.s.pool_bytes:
                 raise PayloadError(
@@ -1048,7 +1060,8 @@ cdef class Producer(_Ring):
                 if shared is not None:
                     slot.pool_id = shared.segment.s.pool_id
                     slot.offset = <uint64_t>(
-                        source - (shared.segment.s.pool + load_u64(&shared.segment.s.blocks[block].offset))
+                        rm_pool_home(&shared.segment.s, source)
+                        - (shared.segment.s.pool + load_u64(&shared.segment.s.blocks[block].offset))
                     )
                     # From here on it is the consumers' too.
                     shared.writable = False
@@ -1110,13 +1123,12 @@ cdef class Producer(_Ring):
             block = <Block><object>base
         else:
             return None
-        return block if self._may_share(block, data, bytes_) else None
+        return block if self._may_share(block, rm_pool_home(&block.segment.s, data), bytes_) else None
 
     cdef bint _may_share(self, Block block, char *data, uint64_t bytes_):
         return (
             bytes_ > 0
-            and data >= block.data
-            and data + bytes_ <= block.data + block.bytes
+            and _lies_in(block, data, bytes_)
             and (block.segment is self.own or block.segment in self.forwardable)
         )
 

@@ -23,11 +23,15 @@ enum rm_status { RM_OK = 0, RM_FULL, RM_NO_MEMORY, RM_CLOSED, RM_EMPTY, RM_CORRU
 
 /* --- segments -------------------------------------------------------------------------------------------------- */
 
-/* A mapped segment. The constants are private copies, checked once: peers can scribble over the header's. */
+/* A mapped segment. The constants are private copies, checked once: peers can scribble over the header's.
+ *
+ * Only the owner may write to the pool. Whoever else maps it can write to the header and the block table, which
+ * consumers must, and gets a second mapping when it is the only holder of a block and wants to write there. */
 typedef struct {
     rm_segment_header *shared;
     rm_block *blocks;
-    char *pool;
+    char *pool;     /* read-only unless this is the owner */
+    char *writable; /* the same bytes, to be written to; NULL until needed */
     uint64_t total_bytes, pool_bytes;
     uint32_t block_count, pool_id;
     int eventfd;
@@ -70,8 +74,45 @@ static inline int rm_segment_create(uint64_t pool_bytes, uint32_t pool_id) {
 /* No fault of what is mapped: memory or address space has run out, as errno says. */
 static const char RM_NOT_MAPPED[] = "it cannot be mapped";
 
+/* The bytes from the beginning of the page that `at` lies in; a kernel's pages may be larger than ours. */
+static inline uint64_t rm_into_page(const char *at) { return (uintptr_t)at % (uintptr_t)sysconf(_SC_PAGESIZE); }
+
+static inline void rm_segment_unmap(rm_segment *s) {
+    uint64_t before = rm_into_page(s->pool);
+    if (s->writable && s->writable != s->pool) munmap(s->writable - before, s->pool_bytes + before);
+    munmap(s->shared, s->total_bytes);
+}
+
+/* Takes the right to write to the pool away; 0 or -1. Where pages are larger than ours, what shares one with the block
+ * table stays writable. */
+static inline int rm_pool_protect(rm_segment *s) {
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), skipped = (page - rm_into_page(s->pool)) % page;
+    if (s->pool_bytes <= skipped) return 0;
+    return mprotect(s->pool + skipped, s->pool_bytes - skipped, PROT_READ);
+}
+
+/* The pool, mapped to be written to; NULL when there is no address space for it. */
+static inline char *rm_pool_writable(rm_segment *s) {
+    uint64_t before = rm_into_page(s->pool), bytes = s->pool_bytes + before;
+    char *at;
+    if (s->writable) return s->writable;
+    /* Of nothing, and at a new place: a second mapping of the same pages. The descriptor is closed long since. */
+    at = (char *)mremap(s->pool - before, 0, bytes, MREMAP_MAYMOVE);
+    if (at == (char *)MAP_FAILED) return NULL;
+    if (mprotect(at, bytes, PROT_READ | PROT_WRITE) < 0) {
+        munmap(at, bytes);
+        return NULL;
+    }
+    return s->writable = at + before;
+}
+
+/* Where a byte of the pool lies that may have been looked up in the second mapping. */
+static inline char *rm_pool_home(const rm_segment *s, char *at) {
+    return s->writable && at >= s->writable && at < s->writable + s->pool_bytes ? s->pool + (at - s->writable) : at;
+}
+
 /* Maps a segment after checking what it says of itself; NULL, or what is wrong with it. */
-static inline const char *rm_segment_map(rm_segment *s, int fd) {
+static inline const char *rm_segment_map(rm_segment *s, int fd, int owner) {
     int64_t size = rm_sealed_size(fd);
     rm_segment_header *h;
     uint64_t table, pool, bytes, count;
@@ -94,6 +135,13 @@ static inline const char *rm_segment_map(rm_segment *s, int fd) {
     s->pool_bytes = bytes;
     s->block_count = (uint32_t)count;
     s->pool_id = h->pool_id;
+    s->writable = owner ? s->pool : NULL;
+    if (!owner && rm_pool_protect(s) < 0) {
+        int error = errno;
+        munmap(h, (size_t)size);
+        errno = error;
+        return RM_NOT_MAPPED;
+    }
     return NULL;
 }
 
@@ -184,10 +232,14 @@ static inline void rm_block_hold(rm_segment *s, uint32_t id) {
     atomic_fetch_add_explicit(&s->blocks[id].references, 1, memory_order_relaxed);
 }
 
+/* Whether the caller's reference is the only one: it stays so, since nobody but a holder takes one more. */
+static inline int rm_block_held_alone(rm_segment *s, uint32_t id) {
+    return RM_LOAD_ACQUIRE(&s->blocks[id].references) == 1; /* SYNC block-return: what others read of it is over */
+}
+
 /* Gives a reference up; true when it was the last and the block must go back to its owner. */
 static inline int rm_block_drop(rm_segment *s, uint32_t id) {
-    /* SYNC block-return: the only holder needs no locked instruction, since nobody but a holder takes one more. */
-    if (RM_LOAD_ACQUIRE(&s->blocks[id].references) == 1) {
+    if (rm_block_held_alone(s, id)) { /* no need of a locked instruction */
         RM_STORE_RELAXED(&s->blocks[id].references, 0);
         return 1;
     }

@@ -211,9 +211,10 @@ class RuntimeData:
     def as_numpy(self, writable: bool = False) -> npt.NDArray[Any]:
         """The payload as an array; bytes as uint8. Text raises ValueError.
 
-        Without ``writable`` nothing is copied, and an array that came through a channel is read-only. With
-        ``writable`` the array is given in place when this process is the only holder of its memory, else as a
-        private copy.
+        Without ``writable`` nothing is copied. An array that came through a channel is read-only, and so is its
+        memory: a write through its pointer (a torch tensor made of it, a C library) ends the process. With
+        ``writable`` the array is given in place when this process is the only holder of its memory, at another
+        address than the payload's, else as a private copy.
         """
         if isinstance(self.payload, _ndarray):
             array: npt.NDArray[Any] = self.payload

@@ -58,6 +58,7 @@ MISTAKES = [
     ("blocks.pml", "PUSH_RELAXED", SLEEPS_FOR_EVER),
     ("blocks.pml", "HOLD_LATE", WRONG),
     ("blocks.pml", "DROP_EARLY BLOCKS=1", WRONG),
+    ("blocks.pml", "WRITE_SHARED", WRONG),
 ]
 
 

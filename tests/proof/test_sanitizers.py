@@ -166,6 +166,7 @@ class Plant:
 
 
 RACE = "ThreadSanitizer: data race"
+HELD_ALONE = "    if (!rm_block_held_alone(s, slot->block)) return;\n"
 RACES = [
     Plant(
         "tail stored relaxed", "_ring_ops.h", "STORE_ORDERED(&r->shared->tail", "STORE_RELAXED(&r->shared->tail", RACE
@@ -182,6 +183,7 @@ RACES = [
         "RM_LOAD_RELAXED(&s->blocks[id].references) == 1",
         RACE,
     ),
+    Plant("written in place while others read", "stress.c", HELD_ALONE, "", RACE),
     Plant("reference dropped relaxed", "_ring_ops.h", "memory_order_acq_rel", "memory_order_relaxed", RACE),
     Plant(
         "blocks taken back relaxed",
@@ -194,7 +196,7 @@ RACES = [
         "slot freed before it is read",
         "_ring_ops.h",
         "    memcpy(copy, slot, RM_SLOT_SHORT);",
-        "    RM_STORE_ORDERED(&r->shared->head, r->position + 1);\n    memcpy(copy, slot, RM_SLOT_SHORT);",
+        "    RM_STORE_ORDERED(&r->shared->head, r->position + 1), usleep(1);\n    memcpy(copy, slot, RM_SLOT_SHORT);",
         RACE,
     ),
     Plant(
@@ -206,15 +208,15 @@ RACES = [
     ),
 ]
 EARLY_DROP = (
-    '    check(intact(data, slot->bytes, slot->published_ns), "a payload changed while it was held");\n'
-    "    consumer_drop(p, slot->block);\n"
+    "    data = data_of(p, slot->block, slot->bytes);\n",
+    '    check(intact(data, slot->bytes, slot->published_ns), "a payload changed while it was held");\n',
 )
 WRONG_ACCESSES = [
     Plant(
         "block read after it was given back",
         "stress.c",
-        EARLY_DROP,
-        "".join(reversed(EARLY_DROP.splitlines(keepends=True))),
+        "".join(EARLY_DROP),
+        EARLY_DROP[0] + "    consumer_drop(p, slot->block);\n" + EARLY_DROP[1] + "    return;\n",
         "ERROR: AddressSanitizer",
     ),
     Plant(
@@ -223,6 +225,22 @@ WRONG_ACCESSES = [
         "fill(data, bytes, number)",
         "fill(data, bytes + 1, number)",
         "ERROR: AddressSanitizer: use-after-poison",
+    ),
+]
+WRONG_WRITES = [
+    Plant(
+        "written in place while others read",
+        "stress.c",
+        HELD_ALONE,
+        "",
+        "a payload changed while it was held",
+    ),
+    Plant(
+        "written through the mapping that is for reading",
+        "stress.c",
+        "fill(writable + (data - s->pool),",
+        "fill(data,",
+        "",  # a signal
     ),
 ]
 LOST_WAKE_UPS = {
@@ -267,6 +285,11 @@ def test_a_race_is_found(compile_proof: Compile, plant: Plant) -> None:
 def test_a_wrong_access_is_found(compile_proof: Compile, plant: Plant, sides: str) -> None:
     build = "address,undefined"
     check_found(run(compile_proof("stress", build, plant), sides, "futex", MESSAGES[build], SEED), plant)
+
+
+@pytest.mark.parametrize("plant", WRONG_WRITES, ids=name_of)
+def test_a_wrong_write_is_found(compile_proof: Compile, plant: Plant) -> None:
+    check_found(run(compile_proof("stress", "plain", plant), "processes", "futex", MESSAGES["plain"], SEED), plant)
 
 
 @pytest.mark.parametrize(("wait", "plant"), LOST_WAKE_UPS.items(), ids=name_of)

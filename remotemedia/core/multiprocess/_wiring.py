@@ -57,6 +57,9 @@ class Wiring:
             self.size_bytes = sum(os.fstat(memfd).st_size for memfd in memfds)
             self.segment = self._map_segment(ORCHESTRATOR, owner=True)
             undo.callback(self.segment.close)
+            # What the session sent may come back to it while nodes still read it: read-only here as well.
+            self._received = self._map_segment(ORCHESTRATOR, owner=False)
+            undo.callback(self._received.close)
             self._nodes = {}
             for node_id, pool in self._pools.items():
                 self._nodes[node_id] = self._map_segment(pool, owner=False)
@@ -152,6 +155,7 @@ class Wiring:
         self.release_originals()
         self.doorbell.close()
         self.segment.close()
+        self._received.close()
         for segment in self._nodes.values():
             segment.close()
         self._views.clear()
@@ -198,6 +202,7 @@ class Wiring:
             FORM,
             self.segment,
             self._nodes[node_id],
+            [self._received],
             session=self._session_id,
             turns=self.segment,
         )
@@ -206,7 +211,7 @@ class Wiring:
     def _subscriber(self, node_id: str) -> Subscriber:
         name = _output_name(node_id)
         # A payload may have been passed on from anywhere upstream, and from the session itself.
-        pools = {self._pools[other]: segment for other, segment in self._nodes.items()} | {ORCHESTRATOR: self.segment}
+        pools = {self._pools[other]: segment for other, segment in self._nodes.items()} | {ORCHESTRATOR: self._received}
         # A node that returned no dict named no port: if it declares only one, that is the one.
         port = self._pipeline.declared_output_port(node_id)
         consumer = _ring.Consumer(
