@@ -49,6 +49,7 @@ def ring(provider: Any) -> None:
         lambda: world.held and world.forward(pick(world.held)),
         lambda: world.receive(world.last),
         lambda: world.held and world.held.pop(below(len(world.held))),
+        lambda: world.held and world.stage(pick(world.held)),
         lambda: world.held and world.make_writable(pick(world.held)),
         lambda: world.writable and world.writable.pop(below(len(world.writable))),
         world.look,

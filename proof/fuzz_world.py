@@ -99,6 +99,10 @@ class World:
     def forward(self, data: RuntimeData) -> None:
         self.forwarder.try_publish(data)
 
+    def stage(self, data: RuntimeData) -> None:
+        """As a node does that passes a message on; whatever comes next on this channel commits it."""
+        self.forwarder.offer(data, epoch=0, port="", staged=[])
+
     def make_writable(self, data: RuntimeData) -> None:
         if not isinstance(data.payload, str) and is_readable(data.payload):
             array = data.as_numpy(writable=True)

@@ -15,6 +15,7 @@ NO_MEMORY: Final[int]
 CLOSED: Final[int]
 EMPTY: Final[int]
 TIMEOUT: Final[int]
+STAGED: Final[int]
 INLINE_TEXT_BYTES: Final[int]
 MAX_NDIM: Final[int]
 LATENCY_BUCKETS: Final[int]
@@ -138,8 +139,14 @@ class Producer(_Ring):
     def closed(self) -> bool: ...
     def attach_peer(self, peer: Segment) -> None: ...
     def put(
-        self, message: object, port: str | None = None, epoch: int | None = None, origin: int | None = None
+        self,
+        message: object,
+        port: str | None = None,
+        epoch: int | None = None,
+        origin: int | None = None,
+        stage: bool = False,
     ) -> int: ...
+    def commit(self) -> None: ...
     def stall(self) -> dict[str, Any]: ...
     def want_room(self, wanted: bool) -> None: ...
     def has_room(self) -> bool: ...

@@ -33,6 +33,7 @@ NO_MEMORY = RM_NO_MEMORY
 CLOSED = RM_CLOSED
 EMPTY = RM_EMPTY
 TIMEOUT = RM_TIMEOUT
+STAGED = STAGED_NOT_PUBLISHED
 INLINE_TEXT_BYTES = RM_INLINE_TEXT
 MAX_NDIM = RM_MAX_NDIM
 LATENCY_BUCKETS = RM_LATENCY_BUCKETS
@@ -56,6 +57,10 @@ cdef enum:
 cdef enum:
     KEEP_AT_FIRST_BYTES = 4194304
     NEEDED_AGAIN_NS = 1000000000
+
+# What ``put`` says beside the values of rm_status.
+cdef enum:
+    STAGED_NOT_PUBLISHED = 64
 
 cdef bint _numpy_ready = False
 # Counts forks: what was mapped before a fork belongs to the parent, and the child must not release its blocks.
@@ -876,6 +881,7 @@ cdef class Producer(_Ring):
     cdef bytes last_dtype_bytes
     cdef uint32_t room_waiters, blocked_waiters
     cdef bint reclaimed
+    cdef bint staged
 
     def __init__(self, int memfd, MessageForm form not None, Segment own not None, Segment peer=None, shared=(),
                  str session="", Segment turns=None):
@@ -902,14 +908,17 @@ cdef class Producer(_Ring):
         """Whether the consumer has closed or is gone."""
         return load_u32(&self.r.shared.consumer_closed) != 0 or load_int(&self.r.peer_gone) != 0
 
-    def put(self, object message, object port=None, object epoch=None, object origin=None) -> int:
+    def put(self, object message, object port=None, object epoch=None, object origin=None, bint stage=False) -> int:
         """Publishes one message without blocking: OK, FULL, NO_MEMORY (the pool has no room) or CLOSED.
 
         One of an interrupted turn is dropped, which is OK, too.
         Its payload is an ndarray, bytes-like or str. An array that lies in a loaned or received block is passed on by
         reference and becomes read-only; any other is copied once. ``port`` replaces the message's; ``epoch`` is the turn
-        it belongs to, the current one unless given; ``origin`` replaces the message's. PayloadError when it can never travel, TypeError for a field of
-        another type than it must have.
+        it belongs to, the current one unless given; ``origin`` replaces the message's. PayloadError when it can never
+        travel, TypeError for a field of another type than it must have.
+
+        With ``stage``, a message that shares its payload with this process is STAGED instead: written, and the consumer
+        sees it at ``commit``. Whoever drops the message in between leaves the consumer the payload's only holder.
         """
         cdef uint32_t turn = 0
         cdef int rc
@@ -919,7 +928,9 @@ cdef class Producer(_Ring):
                 turn = epoch
             elif self.turns is not None:
                 turn = self.turn
-            rc = self._put(message, port, turn, origin)
+            if self.staged:
+                self.commit()
+            rc = self._put(message, port, turn, origin, stage)
         except ChannelCorruptedError as error:
             self.broken = str(error)
             raise
@@ -932,7 +943,13 @@ cdef class Producer(_Ring):
         """The turn that a message published now belongs to."""
         return load_u32_acquire(&self.turns.s.shared.epoch) if self.turns is not None else 0  # SYNC epoch
 
-    cdef int _put(self, object message, object port, uint32_t epoch, object origin) except -1:
+    def commit(self) -> None:
+        """Publishes what is staged, if anything is. Does not block."""
+        if self.staged and self.own.generation == _generation:
+            self.staged = False
+            rm_publish(&self.r, &self.peer.s if self.peer is not None else NULL)
+
+    cdef int _put(self, object message, object port, uint32_t epoch, object origin, bint stage) except -1:
         cdef MessageForm form = self.form
         cdef rm_slot *slot = NULL
         cdef int rc, ndim = 0, i, kind, type_code, metadata_kind = 0
@@ -1099,6 +1116,9 @@ cdef class Producer(_Ring):
             rm_count(&self.r.shared.bytes, bytes_)
             if copied:
                 rm_count(&self.r.shared.bytes_copied, bytes_)
+            if stage and shared is not None:
+                self.staged = True
+                return STAGED_NOT_PUBLISHED
             rm_publish(&self.r, &self.peer.s if self.peer is not None else NULL)
             return RM_OK
         finally:
@@ -1243,6 +1263,7 @@ cdef class Producer(_Ring):
         """Ends the stream: the consumer sees everything published so far, then the end. May be repeated."""
         if self.own.generation != _generation:
             return
+        self.commit()
         self.left = True
         store_u32_ordered(&self.r.shared.producer_closed, 1)  # SYNC closed, sleep-data
         if self.peer is not None:

@@ -574,6 +574,12 @@ def _load_by_path(name: str) -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def in_place_nodes() -> ModuleType:
+    """Node classes that pass payloads on, and write to them."""
+    return _load_by_path("in_place_nodes")
+
+
+@pytest.fixture(scope="session")
 def px() -> ModuleType:
     """Helpers and node classes for tests of whole sessions."""
     _load_by_path("session_nodes")

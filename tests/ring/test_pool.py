@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from remotemedia import _ring
+from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocess._form import FORM
 from remotemedia.errors import ChannelCorruptedError, PayloadError
 
@@ -232,3 +233,47 @@ def test_owner_does_not_believe_the_block_table(pair: Callable[..., Any]) -> Non
     address = np.frombuffer(p.own.loan(64), np.uint8).ctypes.data
     p.poke_segment("Q", p.TABLE + 8, 2**40)
     assert np.frombuffer(p.own.loan(64), np.uint8).ctypes.data == address
+
+
+def test_a_staged_message_is_seen_when_it_is_committed(pair: Callable[..., Any]) -> None:
+    p = pair()
+    loan = p.own.try_loan(10, np.int64, FORM)
+    loan[:] = 7
+    message = RuntimeData.tensor(loan)
+    assert p.producer.put(message, stage=True) == _ring.STAGED
+    assert p.take() is None and not loan.flags.writeable
+    del loan, message
+    p.producer.commit()
+    got = p.take_payload()
+    assert got.tolist() == [7] * 10
+    assert got.base.references == 1
+    p.producer.commit()  # nothing is staged
+    assert p.take() is None
+
+
+@pytest.mark.parametrize("then", ["put", "close"])
+def test_what_is_staged_goes_before_what_comes_next(pair: Callable[..., Any], then: str) -> None:
+    p = pair()
+    assert p.producer.put(RuntimeData.tensor(p.own.try_loan(1, np.int64, FORM)), stage=True) == _ring.STAGED
+    if then == "put":
+        assert p.put(np.zeros(3)) == _ring.OK
+    else:
+        p.producer.close()
+    assert p.take_payload().shape == (1,)
+    assert (p.take() is None) == (then == "close")
+
+
+def test_a_message_with_a_payload_of_its_own_is_not_staged(pair: Callable[..., Any]) -> None:
+    p = pair()
+    for payload in (np.zeros(3), b"x", "text", np.zeros(0)):
+        assert p.producer.put(RuntimeData.tensor(payload), stage=True) == _ring.OK
+    assert p.take_payload().tolist() == [0, 0, 0]
+
+
+def test_what_is_staged_comes_back_when_the_consumer_has_closed(pair: Callable[..., Any]) -> None:
+    p = pair()
+    p.producer.put(RuntimeData.tensor(p.own.try_loan(1, np.int64, FORM)), stage=True)
+    p.consumer.close()
+    p.producer.commit()
+    assert p.put(b"x") == _ring.CLOSED
+    assert p.own.used_bytes == 0

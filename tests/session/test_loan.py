@@ -33,6 +33,7 @@ def test_a_loaned_array_is_sent_without_a_copy(px: Any) -> None:
             got = await session.receive("a")
             assert got is not None
             assert (got.payload == 7).all()
+            assert got.payload.base.references == array.base.references == 2  # one block: theirs, not the node's
             assert [stats.bytes_copied for stats in session.channel_stats()] == [0, 0]
             with pytest.raises(PayloadError, match="can never fit"):
                 await session.loan(1 << 40, np.uint8)

@@ -16,7 +16,7 @@ from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocess._failure import describe_failure
 from remotemedia.core.multiprocess._handover import Attached, OutputChannel
 from remotemedia.core.multiprocess._loan import loan_array
-from remotemedia.core.multiprocess.channel import Subscriber, any_ready_soon
+from remotemedia.core.multiprocess.channel import Publisher, Subscriber, any_ready_soon
 from remotemedia.core.multiprocess.node import MultiprocessNode, NodeStatus
 from remotemedia.errors import ChannelClosedError, ChannelCorruptedError
 
@@ -60,6 +60,7 @@ class NodeLoop:
         self._unrouted: set[str] = set()
         self._blocked_ns = 0
         self._rested_ns = 0
+        self._staged: list[Publisher] = []
         node._node_loop = self
 
     def connect(self, channels: Attached, *, backpressure: bool, spin_us: int) -> None:
@@ -91,8 +92,12 @@ class NodeLoop:
         """See ``MultiprocessNode.emit``."""
         if self._channels is None:
             raise RuntimeError("emit() works once the node is connected, not in initialize()")
-        # What process() answers with carries the number of what it answers; this carries its own.
-        await self._emit(output, self._turn, None)
+        try:
+            # What process() answers with carries the number of what it answers; this carries its own.
+            await self._emit(output, self._turn, None)
+        finally:
+            del output
+            self._commit()
 
     # --- main loop ---
 
@@ -200,10 +205,10 @@ class NodeLoop:
         started_ns = segment.begin_processing()
         try:
             self._in_user_code = True
-            result = self._node.process(data)
+            results = [self._node.process(data)]
             # The node may keep the message; this loop must not, or its memory would wait for the next one.
             del data
-            await self._emit_result(result, epoch)
+            await self._emit_result(results, epoch)
         except asyncio.CancelledError as error:
             if self._is_being_ended():
                 raise
@@ -227,7 +232,7 @@ class NodeLoop:
         started_ns = self._channels.segment.begin_processing()
         try:
             self._in_user_code = True
-            await self._emit_result(self._node.finish(), self._channels.turns.epoch)
+            await self._emit_result([self._node.finish()], self._channels.turns.epoch)
         except asyncio.CancelledError as error:
             if self._is_being_ended():
                 raise
@@ -255,19 +260,23 @@ class NodeLoop:
 
     # --- output ---
 
-    async def _emit_result(self, result: Any, epoch: int) -> None:
+    async def _emit_result(self, results: list[Any], epoch: int) -> None:
+        """Of the one result in ``results``, which is taken out: when it is sent, nobody here may hold it any more."""
+        result = results.pop()
         # The common cases first: inspect and the abstract classes take longer than sending a message.
         kind = type(result)
         if kind is CoroutineType or (kind not in _NEVER_AWAITED and isawaitable(result)):
             result = await result
-        if isinstance(result, RuntimeData) or result is None or isinstance(result, dict):
-            await self._emit(result, epoch, self._origin)
-        elif isinstance(result, AsyncIterator):
-            await self._emit_stream(result, epoch)
-        elif isinstance(result, Iterator):
-            await self._emit_plain_stream(result, epoch)
-        else:
-            await self._emit(result, epoch, self._origin)  # says what is wrong with it
+        if not (isinstance(result, RuntimeData) or result is None or isinstance(result, dict)):
+            if isinstance(result, AsyncIterator):
+                return await self._emit_stream(result, epoch)
+            if isinstance(result, Iterator):
+                return await self._emit_plain_stream(result, epoch)
+        try:
+            await self._emit(result, epoch, self._origin)  # or says what is wrong with it
+        finally:
+            del result
+            self._commit()
 
     async def _emit_stream(self, outputs: AsyncIterator[Any], epoch: int) -> None:
         async with AsyncExitStack() as stack:
@@ -276,14 +285,31 @@ class NodeLoop:
             async for output in outputs:
                 if self._interrupts:
                     break  # the user's code swallowed the cancellation and goes on
-                await self._emit(output, epoch, self._origin)
+                try:
+                    await self._emit(output, epoch, self._origin)
+                finally:
+                    del output
+                    self._commit()
                 await self._rest()
 
     async def _emit_plain_stream(self, outputs: Iterator[Any], epoch: int) -> None:
         with closing(outputs) if isinstance(outputs, Generator) else nullcontext():
             for output in outputs:
-                await self._emit(output, epoch, self._origin)
+                try:
+                    await self._emit(output, epoch, self._origin)
+                finally:
+                    del output
+                    self._commit()
                 await self._rest()  # an interruption is heard here: nothing else in this loop needs to wait
+
+    def _commit(self) -> None:
+        """Sends what is staged, now that this process has dropped what it passes on, unless the node keeps it.
+
+        So a next node that is the only one left to hold a payload can write to it in place, however soon it looks.
+        Nothing may be awaited between staging and this.
+        """
+        while self._staged:
+            self._staged.pop(0).commit()
 
     async def _emit(self, output: Any, epoch: int, origin: int | None) -> None:
         assert self._channels is not None
@@ -334,7 +360,7 @@ class NodeLoop:
         """Whether that was all: sent at once, dropped, or nobody listens."""
         assert self._channels is not None
         try:
-            if channel.publisher.offer(data, epoch=epoch, port=port, origin=origin):
+            if channel.publisher.offer(data, epoch=epoch, port=port, origin=origin, staged=self._staged):
                 return True
         except ChannelClosedError:
             return True  # nobody downstream listens any more: the session is stopping
@@ -348,9 +374,10 @@ class NodeLoop:
         self, channel: OutputChannel, data: RuntimeData, epoch: int, port: str, origin: int | None
     ) -> None:
         """Waits for room."""
+        self._commit()  # what other channels have room for does not wait
         since_ns = _ring.now_ns()
         try:
-            await channel.publisher.publish_async(data, epoch=epoch, port=port, origin=origin)
+            await channel.publisher.publish_async(data, epoch=epoch, port=port, origin=origin, staged=self._staged)
         except ChannelClosedError:
             return
         finally:

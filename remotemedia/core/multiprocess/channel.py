@@ -141,24 +141,47 @@ class Publisher(Side):
         """Sends ``data`` if there is room now; False when there is none. Otherwise like ``publish``; never blocks."""
         return self._check_status(self._producer.put(data))
 
-    def offer(self, data: RuntimeData, *, epoch: int, port: str, origin: int | None = None) -> bool:
+    def offer(
+        self,
+        data: RuntimeData,
+        *,
+        epoch: int,
+        port: str,
+        origin: int | None = None,
+        staged: list[Publisher] | None = None,
+    ) -> bool:
         """``try_publish`` for the framework: ``epoch`` is the turn the message belongs to, ``port`` goes with it, and
-        ``origin`` instead of its own."""
-        return self._check_status(self._producer.put(data, port, epoch, origin))
+        ``origin`` instead of its own.
+
+        A message whose payload this process holds, too, may wait for its caller to drop it: then this publisher is
+        appended to ``staged``, and ``commit()`` sends it.
+        """
+        return self._check_status(self._producer.put(data, port, epoch, origin, staged is not None), staged)
+
+    def commit(self) -> None:
+        """Sends what ``offer`` or ``publish_async`` staged. Does not block."""
+        self._producer.commit()
 
     async def publish_async(
-        self, data: RuntimeData, *, epoch: int | None = None, port: str | None = None, origin: int | None = None
+        self,
+        data: RuntimeData,
+        *,
+        epoch: int | None = None,
+        port: str | None = None,
+        origin: int | None = None,
+        staged: list[Publisher] | None = None,
     ) -> None:
         """``publish`` for asyncio; without waiting when there is room. Cancelled while it waits, it has sent nothing.
 
-        ``epoch`` is the turn the message belongs to, ``port`` and ``origin`` replace the data's own; the framework sets
-        them.
+        ``epoch`` is the turn the message belongs to, ``port`` and ``origin`` replace the data's own, and ``staged`` is
+        as in ``offer``; the framework sets them.
         """
         if epoch is None:
             epoch = self._producer.turn
         while True:
             freed = self._segment.freed
-            if self._check_status(status := self._producer.put(data, port, epoch, origin)):
+            status = self._producer.put(data, port, epoch, origin, staged is not None)
+            if self._check_status(status, staged):
                 return
             for_memory = status != _ring.FULL
             if not for_memory:
@@ -239,11 +262,14 @@ class Publisher(Side):
     def __repr__(self) -> str:
         return f"<Publisher {self.channel_name!r} capacity={self.capacity}{' closed' if self._closed else ''}>"
 
-    def _check_status(self, status: int) -> bool:
-        """Whether ``put`` has sent; raises when nothing can be sent any more."""
+    def _check_status(self, status: int, staged: list[Publisher] | None = None) -> bool:
+        """Whether ``put`` has sent, or ``staged``; raises when nothing can be sent any more."""
         if status == _ring.CLOSED:
             self._check_open()
             raise self._gone()
+        if status == _ring.STAGED and staged is not None:
+            staged.append(self)
+            return True
         return status == OK
 
     def _check_open(self) -> None:

@@ -125,7 +125,9 @@ class MultiprocessNode(ABC):
         """
         if self._node_loop is None:
             raise RuntimeError("emit() works in a running node")
-        await self._node_loop.emit(output)
+        emitting = self._node_loop.emit(output)
+        del output  # see NodeLoop._commit
+        await emitting
 
     def loan(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """A writable array in shared memory; returning it from ``process()`` moves no bytes.
