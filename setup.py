@@ -51,7 +51,7 @@ def extensions() -> list[Extension]:
     ring = Extension(
         "remotemedia._ring",
         ["remotemedia/_ring.pyx"],
-        depends=[f"remotemedia/{h}" for h in ("_ring.pxd", "_ring_abi.h", "_ring_ops.h", "_pool.h", "_deathwatch.h")],
+        depends=["remotemedia/_ring.pxd", *sorted(map(str, Path("remotemedia").glob("_*.h")))],
         include_dirs=[numpy.get_include(), "remotemedia"],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_26_API_VERSION")],
         extra_compile_args=flags + sanitize,

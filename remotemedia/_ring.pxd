@@ -1,4 +1,4 @@
-"""What ``_ring.pyx`` uses of C: the three headers, numpy's and Python's own C interfaces. No code."""
+"""What ``_ring.pyx`` uses of C: the headers, numpy's and Python's own C interfaces. No code."""
 
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -13,7 +13,7 @@ cdef extern from "_ring_abi.h" nogil:
         atomic_u64 processing_since_ns, pool_used_bytes, latency_sum_ns, latency_max_ns
         atomic_u64 latency[RM_LATENCY_BUCKETS]
     ctypedef struct rm_segment_header:
-        atomic_u32 epoch, bell_sleepers, bell_armed
+        atomic_u32 epoch, bell_sleepers, bell_armed, wrote_to_payload
         rm_node_counters node
     ctypedef struct rm_block:
         atomic_u32 references, next_returned
@@ -126,6 +126,11 @@ cdef extern from "_pool.h" nogil:
     uint32_t rm_pool_alloc(rm_pool *, uint64_t)
     int rm_pool_release(rm_pool *, uint32_t)
     int rm_pool_trim(rm_pool *, char *)
+
+cdef extern from "_payload_fault.h" nogil:
+    void rm_read_only_add(rm_segment *)
+    void rm_read_only_remove(rm_segment *)
+    int rm_note_faults(rm_segment *)
 
 cdef extern from "_deathwatch.h" nogil:
     int rm_deathwatch_start(int, int)

@@ -310,6 +310,8 @@ cdef class Segment:
             raise_unusable("segment", wrong, errno, memfd)
         _os.close(memfd)
         self.mapped = True
+        if not owner:
+            rm_read_only_add(&self.s)
         if owner and rm_pool_init(&self.pool, self.s.pool_bytes, self.s.block_count) < 0:
             raise MemoryError("no memory for the payload pool's bookkeeping")
 
@@ -319,6 +321,8 @@ cdef class Segment:
         if self.pool.extents != NULL:
             rm_pool_free_all(&self.pool)
         if self.mapped:
+            if not self.owner:
+                rm_read_only_remove(&self.s)
             rm_segment_unmap(&self.s)
 
     def close(self) -> None:
@@ -419,6 +423,20 @@ cdef class Segment:
         for i in range(w.count):
             rings[i] = &(<Consumer?>consumers[i]).r
         return _spin(rm_has_any_message, &w, &self.data_spinner, spin_ns, 0)
+
+    # --- faults ---
+
+    def note_faults(self) -> None:
+        """Owner, in a node's process: from now on a crash by a write to a received payload is noted in this segment,
+        which must live as long as the process. Goes before the SIGSEGV handler there is."""
+        cdef int rc = rm_note_faults(&self.s)
+        if rc:
+            raise OSError(rc, f"cannot watch for SIGSEGV: {_os.strerror(rc)}")
+
+    @property
+    def wrote_to_payload(self) -> bool:
+        """Whether the owner's process has died, or is dying, of a write to a payload that it received."""
+        return load_u32(&self.s.shared.wrote_to_payload) != 0
 
     # --- interruption ---
 

@@ -14,6 +14,7 @@
  *   segment.returned           releasers push, owner takes all
  *   segment.memory_wanted      owner
  *   segment.epoch              owner                only grows
+ *   segment.wrote_to_payload   owner, as it dies    0, then 1
  *   segment.node               owner                plain counters
  *   block.references           any holder of a reference (and the owner, from 0 to 1)
  *   block.offset, bytes        owner, while nobody holds the block
@@ -43,7 +44,7 @@
 
 #define RM_SEGMENT_MAGIC 0x47534d52u /* "RMSG" */
 #define RM_RING_MAGIC 0x4e524d52u    /* "RMRN" */
-#define RM_ABI_VERSION 4u
+#define RM_ABI_VERSION 5u
 
 #define RM_PAGE 4096u
 #define RM_MAX_NDIM 8
@@ -76,6 +77,7 @@ typedef struct {
 
     _Alignas(128) _Atomic uint32_t memory_wanted;
     _Atomic uint32_t epoch;
+    _Atomic uint32_t wrote_to_payload; /* the process died of writing to memory that is mapped read-only there */
 
     _Alignas(128) rm_node_counters node;
 } rm_segment_header;

@@ -27,7 +27,7 @@ enum rm_status { RM_OK = 0, RM_FULL, RM_NO_MEMORY, RM_CLOSED, RM_EMPTY, RM_CORRU
  *
  * Only the owner may write to the pool. Whoever else maps it can write to the header and the block table, which
  * consumers must, and gets a second mapping when it is the only holder of a block and wants to write there. */
-typedef struct {
+typedef struct rm_segment {
     rm_segment_header *shared;
     rm_block *blocks;
     char *pool;     /* read-only unless this is the owner */
@@ -36,6 +36,7 @@ typedef struct {
     uint32_t block_count, pool_id;
     int eventfd;
     _Atomic uint32_t freed; /* owner: how often memory went back to the pool */
+    struct rm_segment *next; /* of those that are mapped read-only here (_payload_fault.h) */
 } rm_segment;
 
 static inline uint32_t rm_block_count_for(uint64_t pool_bytes) {

@@ -55,6 +55,10 @@ _logger = logging.getLogger("remotemedia.session")
 _WARNING_CHARS = 4_000
 
 _LOADING_STATES = ("starting", "loading", "connecting")
+_WROTE_TO_PAYLOAD = (
+    "it wrote to the memory of a received payload, which is read-only; "
+    "as_numpy(writable=True) gives an array to write to"
+)
 _SAID_WHILE = {"failed": _LOADING_STATES, "warning": _LOADING_STATES, "error": ("ready",), "interrupted": ("ready",)}
 
 
@@ -85,6 +89,7 @@ class Supervisor:
         self._owner_pid = os.getpid()
         self._progress: dict[str, InitProgress] = {}
         self.on_progress: Callable[[InitProgress], None] = _tell_nobody
+        self.wrote_to_payload: Callable[[str], bool] = _did_not
         self._due: dict[str, str] = {}
         self._warnings: dict[str, str] = {}
         self._unconnected: set[str] = set()
@@ -354,6 +359,8 @@ class Supervisor:
             if unfit is not None:
                 return ProcessSpawnError(f"cannot start the process of node {child.node_id!r}: {unfit}")
         reason = _reason(child, exit, self.kills, loaded=loaded)
+        if exit.signal == signal.SIGSEGV and self.wrote_to_payload(child.node_id):
+            reason = _WROTE_TO_PAYLOAD
         return ProcessCrashError(child.node_id, exit.code, exit.signal, child.stderr_tail, self._session_id, reason)
 
     def _fail(self, error: MultiprocessError) -> None:
@@ -493,6 +500,10 @@ def _as_raised_by_a_coroutine(error: Exception) -> Exception:
 
 def _tell_nobody(progress: InitProgress) -> None:
     pass
+
+
+def _did_not(node_id: str) -> bool:
+    return False
 
 
 def _reason(child: Child, exit: Exit, kills: KillWatch, *, loaded: bool) -> str:

@@ -129,6 +129,11 @@ class Wiring:
             return 0, 0
         return sum(segment.counters()["pool_used_bytes"] for segment in segments), resident
 
+    def wrote_to_payload(self, node_id: str) -> bool:
+        """Whether this node's process died of a write to a payload that it received."""
+        segment = self._nodes.get(node_id)
+        return segment is not None and segment.wrote_to_payload
+
     def skip_stale(self) -> None:
         """Drops what interrupted turns left for the session to receive."""
         for subscriber in self.outputs.values():

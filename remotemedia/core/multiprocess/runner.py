@@ -98,7 +98,9 @@ class _Life:
             self._control.send({"type": "unconnected"})
         raw, fds = await self._channels
         handover = Handover.from_json(raw)
-        self._loop.connect(attach(handover, fds), backpressure=handover.backpressure, spin_us=handover.spin_us)
+        channels = attach(handover, fds)
+        channels.segment.note_faults()
+        self._loop.connect(channels, backpressure=handover.backpressure, spin_us=handover.spin_us)
         self._node._status = NodeStatus.READY
         self._ready = True
         self._control.send({"type": "ready"})

@@ -226,6 +226,7 @@ class Session:
         self._finalizer.detach()
         self._finalizer = weakref.finalize(self, _abandon, os.getpid(), supervisor, wiring)
         self._introductions.wire(wiring)
+        supervisor.wrote_to_payload = wiring.wrote_to_payload
         supervisor.connect()
         await supervisor.wait_ready()
         wiring.release_originals()
