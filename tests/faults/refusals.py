@@ -14,8 +14,24 @@ import struct
 from pathlib import Path
 
 _NUMBERS = {
-    "x86_64": {"mmap": 9, "fcntl": 72, "ftruncate": 77, "madvise": 28, "eventfd2": 290, "memfd_create": 319},
-    "aarch64": {"mmap": 222, "fcntl": 25, "ftruncate": 46, "madvise": 233, "eventfd2": 19, "memfd_create": 279},
+    "x86_64": {
+        "mmap": 9,
+        "mprotect": 10,
+        "fcntl": 72,
+        "ftruncate": 77,
+        "madvise": 28,
+        "eventfd2": 290,
+        "memfd_create": 319,
+    },
+    "aarch64": {
+        "mmap": 222,
+        "mprotect": 226,
+        "fcntl": 25,
+        "ftruncate": 46,
+        "madvise": 233,
+        "eventfd2": 19,
+        "memfd_create": 279,
+    },
 }
 _NEWER_NUMBERS = {"pidfd_open": 434}
 """Of calls that have the same number everywhere."""
@@ -77,10 +93,13 @@ def take_pages() -> None:
     that the kernel sends where it has no page to give."""
     nothing = os.memfd_create("nothing")
     for line in Path("/proc/self/maps").read_text().splitlines():
-        if found := re.match(r"(\w+)-(\w+) .*memfd:remotemedia-segment", line):
-            start, end = (int(word, 16) for word in found.groups())
-            # In front of a pool is its table of blocks: 64 bytes for each of its pages.
-            start += (end - start) // 64 // mmap.PAGESIZE * mmap.PAGESIZE + _MB
+        if found := re.match(r"(\w+)-(\w+) \S+ (\w+) .*memfd:remotemedia-segment", line):
+            start, end, offset = (int(word, 16) for word in found.groups())
+            # In front of a pool is its table of blocks: 64 bytes for each of its pages. Where the pool is read-only, it
+            # is a mapping apart.
+            start += _MB if offset else (end - start) // 64 // mmap.PAGESIZE * mmap.PAGESIZE + _MB
+            if start >= end:
+                continue
             address = _libc.mmap(start, end - start, 3, 0x11, nothing, 0)  # MAP_SHARED | MAP_FIXED
             if address != start:
                 raise OSError(ctypes.get_errno(), "mmap")

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("leak_check")
 REFUSED = pytest.mark.promise(
     "memory pressure",
     "shared memory refused: one error with the system's reason; other sessions and messages go on, nothing left",
-    "memfd_create, ftruncate, sealing, mmap, eventfd, madvise by seccomp, file size by rlimit: in the host, in a node",
+    "memfd_create, ftruncate, sealing, mmap, mprotect, eventfd, madvise by seccomp, file size by rlimit; host and node",
 )
 NO_PAGE = pytest.mark.promise(
     "memory pressure",
@@ -71,6 +71,7 @@ HOST = {
     "sealing": (f'refuse("fcntl", errno.EPERM, {ADD_SEALS})', "Operation not permitted"),
     "mapping a header": (f'refuse("mmap", errno.ENOMEM, {SHARED}, (1, "is", 4096))', "Cannot allocate memory"),
     "mapping a pool": (f'refuse("mmap", errno.ENOMEM, {SHARED}, (1, "at least", {MB}))', "Cannot allocate memory"),
+    "a pool for reading": (f'refuse("mprotect", errno.ENOMEM, (2, "is", 1), (1, "at least", {MB}))', "Cannot allocate"),
     "mapping a ring": (f'refuse("mmap", errno.ENOMEM, {SHARED}, (1, "is", 36864))', "Cannot allocate memory"),
     "doorbells": ('refuse("eventfd2", errno.EMFILE)', "Too many open files"),
 }
