@@ -72,11 +72,18 @@ def trace(error: BaseException, chars: int) -> str:
 
 def _by_python(error: BaseException, chars: int) -> str | None:
     related = family(error, _FAMILY + 1)
-    if len(related) > _FAMILY or any(len(str(at)) > chars for at in related):
+    if len(related) > _FAMILY or any(_is_long(at, chars) for at in related):
         return None
     import traceback
 
     return _plain("".join(traceback.format_exception(error)))
+
+
+def _is_long(error: BaseException, chars: int) -> bool:
+    try:
+        return len(str(error)) > chars
+    except BaseException:
+        return False
 
 
 def _by_hand(error: BaseException, chars: int) -> str:
@@ -166,6 +173,17 @@ def _frames(at: TracebackType | None) -> Iterator[str]:
     last: deque[str] = deque(maxlen=_FRAMES)
     while at is not None:
         code = at.tb_frame.f_code
-        last.append(f'  File "{code.co_filename}", line {at.tb_lineno}, in {code.co_name}\n')
+        place = f'  File "{code.co_filename}", line {at.tb_lineno}, in {code.co_name}\n'
+        last.append(place + _source_line(code.co_filename, at.tb_lineno))
         at = at.tb_next
     yield from map(_plain, last)
+
+
+def _source_line(file: str, line: int | None) -> str:
+    try:
+        import linecache
+
+        text = linecache.getline(file, line or 0).strip()
+    except BaseException:
+        return ""
+    return f"    {text}\n" if text else ""

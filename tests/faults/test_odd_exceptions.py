@@ -66,7 +66,7 @@ def test_every_odd_exception_fails_its_message_alone_and_is_told(px: Any) -> Non
     }
     for what, (_, _, words) in odd.ODD.items():
         assert words in told[what].remote_traceback, what
-        assert "raise_odd" in told[what].remote_traceback, "the place, whatever the exception is"
+        assert "raise ODD[what][0]()" in told[what].remote_traceback, "the place, whatever the exception is"
 
 
 @pytest.mark.parametrize("what", ["str gives None", "cause raises", "a group"])
