@@ -58,8 +58,8 @@ def shown(value: object, chars: int = _VALUE_CHARS) -> str:
 def trace(error: BaseException, chars: int) -> str:
     """Its traceback with those of its causes and members, as Python writes it; shorter where that fails or is endless.
 
-    One who describes an exception runs code of its class and its module: here, in the middle of an error, that must not
-    be what ends a process.
+    Describing an exception runs code of its class and of its module. In the middle of an error, that must not be what
+    ends the process.
     """
     for write in (_by_python, _by_hand):
         try:
@@ -107,9 +107,9 @@ def _said(error: BaseException, depth: int) -> str:
     text = f"{name_of(error)}: {_message(error)}"
     members = _members_of(error)
     if members and depth:
-        shown = [clip(_said(member, depth - 1), _SAID_CHARS // _MEMBERS) for member in members[:_MEMBERS]]
+        told = [clip(_said(member, depth - 1), _SAID_CHARS // _MEMBERS) for member in members[:_MEMBERS]]
         more = [f"{len(members) - _MEMBERS} more"] if len(members) > _MEMBERS else []
-        text += ": " + "; ".join(shown + more)
+        text += ": " + "; ".join(told + more)
     return clip(text, _SAID_CHARS)
 
 
