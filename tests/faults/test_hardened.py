@@ -95,13 +95,20 @@ def test_a_call_that_is_refused(
     ledger.count("refusals")
 
 
-def test_a_python_that_may_not_be_executed(px: Any, ledger: Any, tmp_path: Path) -> None:
-    python = tmp_path / "python"
+@pytest.mark.parametrize("setting", ["python_executable", "venv_path"])
+def test_a_python_that_may_not_be_executed(px: Any, ledger: Any, tmp_path: Path, setting: str) -> None:
+    """It is there: as on a file system that is mounted noexec."""
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
     python.write_text("")
+    value = str(python if setting == "python_executable" else tmp_path)
 
     async def main() -> None:
-        with pytest.raises(ProcessSpawnError, match="may not be executed: for its mode, or a file system"):
-            await px.session("t-echo", python_executable=str(python)).initialize()
+        with pytest.raises(ProcessSpawnError) as caught:
+            await px.session("t-echo", **{setting: value}).initialize()
+        assert str(caught.value) == (
+            f"{setting}: {python} may not be executed: for its mode, or as its file system is mounted noexec"
+        )
 
     px.run(main())
     ledger.count("refusals")

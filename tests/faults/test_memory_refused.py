@@ -64,16 +64,16 @@ SHARED = (3, "has", 1)
 ADD_SEALS = (1, "is", 1033)
 HOST = {
     "memfds, as a sandbox does": ('refuse("memfd_create", errno.EPERM)', "Operation not permitted"),
-    "memfds": ('refuse("memfd_create", errno.ENFILE)', "Too many open files in system"),
+    "memfds": ('refuse("memfd_create", errno.ENFILE)', "Too many open files in system (sysctl fs.file-max)"),
     "size for a pool": (f'refuse("ftruncate", errno.ENOSPC, (1, "at least", {MB}))', "No space left on device"),
     "size for a ring": ('refuse("ftruncate", errno.ENOSPC, (1, "is", 36864))', "No space left on device"),
-    "files of that size": (f"resource.setrlimit(resource.RLIMIT_FSIZE, ({MB}, {MB}))", "File too large"),
+    "files of that size": (f"resource.setrlimit(resource.RLIMIT_FSIZE, ({MB}, {MB}))", "File too large (ulimit -f)"),
     "sealing": (f'refuse("fcntl", errno.EPERM, {ADD_SEALS})', "Operation not permitted"),
     "mapping a header": (f'refuse("mmap", errno.ENOMEM, {SHARED}, (1, "is", 4096))', "Cannot allocate memory"),
     "mapping a pool": (f'refuse("mmap", errno.ENOMEM, {SHARED}, (1, "at least", {MB}))', "Cannot allocate memory"),
     "a pool for reading": (f'refuse("mprotect", errno.ENOMEM, (2, "is", 1), (1, "at least", {MB}))', "Cannot allocate"),
     "mapping a ring": (f'refuse("mmap", errno.ENOMEM, {SHARED}, (1, "is", 36864))', "Cannot allocate memory"),
-    "doorbells": ('refuse("eventfd2", errno.EMFILE)', "Too many open files"),
+    "doorbells": ('refuse("eventfd2", errno.EMFILE)', "Too many open files (ulimit -n)"),
 }
 
 

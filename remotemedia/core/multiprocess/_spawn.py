@@ -14,7 +14,7 @@ from pathlib import Path
 from remotemedia import _orphans
 from remotemedia.core.multiprocess._control import CONTROL_FD, ORCHESTRATOR_FD
 from remotemedia.core.multiprocess._interpreter import command, environment, refuse_the_program_itself
-from remotemedia.core.multiprocess._surroundings import check_surroundings
+from remotemedia.core.multiprocess._surroundings import check_surroundings, remedy_for
 from remotemedia.core.multiprocess.config import MultiprocessConfig
 from remotemedia.errors import ProcessSpawnError
 
@@ -46,6 +46,7 @@ def find_python(config: MultiprocessConfig) -> str:
     if venv_path is not None:
         python = Path(venv_path).absolute() / "bin" / "python"
         if shutil.which(python) is None:
+            _refuse_if_not_executable("venv_path", python)
             raise ProcessSpawnError(
                 f"venv_path {venv_path!r} is no virtual environment: there is no interpreter {python} "
                 f"(python3 -m venv {venv_path} makes one)"
@@ -54,16 +55,21 @@ def find_python(config: MultiprocessConfig) -> str:
         return str(python)
     refuse_the_program_itself(executable)
     found = shutil.which(executable)
-    if found is None and os.path.dirname(executable) and Path(executable).is_file():  # noqa: PTH120
-        raise ProcessSpawnError(
-            f"python_executable {executable!r} may not be executed: for its mode, or a file system mounted noexec"
-        )
     if found is None:
+        if "/" in executable:
+            _refuse_if_not_executable("python_executable", Path(executable))
         raise ProcessSpawnError(
             f"Python executable not found: {executable!r} (python_executable must be a path or a command in PATH)"
         )
     refuse_the_program_itself(found)
     return found
+
+
+def _refuse_if_not_executable(setting: str, python: Path) -> None:
+    if python.is_file():
+        raise ProcessSpawnError(
+            f"{setting}: {python} may not be executed: for its mode, or as its file system is mounted noexec"
+        )
 
 
 def spawn_runner(python: str, node_type: str, node_id: str, session_id: str) -> Spawned:
@@ -95,7 +101,7 @@ def spawn_runner(python: str, node_type: str, node_id: str, session_id: str) -> 
             )
             pid = _orphans.start(spawn)
         except (OSError, ValueError) as error:
-            why = _NO_MORE_PROCESSES if isinstance(error, BlockingIOError) else str(error)  # EAGAIN
+            why = _NO_MORE_PROCESSES if isinstance(error, BlockingIOError) else f"{error}{remedy_for(error)}"  # EAGAIN
             raise ProcessSpawnError(f"cannot start the process of node {node_id!r} with {python}: {why}") from error
         try:
             pidfd = os.pidfd_open(pid)

@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 from remotemedia.errors import ProcessSpawnError
 
-__all__ = ["check_surroundings", "refused_call"]
+__all__ = ["check_surroundings", "remedy_for"]
 
 # Whoever is out of descriptors is told so by what needs them.
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+_LIMITS = {errno.EMFILE: " (ulimit -n)", errno.ENFILE: " (sysctl fs.file-max)", errno.EFBIG: " (ulimit -f)"}
 _ALLOW = "allow it in the sandbox's seccomp profile (docker run --security-opt seccomp=FILE)"
 
 
@@ -41,10 +42,12 @@ def _check(what: str, open_one: Callable[[], int], remedy: str) -> None:
             raise ProcessSpawnError(f"nodes need {what}, which is refused here ({error.strerror}): {remedy}") from None
 
 
-def refused_call(error: BaseException) -> str:
-    """What to add to an error of making shared memory: the system call that is refused here; else empty."""
-    if not isinstance(error, OSError) or error.errno not in (errno.EPERM, errno.EACCES, errno.ENOSYS):
-        return ""
+def remedy_for(error: BaseException) -> str:
+    """What to add to the system's reason of an error of starting a session: what limits it, or which system call is
+    refused here; empty where neither is known."""
+    code = error.errno if isinstance(error, OSError) else None
+    if code not in (errno.EPERM, errno.EACCES, errno.ENOSYS):
+        return "" if code is None else _LIMITS.get(code, "")
     for name in ("memfd_create", "eventfd"):
         call = getattr(os, name, None)  # an interpreter built for an old C library has neither
         try:

@@ -23,7 +23,7 @@ from remotemedia.core.multiprocess._form import FORM
 from remotemedia.core.multiprocess._introduction import Introductions
 from remotemedia.core.multiprocess._logs import about
 from remotemedia.core.multiprocess._supervisor import Supervisor
-from remotemedia.core.multiprocess._surroundings import refused_call
+from remotemedia.core.multiprocess._surroundings import remedy_for
 from remotemedia.core.multiprocess._wiring import Wiring
 from remotemedia.core.multiprocess.channel import Subscriber, any_ready_soon
 from remotemedia.core.multiprocess.config import MultiprocessConfig
@@ -219,7 +219,7 @@ class Session:
         try:
             self._wiring = wiring = Wiring(self.session_id, self.pipeline, self.config)
         except (OSError, MemoryError) as error:
-            why = f"{error}{refused_call(error)}"
+            why = f"{error}{remedy_for(error)}"
             raise ProcessSpawnError(f"session {self.session_id!r} cannot be started: {why}") from error
         supervisor.kills.warn_of(wiring.size_bytes, len(self.pipeline.nodes), self.session_id)
         assert self._finalizer is not None
