@@ -28,6 +28,7 @@ NewArray: TypeAlias = "Callable[[int | tuple[int, ...], npt.DTypeLike], npt.NDAr
 
 # libsndfile's word for a length that the file does not tell: the greatest number of frames there is.
 _NO_LENGTH = 1 << 62
+_BLOCK_FRAMES = 1 << 16
 
 
 class AudioReader:
@@ -79,10 +80,9 @@ class AudioReader:
 
     def read_all(self) -> Float32:
         """All samples that are left."""
-        if self.frames is not None:
-            return self.read(self.frames)
         blocks = []
-        while len(block := self.read(1 << 16)):
+        # Not at once: a FLAC may say that it has more samples than there is memory for.
+        while len(block := self.read(_BLOCK_FRAMES)):
             blocks.append(block)
         return np.concatenate(blocks) if blocks else np.empty(self._shape(0), np.float32)
 

@@ -28,11 +28,17 @@ class SoundEncoder:
     def __init__(self, fd: int, form: str, sample_rate: int, channels: int, subtype: str) -> None:
         import soundfile
 
-        self._errors = (soundfile.SoundFileError, ValueError, TypeError, AssertionError)
+        self._errors = (soundfile.SoundFileError, ValueError, TypeError, OverflowError, AssertionError)
         self._fd = _Descriptor(fd)
         self._is_float = subtype in ("FLOAT", "DOUBLE")
         self._file: Any = None
-        self._file = self._called(unsought_file(), self._fd, "w", sample_rate, channels, subtype, None, form)
+        try:
+            self._file = self._called(unsought_file(), self._fd, "w", sample_rate, channels, subtype, None, form)
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            what = f"{form} cannot have {channels} channels at {sample_rate} Hz as {subtype}"
+            raise OSError(f"{what} ({error})") from None
 
     def write(self, samples: npt.NDArray[Any]) -> None:
         """Appends samples of shape (n,) or (n, channels)."""

@@ -120,7 +120,6 @@ class AudioFileWriterNode(MultiprocessNode):
         try:
             yield
         except OSError as error:
-            self._error = OSError(
-                error.errno, f"AudioFileWriterNode: {self._path} cannot be written: {error.strerror or error}"
-            )
+            text = f"AudioFileWriterNode: {self._path} cannot be written: {error.strerror or error}"
+            self._error = OSError(text) if error.errno is None else OSError(error.errno, text)
             raise self._error from error

@@ -5,6 +5,7 @@ import contextlib
 import io
 import json
 import os
+import resource
 import struct
 import subprocess
 import threading
@@ -12,6 +13,7 @@ import threading
 import numpy as np
 import pytest
 
+from remotemedia._audio.reader import AudioReader
 from remotemedia._audio.wav import wav_head
 from remotemedia.cli._errors import Mistake
 from remotemedia.cli._pipes import PipeReader
@@ -431,6 +433,21 @@ def test_a_flac_is_read_to_its_end_whatever_it_says(tmp_path, count, warning):
     samples, rate, said = fed(tmp_path / "a.flac")
     assert (len(samples), rate, said) == (8000, 8000, warning)
     assert np.abs(samples - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize(("count", "warning"), [(0, None), (0xFFFFFFFF, "it ends after 1.00 of 536870.91 s")])
+def test_a_whole_file_is_read_whatever_it_says(tmp_path, count, warning):
+    """Nor is memory taken for what it says."""
+    path = tmp_path / "a.flac"
+    expected = flac(path, count)
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (8 << 30, hard))
+    try:
+        with AudioReader(path) as reader:
+            assert np.abs(reader.read_all() - expected).max() < 1e-4
+            assert reader.warning == (warning and warning.replace("it", str(path)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 @pytest.mark.parametrize("form", ["AIFF", "AU", "W64", "MP3"])

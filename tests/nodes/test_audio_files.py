@@ -197,11 +197,19 @@ def test_a_file_that_cannot_be_finished_is_not_left_behind(collect, split, tmp_p
     assert (tmp_path / name).read_bytes() == b"of an earlier run"
 
 
-def test_a_form_that_the_file_cannot_have_leaves_nothing(drive, tmp_path):
-    """FLAC has eight channels at most."""
-    node = AudioFileWriterNode("w", {"path": str(tmp_path / "a.flac")})
-    with pytest.raises(OSError, match=r"a\.flac cannot be written: "):
-        drive(node, [RuntimeData.audio(np.zeros((10, 9), np.float32), 8_000, 9)])
+@pytest.mark.parametrize(
+    ("name", "rate", "channels", "said"),
+    [
+        ("a.flac", 8_000, 9, "FLAC cannot have 9 channels at 8000 Hz as PCM_16"),
+        ("a.flac", 1_000_000, 1, "FLAC cannot have 1 channels at 1000000 Hz as PCM_16"),
+        ("a.wav", 2**32 - 1, 1, "WAV cannot have 1 channels at 4294967295 Hz as PCM_16"),
+    ],
+)
+def test_a_form_that_the_file_cannot_have_leaves_nothing(drive, tmp_path, name, rate, channels, said):
+    samples = np.zeros((10, channels), np.float32)
+    with pytest.raises(OSError) as caught:
+        drive(AudioFileWriterNode("w", {"path": str(tmp_path / name)}), [RuntimeData.audio(samples, rate, channels)])
+    assert str(caught.value).startswith(f"AudioFileWriterNode: {tmp_path / name} cannot be written: {said} (")
     assert list(tmp_path.iterdir()) == []
 
 
