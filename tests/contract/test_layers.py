@@ -82,7 +82,7 @@ MAY: dict[str, set[str]] = {
     LAYOUTS: set(),
     WORDS: {ERRORS, DATA, LAYOUTS},
     CONFIG: {ERRORS, RULES},
-    AUDIO_FILES: {DATA},
+    AUDIO_FILES: {DATA, INSTALL, *(f"{AUDIO}.{name}" for name in ("errors", "reader", "writer"))},
     # The settings of the service are read where all settings are: a class without the service behind it.
     SERVICE_CONFIG: {ERRORS, RULES},
     f"{IMPL}._descriptors": set(),

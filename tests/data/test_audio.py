@@ -162,4 +162,4 @@ def test_the_library_is_loaded_with_the_first_file() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert lines[0] == "False"
-    assert "soundfile" in lines[1] and "pip install soundfile" in lines[1]
+    assert "soundfile" in lines[1] and "-m pip install " in lines[1] and "[speech]" in lines[1]
