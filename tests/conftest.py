@@ -150,13 +150,15 @@ def _files() -> set[str]:
 
 def _made_here(path: Path) -> bool:
     """Whether this run can have left the file. Shared memory has one folder, for all programs of the machine: there it
-    is who holds the file, or what nobody holds and has our name."""
+    is who holds the file. What nobody holds is ours if it has our name, or if nobody else is there."""
     if path.parent != _SHARED_MEMORY:
         return True
     with contextlib.suppress(FileNotFoundError):
         if path.stat().st_uid == os.geteuid():
             holders = _holders(path)
-            return any(map(_of_this_run, holders)) if holders else path.name.startswith("remotemedia")
+            if holders:
+                return any(map(_of_this_run, holders))
+            return path.name.startswith("remotemedia") or _alone()
     return False
 
 
@@ -176,6 +178,21 @@ def _target(link: Path) -> Path | None:
         return link.readlink()
     except OSError:
         return None
+
+
+def _alone() -> bool:
+    """Whether no other program of this user runs here, as in a container, but those that this run was started by."""
+    above, pid = set(), os.getpid()
+    while pid > 0:
+        above.add(pid)
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended, is another user's, or the kernel's: that runs no program
+            (process / "exe").readlink()
+            others = process.stat().st_uid == os.geteuid() and int(process.name) not in above
+            if others and not _of_this_run(int(process.name)):
+                return False
+    return True
 
 
 def _of_this_run(pid: int) -> bool:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,19 +20,19 @@ pytestmark = pytest.mark.skipif(not os.access(SHARED_MEMORY, os.W_OK), reason="t
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Callable[[str], tuple[int, str]]:
-    """``run(test)``: exit code and output of a run of its own, with our conftest and this one test."""
+def run(tmp_path: Path) -> Callable[..., tuple[int, str]]:
+    """``run(test)``: exit code and output of a run of its own, with our conftest and this test; ``under`` a command."""
     for name in ("conftest.py", "watchdog.py"):
         shutil.copy(TESTS / name, tmp_path)
     shutil.copy(TESTS.parent / "pyproject.toml", tmp_path)
     (tmp_path / "temporary").mkdir()
 
-    def run(test: str) -> tuple[int, str]:
+    def run(test: str, under: Sequence[str] = ()) -> tuple[int, str]:
         (tmp_path / "test_it.py").write_text(textwrap.dedent(test))
         # A run that is not part of this one: none of its processes is taken for one of ours.
         inherited = {name: value for name, value in os.environ.items() if name != "REMOTEMEDIA_TEST_RUN"}
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-c", "pyproject.toml", "test_it.py"],
+            [*under, sys.executable, "-m", "pytest", "-c", "pyproject.toml", "test_it.py"],
             cwd=tmp_path,
             env={**inherited, "TMPDIR": str(tmp_path / "temporary"), "FOLDER": str(tmp_path)},
             capture_output=True,
@@ -83,7 +83,7 @@ PLANTING = """
 
 @pytest.mark.parametrize("fixture", ["leak_check", "tmp_path"])
 def test_what_is_planted_is_found(
-    run: Callable[[str], tuple[int, str]], names: Callable[[str], str], tmp_path: Path, fixture: str
+    run: Callable[..., tuple[int, str]], names: Callable[[str], str], tmp_path: Path, fixture: str
 ) -> None:
     """By the fixture at the end of each test, and at the end of the run in any case."""
     shared = [names("planted-3"), names("planted-4"), names("remotemedia-planted-5")]
@@ -93,6 +93,22 @@ def test_what_is_planted_is_found(
     assert ("5 passed, 5 errors in" if fixture == "leak_check" else "5 passed in") in said, said
     found = said.partition("LEAKED over the whole run")[2]
     assert [f"planted-{number}-" in found for number in range(1, 6)] == [True] * 5, said
+
+
+def test_what_nobody_holds_is_ours_where_nobody_else_is(
+    run: Callable[..., tuple[int, str]], names: Callable[[str], str]
+) -> None:
+    """As in a container: who dies with a pool of processes leaves semaphores, which have a name like any other's."""
+    alone = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+    try:
+        if subprocess.run([*alone, "true"], capture_output=True).returncode:
+            pytest.skip("this user may not make a process namespace here (unshare --pid)")
+    except FileNotFoundError:
+        pytest.skip("there is no unshare here")
+    name = names("sem.mp")
+    code, said = run(f"def test_it(leak_check): open({name!r}, 'w').close()", under=alone)
+    assert code == 1
+    assert f"file {name}" in said
 
 
 STRANGER = """
@@ -115,7 +131,7 @@ WITH_A_STRANGER = """
 
 
 def test_files_of_others_are_not_ours(
-    run: Callable[[str], tuple[int, str]], names: Callable[[str], str], tmp_path: Path
+    run: Callable[..., tuple[int, str]], names: Callable[[str], str], tmp_path: Path
 ) -> None:
     """Another program makes files while the run goes on: in /dev/shm, also of our name, and beside the run's folder."""
     beside = tmp_path / "remotemedia-of-another"
