@@ -36,8 +36,10 @@ async def main(secs=30):
         print((await session.receive("e")).payload, flush=True)
 
 def go():
-    asyncio.run(main())
-    done.set()
+    try:
+        asyncio.run(main())
+    finally:
+        done.set()
 
 done = threading.Event()
 """
@@ -45,8 +47,10 @@ SERVER = """
 import http.server
 server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
 def go():
-    asyncio.run(main())
-    server.shutdown()
+    try:
+        asyncio.run(main())
+    finally:
+        server.shutdown()
 threading.Thread(target=go).start()
 server.serve_forever()
 server.server_close()
@@ -114,6 +118,7 @@ def script(px: Any, tmp_path: Path) -> Any:
             env=os.environ | {"PYTHONPATH": px.REPOSITORY, "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
             text=True,
+            timeout=px.PATIENCE_SECS,
             check=False,
         )
         assert (done.returncode, done.stderr) == (0, "")
