@@ -21,6 +21,7 @@ from cpython.tuple cimport PyTuple_GET_ITEM
 from libc.errno cimport errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
+from posix.unistd cimport close as _close_fd
 
 import os as _os
 from operator import index as _index
@@ -317,7 +318,7 @@ cdef class Segment:
 
     def __dealloc__(self):
         if self.s.eventfd >= 0:
-            _os.close(self.s.eventfd)
+            _close_fd(self.s.eventfd)  # not os.close: a view may outlive this module's names, when the interpreter ends
         if self.pool.extents != NULL:
             rm_pool_free_all(&self.pool)
         if self.mapped:

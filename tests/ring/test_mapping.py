@@ -8,6 +8,8 @@ import mmap
 import os
 import resource
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -179,3 +181,14 @@ def test_pool_virtual_size_costs_nothing() -> None:
     assert os.fstat(fd).st_blocks * 512 < 1 << 20
     segment = _ring.Segment(fd, -1, False)
     assert segment.pool_bytes == 1 << 36
+
+
+def test_a_segment_that_outlives_the_interpreters_modules_goes_without_a_word() -> None:
+    program = (
+        "import builtins, os\n"
+        "from remotemedia import _ring\n"
+        "builtins.kept = {'segment': _ring.Segment(_ring.create_segment(4096, 0), os.eventfd(0), True)}\n"
+        "builtins.kept['me'] = builtins.kept\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
