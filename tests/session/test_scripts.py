@@ -64,15 +64,16 @@ while not done.is_set():
         pass
 """
 NESTED = """
+noted = []
 def attempt():
     try:
         try:
             asyncio.run(main())
         except BaseException as error:
-            print("failed", error)
+            noted.append(error)
             raise RuntimeError from error
     finally:
-        print("attempt over")
+        noted.append("attempt over")
 def insist():
     while True:
         try:
@@ -172,7 +173,7 @@ except InitializationTimeout as error:
 """
     line = HEAD.count("\n") + 4
     assert script(body) == (
-        "not ready within 4 s (init_timeout_secs): 'e' (loading, 0%, its script is still running, at "
+        "not ready within 4 s (init_timeout_secs): 'e' (loading, 0 %, its script is still running, at "
         f"{tmp_path}/client.py:{line}: what must not run in a node belongs under `if __name__ == '__main__':`)\n"
     )
 

@@ -16,7 +16,6 @@ import signal
 import sys
 import sysconfig
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -35,13 +34,9 @@ GUARD: Final = "`if __name__ == '__main__':`"
 _TELL_SECS = 1.0
 """A run that takes longer says where it is, and again when it is somewhere else."""
 
-_LOOK_SECS = 0.05
-_QUIET_LOOKS, _QUIET_LOOKS_AT_THE_END = 20, 3
-"""A main thread that sleeps at the same place at so many looks in turn has come to what it does for good; less is asked
-of one that is in the last statement of its script."""
-
 _BUSY_SECS = 3.0
-"""One that never comes to rest gets so long to define what it defines, after another thread would start a session."""
+"""How long the main thread may go on to define what it defines, after another thread would start a session. It is ended
+sooner where it comes to the last statement of its script."""
 
 _UNWIND_SECS = 0.5
 """How long a stop may take to leave the code it was raised in before it counts as swallowed; doubled each time."""
@@ -148,6 +143,7 @@ class Rerun:
         self._is_script = False
         self._over = False
         self._stopped_elsewhere = False
+        self._due = False
         self._news = threading.Event()
         self._tried: set[tuple[CodeType, int]] = set()
         self._threads_before = set(threading.enumerate())
@@ -237,9 +233,26 @@ class Rerun:
         return self._trace
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if not self._over and self.stopped:
+        if self._over or not self.stopped:
+            return
+        module = frame
+        while module is not None and not self._is_module(module):
+            module = module.f_back
+        if self._due or module is None or module.f_lineno >= _last_statement(self._file or ""):
             self._trace_from(frame)
             raise StopLoading(_WHY)
+        module.f_trace = self._trace_module
+        sys.settrace(_no_trace)
+
+    def _is_module(self, frame: FrameType) -> bool:
+        return frame.f_code.co_filename == self._file and frame.f_code.co_name == "<module>"
+
+    def _trace_module(self, frame: FrameType, event: str, argument: object) -> Any:
+        """What a script defines after it has started a thread counts, too; its last statement is what it waits in."""
+        if event == "line" and not self._over and frame.f_lineno >= _last_statement(self._file or ""):
+            self._trace_from(frame)
+            raise StopLoading(_WHY)
+        return self._trace_module
 
     # --- the thread that watches the run ---
 
@@ -250,13 +263,12 @@ class Rerun:
             if self._over:
                 return
         if self._stopped_elsewhere:
-            self._wait_for_rest()
-        else:
-            self._hears_within(_UNWIND_SECS)
+            self._signal_main()
+        self._hears_within(_BUSY_SECS if self._stopped_elsewhere else _UNWIND_SECS)
+        self._due = True
         pause_secs = _UNWIND_SECS
         while not self._over:
-            if self._handler_before is not None:
-                signal.pthread_kill(self.ident, _SIGNAL)
+            self._signal_main()
             if not self._hears_within(pause_secs):
                 self._tell_place()
             pause_secs *= 2
@@ -267,24 +279,9 @@ class Rerun:
         self._news.clear()
         return heard
 
-    def _wait_for_rest(self) -> None:
-        """Until the main thread sleeps where it stays: what a script defines after it started a thread counts, too."""
-        ends = time.monotonic() + _BUSY_SECS
-        quiet, wanted, before = 0, _QUIET_LOOKS, None
-        while quiet < wanted and not self._over and time.monotonic() < ends:
-            self._hears_within(_LOOK_SECS)
-            now = self.place(), _used_ms(self.ident)
-            quiet = quiet + 1 if now == before and not _is_runnable(threading.main_thread()) else 0
-            before = now
-            wanted = _QUIET_LOOKS_AT_THE_END if self._is_in_last_statement() else _QUIET_LOOKS
-
-    def _is_in_last_statement(self) -> bool:
-        frame = sys._current_frames().get(self.ident)
-        while frame is not None:
-            if frame.f_code.co_filename == self._file and frame.f_code.co_name == "<module>":
-                return frame.f_lineno >= _last_statement(self._file)
-            frame = frame.f_back
-        return False
+    def _signal_main(self) -> None:
+        if self._handler_before is not None and not self._over:
+            signal.pthread_kill(self.ident, _SIGNAL)
 
     def _tell_place(self) -> None:
         place = self.place()
@@ -303,6 +300,10 @@ class Rerun:
                 frame = frame.f_back
             if frame is not None:
                 _raise_in(thread, _End)
+
+
+def _no_trace(frame: FrameType, event: str, argument: object) -> None:
+    """For functions that are called: only a frame that has a trace function of its own is traced."""
 
 
 class _End(StopLoading):
@@ -331,20 +332,6 @@ def _raise_in(thread: threading.Thread, stop: type[StopLoading]) -> None:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(stop))
 
 
-def _used_ms(ident: int) -> int:
-    """The time a thread has had on a core."""
-    return time.clock_gettime_ns(time.pthread_getcpuclockid(ident)) // 1_000_000
-
-
-def _is_runnable(thread: threading.Thread) -> bool:
-    """Whether it waits for a core; one that waits for anything else, or cannot be looked at, is not."""
-    try:
-        state = Path(f"/proc/self/task/{thread.native_id}/stat").read_text()
-    except OSError:
-        return False
-    return state.rpartition(")")[2].split()[0] == "R"
-
-
 def _is_unwinding(frame: FrameType) -> bool:
     """Whether a stop is on its way through this line: ``finally`` and ``with`` do their work, ``except`` does not."""
     # An exception has just come to its handler and is not in exc_info() yet: another one here would corrupt that.
@@ -371,9 +358,22 @@ def _handler_lines(file: str) -> frozenset[int]:
 
 @functools.cache
 def _last_statement(file: str) -> int:
-    """The line at which a file's last statement begins."""
+    """The line at which a file's last statement begins; past the end where that one defines something and is over."""
+    import ast
+
     statements = _parsed(file).body
-    return statements[-1].lineno if statements else 0
+    if not statements:
+        return 0
+    defines = (
+        ast.FunctionDef,
+        ast.AsyncFunctionDef,
+        ast.ClassDef,
+        ast.Assign,
+        ast.AnnAssign,
+        ast.Import,
+        ast.ImportFrom,
+    )
+    return sys.maxsize if isinstance(statements[-1], defines) else statements[-1].lineno
 
 
 def _parsed(file: str) -> ast.Module:
