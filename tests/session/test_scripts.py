@@ -100,6 +100,13 @@ ENDS = {
         "try:\n    asyncio.run(main())\nexcept BaseException:\n    pass\n"
         "if __name__ != '__main__':\n    threading.Event().wait()"
     ),
+    "the main thread reads what nodes have none of": (
+        "threading.Thread(target=go, daemon=True).start()\nsys.stdin.read()\ndone.wait()"
+    ),
+    "the main thread waits in an event loop of its own": (
+        "async def watch():\n    threading.Thread(target=go).start()\n    while not done.is_set():\n"
+        "        await asyncio.sleep(0.01)\nasyncio.run(watch())"
+    ),
     "a thread that is left behind": (
         "def beat():\n    while not done.is_set():\n        time.sleep(0.01)\n"
         "threading.Thread(target=beat, name='left').start()\ngo()"
@@ -117,6 +124,7 @@ def script(px: Any, tmp_path: Path) -> Any:
             [sys.executable, "client.py"],
             cwd=tmp_path,
             env=os.environ | {"PYTHONPATH": px.REPOSITORY, "PYTHONDONTWRITEBYTECODE": "1"},
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=px.PATIENCE_SECS,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import opcode
 import signal
 import sys
 import sysconfig
@@ -43,8 +42,6 @@ _UNWIND_SECS = 0.5
 
 # Ignored by default, so one that comes late does no harm; hardly any program uses it. Go's runtime does the same.
 _SIGNAL = signal.SIGURG
-
-_PUSH_EXC_INFO = opcode.opmap["PUSH_EXC_INFO"]
 
 _WHY = "the script has defined its nodes; it is not run further in a node's process"
 
@@ -103,10 +100,7 @@ def stop_if_loading() -> None:
     rerun = _current
     if rerun is None and not (_threads and _is_of_the_run()):
         return
-    # Left in a task that nobody awaits, it would be reported as an exception never retrieved.
-    logging.getLogger("asyncio").addFilter(_is_no_stop)
-    if threading.excepthook is not _excepthook:
-        globals()["_excepthook_before"], threading.excepthook = threading.excepthook, _excepthook
+    _say_nothing_of_stops()
     if rerun is not None:
         rerun.stop(sys._getframe(1))
     raise StopLoading(_WHY)
@@ -114,6 +108,13 @@ def stop_if_loading() -> None:
 
 def _is_no_stop(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], StopLoading))
+
+
+def _say_nothing_of_stops() -> None:
+    # Left in a task that nobody awaits, one would be reported as an exception never retrieved.
+    logging.getLogger("asyncio").addFilter(_is_no_stop)
+    if threading.excepthook is not _excepthook:
+        globals()["_excepthook_before"], threading.excepthook = threading.excepthook, _excepthook
 
 
 _excepthook_before = threading.excepthook
@@ -188,8 +189,11 @@ class Rerun:
         _current = None
         if _threads:
             _mark_descendants()
-        if self._is_script:
-            self._end_threads()
+        if self._is_script and script_threads():
+            # They may be on their way to start a session, where they end by themselves.
+            timer = threading.Timer(_UNWIND_SECS, self._end_threads)
+            timer.daemon = True
+            timer.start()
 
     def stop(self, frame: FrameType) -> None:
         """The user's code would start a session, in ``frame``; the caller raises StopLoading."""
@@ -293,6 +297,7 @@ class Rerun:
 
     def _end_threads(self) -> None:
         """Threads that the run has started, and that are in the script's own code, do not go on with it in a node."""
+        _say_nothing_of_stops()
         frames = sys._current_frames()
         for thread in script_threads():
             frame = frames.get(thread.ident or 0)
@@ -335,7 +340,7 @@ def _raise_in(thread: threading.Thread, stop: type[StopLoading]) -> None:
 def _is_unwinding(frame: FrameType) -> bool:
     """Whether a stop is on its way through this line: ``finally`` and ``with`` do their work, ``except`` does not."""
     # An exception has just come to its handler and is not in exc_info() yet: another one here would corrupt that.
-    if frame.f_code.co_code[frame.f_lasti] == _PUSH_EXC_INFO:
+    if frame.f_code.co_code[frame.f_lasti] == _opcode("PUSH_EXC_INFO"):
         return True
     error = sys.exc_info()[1]
     if is_stop(error):
@@ -345,6 +350,13 @@ def _is_unwinding(frame: FrameType) -> bool:
         if is_stop(error):
             return True
     return False
+
+
+@functools.cache
+def _opcode(name: str) -> int:
+    from opcode import opmap
+
+    return opmap[name]
 
 
 @functools.cache
