@@ -121,8 +121,11 @@ _excepthook_before = threading.excepthook
 
 
 def _excepthook(arguments: threading.ExceptHookArgs) -> None:
-    """It is silent about SystemExit, but not about subclasses."""
-    if not is_stop(arguments.exc_value):
+    """Python's is silent about SystemExit, but not about subclasses, nor about what comes of one.
+
+    A stop may come while the thread gives a lock back, which fails then.
+    """
+    if not _comes_of_a_stop(arguments.exc_value):
         _excepthook_before(arguments)
 
 
@@ -345,10 +348,15 @@ def _is_unwinding(frame: FrameType) -> bool:
     error = sys.exc_info()[1]
     if is_stop(error):
         return frame.f_lineno not in _handler_lines(frame.f_code.co_filename)
-    while error is not None:  # what a task is told that ends because of it
-        error = error.__context__
+    return _comes_of_a_stop(error)  # what a task is told that ends because of it
+
+
+def _comes_of_a_stop(error: BaseException | None) -> bool:
+    """Whether it is one, or was raised while one was on its way."""
+    while error is not None:
         if is_stop(error):
             return True
+        error = error.__context__
     return False
 
 
