@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ctypes
 
 __all__ = ["adopts_orphans", "ended", "host_mark", "reaping_strangers", "start", "take_in"]
 
@@ -79,7 +84,15 @@ def adopts_orphans() -> bool:
     import ctypes  # numpy has loaded it wherever nodes are started
 
     flag = ctypes.c_int()
-    return ctypes.CDLL(None).prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(flag), 0, 0, 0) == 0 and flag.value != 0
+    return _libc().prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(flag), 0, 0, 0) == 0 and flag.value != 0
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    """Each CDLL makes a class of its own."""
+    import ctypes
+
+    return ctypes.CDLL(None)
 
 
 def take_in(loop: asyncio.AbstractEventLoop, parent: int) -> None:
