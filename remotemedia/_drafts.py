@@ -8,7 +8,15 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["Draft"]
+__all__ = ["Draft", "real_path"]
+
+
+def real_path(path: Path) -> Path:
+    """What a path leads to once its links are followed. Of links that lead to each other: one of them.
+
+    ``Path.resolve`` raises RuntimeError for those, up to Python 3.12; whoever opens this path gets an OSError.
+    """
+    return Path(os.path.realpath(path))
 
 
 class Draft:
@@ -27,7 +35,7 @@ class Draft:
     """
 
     def __init__(self, path: Path, *, named: bool = False) -> None:
-        self.final = path.resolve()
+        self.final = real_path(path)
         self._name: Path | None = None
         _check(self.final)
         self.fd = -1 if named else self._open_nameless()

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import soundfile
 
 from remotemedia.cli._audio_file import block_frames
-from remotemedia.cli._drafts import Draft, new_draft
+from remotemedia.cli._drafts import Draft, new_draft, real_path
 from remotemedia.cli._errors import Mistake
 
 __all__ = ["AudioSource", "MadeAudio", "answer_file", "length_secs"]
@@ -69,10 +69,10 @@ class MadeAudio:
 @contextmanager
 def answer_file(path: Path, question: Path | None) -> Iterator[Draft]:
     """Until ``keep()`` is called, an existing answer stays as it is. Mistake for a path that cannot be written."""
-    final = path.resolve()
+    final = real_path(path)
     if not final.is_dir() and not {path.suffix.lower(), final.suffix.lower()} <= set(_SUFFIXES):
         raise Mistake(f"the answer's file must end in {' or '.join(_SUFFIXES)}, not {str(path)!r}")
-    if question is not None and question.resolve() == final:
+    if question is not None and real_path(question) == final:
         raise Mistake(f"the answer would replace the question {question}; choose another -o")
     with new_draft(path, "the answer", named=True) as draft:
         yield draft

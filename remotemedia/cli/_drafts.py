@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from remotemedia._drafts import Draft
+from remotemedia._drafts import Draft, real_path
 from remotemedia.cli._errors import Mistake
 
-__all__ = ["Draft", "new_draft"]
+__all__ = ["Draft", "new_draft", "real_path"]
 
 
 @contextmanager
@@ -19,7 +19,7 @@ def new_draft(path: Path, what: str, *, named: bool = False) -> Iterator[Draft]:
 
     ``what`` it is, such as "the answer", is for the message; ``named`` is what another process is to write.
     """
-    final = path.resolve()
+    final = real_path(path)
     if final.is_dir():
         raise Mistake(f"{what} cannot be written to {path}: it is a folder")
     if not final.parent.is_dir():

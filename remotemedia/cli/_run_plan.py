@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from remotemedia.cli._drafts import real_path
 from remotemedia.cli._errors import Mistake
 from remotemedia.cli._run_sinks import AUDIO_SUFFIXES, STDOUT, is_special
 from remotemedia.core.data import DataType
@@ -38,17 +39,17 @@ def plan_outputs(pipeline: Pipeline, given: Sequence[str], inputs: Sequence[str]
     """Where the data of output nodes go. Mistake for two that would write one file, or replace an input."""
     nodes = pipeline.output_nodes
     found: list[Target] = []
-    read = {Path(file).resolve(): file for file in inputs if file != "-"}
+    read = {real_path(Path(file)): file for file in inputs if file != "-"}
     for text in given:
         name, file = _split(text, "-O", "output", nodes, pipeline, ports=True)
         node_id, port = (name, None) if name in nodes else _node_and_port(name, nodes)
         _check_declared(pipeline, node_id, port, file, text)
         if any((node_id, port) == (n, p) for n, p, _ in found):
             raise Mistake(f"-O {text}: the output of node {name!r} has a file already")
-        if any(file == f or (file != "-" != f and Path(file).resolve() == Path(f).resolve()) for _, _, f in found):
+        if any(file == f or (file != "-" != f and real_path(Path(file)) == real_path(Path(f))) for _, _, f in found):
             raise Mistake(f"-O {text}: two outputs cannot go to one file")
-        if file != "-" and Path(file).is_file() and Path(file).resolve() in read:
-            raise Mistake(f"-O {text}: the output would replace the input {read[Path(file).resolve()]}")
+        if file != "-" and Path(file).is_file() and real_path(Path(file)) in read:
+            raise Mistake(f"-O {text}: the output would replace the input {read[real_path(Path(file))]}")
         found.append((node_id, port, file))
     return found
 

@@ -25,6 +25,7 @@ def folder(rx, tmp_path):
     (tmp_path / "folder.wav").mkdir()
     (tmp_path / "old.txt").write_text("of an earlier run")
     (tmp_path / "not-a-folder").touch()
+    (tmp_path / "loop.wav").symlink_to("loop.wav")
     soundfile.write(tmp_path / "in.wav", np.zeros((800, 2), np.float32), 8000)
     soundfile.write(tmp_path / "zero.wav", np.zeros(0, np.float32), 8000)
     noise = np.random.default_rng(0).normal(0, 0.1, 80_000)
@@ -71,6 +72,7 @@ BEFORE_THE_START = {
     "no such file": ("one.json -i none.wav", "there is no file none.wav"),
     "a folder": ("one.json -i folder.wav", "folder.wav is not a file"),
     "a file below a file": ("one.json -i not-a-folder/x", "not-a-folder/x cannot be read: Not a directory"),
+    "links in a circle": ("one.json -i loop.wav", "loop.wav cannot be read: Too many levels of symbolic links"),
     "an empty audio file": ("one.json -i empty.wav", "empty.wav is empty"),
     "not audio": ("one.json -i text.wav", "text.wav is not audio that can be read: "),
     "text as audio": ("one.json -i in.txt --input-format audio", "in.txt is not audio that can be read: "),
@@ -82,6 +84,7 @@ BEFORE_THE_START = {
     ),
     "no output folder": ("one.json -i in.txt -O none/o", "the output cannot be written to none/o: there is no folder"),
     "output is a folder": ("one.json -i in.txt -O folder.wav", "the output cannot be written to folder.wav: it is a"),
+    "output in a circle": ("one.json -i in.txt -O loop.wav", "the output cannot be written to loop.wav: Too many"),
     "output not writable": ("one.json -i in.txt -O /proc/o", "the output cannot be written to /proc/o: "),
     "json and data on stdout": ("one.json -i in.txt -O - --json", "--json prints on stdout, and so does -O -"),
     "json and data of a node": ("one.json -i in.txt -O a=- --json", "--json prints on stdout, and so does -O -"),
@@ -124,7 +127,7 @@ WHILE_IT_RUNS = {
 
 def files(folder):
     return {
-        path.relative_to(folder): path.read_bytes() if path.is_file() else stat.S_IFMT(path.stat().st_mode)
+        path.relative_to(folder): path.read_bytes() if path.is_file() else stat.S_IFMT(path.lstat().st_mode)
         for path in folder.rglob("*")
         if "__pycache__" not in path.parts
     }

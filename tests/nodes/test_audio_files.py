@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -232,10 +233,12 @@ def test_until_it_is_complete_there_is_no_file(collect, tmp_path, nameless):
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("kind", ["a folder", "a pipe"])
-def test_only_files_are_replaced(drive, tmp_path, kind):
+@pytest.mark.parametrize(
+    "make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path)], ids=["a folder", "a pipe", "a circle of links"]
+)
+def test_only_files_are_replaced(drive, tmp_path, make):
     path = tmp_path / "a.wav"
-    path.mkdir() if kind == "a folder" else os.mkfifo(path)
+    make(path)
     with pytest.raises(OSError, match=r"a\.wav cannot be written: "):
         drive(AudioFileWriterNode("w", {"path": str(path)}), [RuntimeData.audio(noise(30), 8_000)])
     assert not path.is_file()
