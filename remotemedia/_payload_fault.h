@@ -7,10 +7,12 @@
 
 #include "_ring_ops.h"
 #include <signal.h>
+#include <unistd.h>
 
 /* Every segment of this process whose pool is mapped read-only. Changed under the GIL, read by the handler. */
 static rm_segment *_Atomic rm_read_only_segments;
 static rm_segment_header *rm_fault_notes;
+static pid_t rm_fault_notes_of; /* a forked child has the handler, too, but the note is its parent's */
 static struct sigaction rm_fault_before;
 
 static inline void rm_read_only_add(rm_segment *s) {
@@ -29,7 +31,7 @@ static void rm_on_fault(int number, siginfo_t *info, void *context) {
     const char *at = (const char *)info->si_addr;
     rm_segment *s;
     (void)context;
-    if (info->si_code == SEGV_ACCERR) /* it is mapped, and this access is not allowed */
+    if (info->si_code == SEGV_ACCERR && getpid() == rm_fault_notes_of) /* it is mapped, and this access is not allowed */
         for (s = RM_LOAD_RELAXED(&rm_read_only_segments); s; s = s->next)
             if (at >= s->pool && at < s->pool + s->pool_bytes) RM_STORE_RELAXED(&rm_fault_notes->wrote_to_payload, 1u);
     sigaction(number, &rm_fault_before, NULL);
@@ -44,6 +46,7 @@ static inline int rm_note_faults(rm_segment *own) {
     action.sa_sigaction = rm_on_fault;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK;
     rm_fault_notes = own->shared;
+    rm_fault_notes_of = getpid();
     return sigaction(SIGSEGV, &action, &rm_fault_before) < 0 ? errno : 0;
 }
 

@@ -44,6 +44,12 @@ class Scribble(Plain):
             np.ctypeslib.as_array(pointer, (target.nbytes,))[-1] = 99
         elif self.config["how"] == "elsewhere":
             ctypes.memset(8, 99, 1)
+        elif self.config["how"] == "child":
+            child = os.fork()
+            if child == 0:
+                ctypes.memset(target.ctypes.data, 99, 1)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGSEGV
+            ctypes.memset(8, 99, 1)
         elif self.config["how"] == "kill":
             os.kill(os.getpid(), signal.SIGSEGV)
         return data

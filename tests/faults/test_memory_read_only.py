@@ -57,8 +57,10 @@ def test_the_writer_crashes_and_is_told_why(px: Any, ledger: Any, how: str, payl
     px.run(main())
 
 
-@pytest.mark.parametrize("how", ["elsewhere", "kill"])
+@pytest.mark.parametrize("how", ["elsewhere", "kill", "child"])
 def test_another_segmentation_fault_is_not_blamed_on_a_payload(px: Any, how: str) -> None:
+    """Also where a child that the node forked has died of writing to one."""
+
     async def main() -> None:
         assert (await crash(np.ones(5000, np.uint8), how=how)).reason == ""
 
