@@ -120,7 +120,7 @@ def test_late_nodes(px: Any, ledger: Any, until: IO[str], memory_bytes: int, tim
             await session.initialize()
         ledger.took("raised after init_timeout_secs, s", time.monotonic() - started - timeout_secs, p95_at_most=2)
         assert session.pids == {}
-        named = dict(re.findall(r"'([\w-]+)' \((\w+), \d+%", str(caught.value)))
+        named = dict(re.findall(r"'([\w-]+)' \((\w+), \d+ %", str(caught.value)))
         assert set(SLOW) <= set(named) <= {*SLOW, "quick"}  # that, too, may be late where the machine is busy
         assert set(named.values()) <= {"starting", "loading", "connecting"}
         await session.cleanup()
