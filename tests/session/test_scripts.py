@@ -186,6 +186,31 @@ except InitializationTimeout as error:
     )
 
 
+def test_a_module_that_is_slow_to_import_is_not_called_a_script(script: Any, tmp_path: Path) -> None:
+    """It belongs to the node: a guard would be no help."""
+    (tmp_path / "slow.py").write_text(
+        "import os, threading\nif os.path.exists('imported'):\n    threading.Event().wait()\n"
+        "from remotemedia.core.multiprocessing import MultiprocessNode, register_node\n"
+        "@register_node('slow')\nclass Slow(MultiprocessNode):\n    def process(self, data): pass\n"
+    )
+    body = """
+import slow
+open("imported", "w").close()
+async def late():
+    pipeline = Pipeline().add_node("slow", "e")
+    async with Session("s", pipeline, MultiprocessConfig(init_timeout_secs=3)):
+        pass
+try:
+    asyncio.run(late())
+except InitializationTimeout as error:
+    print(error)
+"""
+    assert script(body) == (
+        "not ready within 3 s (init_timeout_secs): 'e' (loading, 0 %, its module is still being imported, at "
+        f"{tmp_path}/slow.py:3)\n"
+    )
+
+
 def test_a_class_that_comes_after_the_first_session_is_told_why_it_is_not_there(script: Any) -> None:
     body = """
 asyncio.run(main())
