@@ -108,21 +108,32 @@ def take_in(loop: asyncio.AbstractEventLoop, parent: int) -> None:
     leaders = {parent}
     if (facts := _facts(parent)) is not None:
         leaders |= {facts.group, facts.session} - {0, os.getpgrp(), os.getsid(0)}
+    left = _left_by_closed_loops()
     for pid in _strangers():
-        watching, pidfd = _host.taken_in.get(pid, (None, -1))
-        if watching is not None and not watching.is_closed():
+        if pid in _host.taken_in:
             continue
         facts = _facts(pid)
-        if facts is None or not (watching or leaders & {facts.group, facts.session} or _is_marked(pid)):
+        if facts is None or not (pid in left or leaders & {facts.group, facts.session} or _is_marked(pid)):
             continue
-        if pidfd >= 0:
-            del _host.taken_in[pid]
-            os.close(pidfd)
         if facts.zombie:
             _reap(pid)
         else:
             with contextlib.suppress(OSError):  # no descriptor left: it is looked at again when the next one ends
                 _watch(loop, pid)
+
+
+def _left_by_closed_loops() -> set[int]:
+    """Who was taken in on an event loop that is closed, and is watched by nobody any more."""
+    left = set()
+    for pid, (loop, pidfd) in list(_host.taken_in.items()):
+        if loop.is_closed():
+            del _host.taken_in[pid]
+            # Of one that the program has waited for, the number may be that of a child of its own now.
+            with contextlib.suppress(ChildProcessError):
+                os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                left.add(pid)
+            os.close(pidfd)
+    return left
 
 
 def _watch(loop: asyncio.AbstractEventLoop, pid: int) -> None:
@@ -135,8 +146,9 @@ def _watch(loop: asyncio.AbstractEventLoop, pid: int) -> None:
         loop.remove_reader(pidfd)
         take_in(loop, pid)  # while it is a zombie, nobody else can have its number, nor its group's
         _host.taken_in.pop(pid, None)
+        with contextlib.suppress(ChildProcessError):  # the program may reap all children
+            os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
         os.close(pidfd)
-        _reap(pid)
 
     try:
         loop.add_reader(pidfd, has_ended)

@@ -77,6 +77,47 @@ def test_a_subreaper(px: Any, ledger: Any, child_python: Any, how: str) -> None:
     ledger.count("sessions")
 
 
+REAPED_BY_THE_PROGRAM = """
+import asyncio, contextlib, session_support as px
+
+assert ctypes.CDLL(None).prctl(36, 1) == 0
+
+def pidfds():
+    count = 0
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # what listed them
+            count += os.readlink(f"/proc/self/fd/{fd}") == "anon_inode:[pidfd]"
+    return count
+
+async def orphan():
+    session = px.session("t-do", "t-echo")
+    await session.initialize()
+    await session.start()
+    await session.send("n0", px.text("detach exec sleep 3600"))
+    await session.receive("n1")
+    pid = int((await session.receive("n1")).payload)
+    await session.cleanup()
+    return pid
+
+# Each session has an event loop of its own, which its orphan outlives.
+first = px.run(orphan())
+os.kill(first, signal.SIGKILL)
+os.waitpid(first, 0)
+second = px.run(orphan())
+say(pidfds())
+os.kill(second, signal.SIGKILL)
+os.waitpid(second, 0)
+"""
+
+
+def test_an_orphan_that_the_program_has_waited_for(px: Any, ledger: Any, child_python: Any) -> None:
+    """Nothing is kept of it: its number may be that of a child of the program's own."""
+    child = child_python(px.PATH_LINES + REAPED_BY_THE_PROGRAM)
+    child.expect(1)
+    assert child.wait() == 0, child.stderr()
+    ledger.count("sessions", 2)
+
+
 STRANGERS = """
 import asyncio, subprocess, session_support as px
 from remotemedia._orphans import reaping_strangers
