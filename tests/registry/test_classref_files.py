@@ -188,6 +188,24 @@ def test_an_unguarded_script_runs_up_to_its_session(kit: Any, run: str) -> None:
     assert marks.read_text() == "__main__ ", "the child ran past the start of the session"
 
 
+def test_a_stop_that_comes_when_the_run_is_over_is_none(kit: Any) -> None:
+    """Else nothing of the run would be taken down, and the stop would be raised in the node, again and again."""
+    late = """
+import signal, sys
+def signalled(frame, event, argument):
+    if event == "call" and frame.f_code.co_name == "__exit__" and frame.f_code.co_filename.endswith("_rerun.py"):
+        sys.setprofile(None)
+        signal.raise_signal(signal.SIGURG)
+sys.setprofile(signalled)
+"""
+    kit.file("client.py", kit.node(), late, client(kit))
+    expression = (
+        "[sys.getprofile(), __import__('signal').getsignal(__import__('signal').SIGURG), "
+        "[thread.name for thread in __import__('threading').enumerate()]]"
+    )
+    assert kit.load(kit.parent("client.py"), expression) == [None, 0, ["MainThread"]]
+
+
 def test_the_script_is_the_main_module_of_the_child(kit: Any) -> None:
     kit.file("client.py", kit.node(), client(kit))
     expression = "[sys.modules['__main__'] is sys.modules['__mp_main__'], sys.modules['__main__'].__file__]"

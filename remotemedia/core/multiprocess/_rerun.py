@@ -179,9 +179,7 @@ class Rerun:
 
     def __exit__(self, *_: object) -> None:
         global _current
-        while not self._over:
-            with contextlib.suppress(StopLoading):  # a signal in this very moment
-                self._over = True
+        self._over = True  # see _on_signal
         sys.settrace(self._trace_before)
         self._news.set()
         if self._helper is not None:
@@ -244,6 +242,8 @@ class Rerun:
             return
         module = frame
         while module is not None and not self._is_module(module):
+            if module.f_code is Rerun.__exit__.__code__:
+                return  # it came in the very moment in which the run was over
             module = module.f_back
         if self._due or module is None or module.f_lineno >= _last_statement(self._file or ""):
             self._trace_from(frame)
