@@ -124,15 +124,17 @@ def take_in(loop: asyncio.AbstractEventLoop, parent: int) -> None:
 
 def _left_by_closed_loops() -> set[int]:
     """Who was taken in on an event loop that is closed, and is watched by nobody any more."""
-    left = set()
-    for pid, (loop, pidfd) in list(_host.taken_in.items()):
-        if loop.is_closed():
+    with _host.lock:  # each is taken by one thread
+        closed = {pid: pidfd for pid, (loop, pidfd) in list(_host.taken_in.items()) if loop.is_closed()}
+        for pid in closed:
             del _host.taken_in[pid]
-            # Of one that the program has waited for, the number may be that of a child of its own now.
-            with contextlib.suppress(ChildProcessError):
-                os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-                left.add(pid)
-            os.close(pidfd)
+    left = set()
+    for pid, pidfd in closed.items():
+        # Of one that the program has waited for, the number may be that of a child of its own now.
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            left.add(pid)
+        os.close(pidfd)
     return left
 
 
