@@ -278,6 +278,27 @@ def test_what_a_script_does_again_is_told_once_and_its_exit_functions_are_not_it
     )
 
 
+def test_what_threads_of_a_module_still_have_to_do_is_done(script: Any, tmp_path: Path) -> None:
+    (tmp_path / "pooled.py").write_text(
+        "import concurrent.futures, time\n"
+        "from remotemedia.core.multiprocessing import MultiprocessNode, register_node\n"
+        "pool = concurrent.futures.ThreadPoolExecutor(1)\n"
+        "pool.submit(int).result()\n"
+        "def late():\n    time.sleep(0.1)\n    open('late.txt', 'w').close()\n"
+        "@register_node('pooled')\nclass Pooled(MultiprocessNode):\n    def process(self, data): pass\n"
+        "    def cleanup(self): pool.submit(late)\n"
+    )
+    body = """
+import pooled
+async def pool():
+    async with Session("s", Pipeline().add_node("pooled", "e")):
+        pass
+    print(os.path.exists("late.txt"))
+asyncio.run(pool())
+"""
+    assert script(body) == "True\n"
+
+
 def test_imports_are_no_side_effects_and_modules_keep_their_exit_functions(script: Any, tmp_path: Path) -> None:
     (tmp_path / "tools.py").write_text(
         "import atexit, os\nopen('cache.txt', 'w').close()\n"

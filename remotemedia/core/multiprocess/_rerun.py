@@ -64,6 +64,8 @@ def is_stop(error: BaseException | None) -> bool:
 _current: Rerun | None = None
 # Those that the run has started, and those that these have: they may outlive it, and must not start a session either.
 _threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+# Of these, those of a script: what a module has started belongs to the node that it is imported for.
+_threads_of_scripts: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
 
 @functools.cache
@@ -74,14 +76,16 @@ def _mark_descendants() -> None:
     def start_marked(thread: threading.Thread) -> None:
         if _is_of_the_run():
             _threads.add(thread)
+            if threading.current_thread() in _threads_of_scripts:
+                _threads_of_scripts.add(thread)
         start(thread)
 
     threading.Thread.start = start_marked  # type: ignore[assignment,method-assign]
 
 
 def script_threads() -> list[threading.Thread]:
-    """The threads of such a run that are still there."""
-    return [thread for thread in _threads if thread.is_alive()]
+    """The threads of a script's run that are still there."""
+    return [thread for thread in _threads_of_scripts if thread.is_alive()]
 
 
 def _is_of_the_run() -> bool:
@@ -186,7 +190,10 @@ class Rerun:
             self._helper.join()
         if self._handler_before is not None and signal.getsignal(_SIGNAL) == self._on_signal:
             signal.signal(_SIGNAL, self._handler_before)
-        _threads.update(set(threading.enumerate()) - self._threads_before)
+        started = set(threading.enumerate()) - self._threads_before
+        _threads.update(started)
+        if self._is_script:
+            _threads_of_scripts.update(started)
         _current = None
         if _threads:
             _mark_descendants()
