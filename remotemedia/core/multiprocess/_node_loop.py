@@ -16,7 +16,7 @@ from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocess._failure import describe_failure
 from remotemedia.core.multiprocess._handover import Attached, OutputChannel
 from remotemedia.core.multiprocess._loan import loan_array
-from remotemedia.core.multiprocess.channel import Publisher, Subscriber, any_ready_soon
+from remotemedia.core.multiprocess.channel import Subscriber, any_ready_soon
 from remotemedia.core.multiprocess.node import MultiprocessNode, NodeStatus
 from remotemedia.errors import ChannelClosedError, ChannelCorruptedError
 
@@ -60,7 +60,7 @@ class NodeLoop:
         self._unrouted: set[str] = set()
         self._blocked_ns = 0
         self._rested_ns = 0
-        self._staged: list[Publisher] = []
+        self._staged: list[_ring.Producer] = []
         node._node_loop = self
 
     def connect(self, channels: Attached, *, backpressure: bool, spin_us: int) -> None:
@@ -308,8 +308,10 @@ class NodeLoop:
         So a next node that is the only one left to hold a payload can write to it in place, however soon it looks.
         Nothing may be awaited between staging and this.
         """
-        while self._staged:
-            self._staged.pop(0).commit()
+        if staged := self._staged:
+            for producer in staged:
+                producer.commit()
+            staged.clear()
 
     async def _emit(self, output: Any, epoch: int, origin: int | None) -> None:
         assert self._channels is not None

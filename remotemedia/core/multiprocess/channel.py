@@ -148,19 +148,15 @@ class Publisher(Side):
         epoch: int,
         port: str,
         origin: int | None = None,
-        staged: list[Publisher] | None = None,
+        staged: list[_ring.Producer] | None = None,
     ) -> bool:
         """``try_publish`` for the framework: ``epoch`` is the turn the message belongs to, ``port`` goes with it, and
         ``origin`` instead of its own.
 
-        A message whose payload this process holds, too, may wait for its caller to drop it: then this publisher is
-        appended to ``staged``, and ``commit()`` sends it.
+        A message whose payload this process holds, too, may wait for its caller to drop it: then what is appended to
+        ``staged`` sends it, by ``commit()``.
         """
         return self._check_status(self._producer.put(data, port, epoch, origin, staged is not None), staged)
-
-    def commit(self) -> None:
-        """Sends what ``offer`` or ``publish_async`` staged. Does not block."""
-        self._producer.commit()
 
     async def publish_async(
         self,
@@ -169,7 +165,7 @@ class Publisher(Side):
         epoch: int | None = None,
         port: str | None = None,
         origin: int | None = None,
-        staged: list[Publisher] | None = None,
+        staged: list[_ring.Producer] | None = None,
     ) -> None:
         """``publish`` for asyncio; without waiting when there is room. Cancelled while it waits, it has sent nothing.
 
@@ -262,15 +258,17 @@ class Publisher(Side):
     def __repr__(self) -> str:
         return f"<Publisher {self.channel_name!r} capacity={self.capacity}{' closed' if self._closed else ''}>"
 
-    def _check_status(self, status: int, staged: list[Publisher] | None = None) -> bool:
+    def _check_status(self, status: int, staged: list[_ring.Producer] | None = None) -> bool:
         """Whether ``put`` has sent, or ``staged``; raises when nothing can be sent any more."""
+        if status == OK:
+            return True
+        if status == _ring.STAGED and staged is not None:
+            staged.append(self._producer)
+            return True
         if status == _ring.CLOSED:
             self._check_open()
             raise self._gone()
-        if status == _ring.STAGED and staged is not None:
-            staged.append(self)
-            return True
-        return status == OK
+        return False
 
     def _check_open(self) -> None:
         if self._closed:
