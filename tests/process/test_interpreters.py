@@ -263,7 +263,7 @@ def told(tmp_path: Path) -> Callable[..., str]:
             capture_output=True,
             text=True,
         )
-        assert (done.returncode, done.stderr) == (0, "")
+        assert (done.returncode, done.stderr) == (0, "[n] said at once\n")
         return done.stdout.strip()
 
     return run

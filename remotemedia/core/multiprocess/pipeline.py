@@ -98,11 +98,12 @@ class Pipeline:
 
     def connect(self, from_node: str, from_port: str, to_node: str, to_port: str) -> Self:
         """Adds a connection. The nodes may be added later; ``validate`` checks that they were."""
-        connection = Connection(from_node, from_port, to_node, to_port)
-        for name in (from_node, from_port, to_node, to_port):
+        names = (from_node, from_port, to_node, to_port)
+        for name in names:
             if not isinstance(name, str) or not name:
-                wrong = f"node ids and ports must be non-empty str, not {shown(name)}"
-                raise PipelineError(f"connection {shown(connection)}: {wrong}")
+                given = Connection(*(other if isinstance(other, str) else shown(other) for other in names))
+                raise PipelineError(f"connection {given}: node ids and ports must be non-empty str, not {shown(name)}")
+        connection = Connection(*names)
         if connection in self.connections:
             raise PipelineError(made_twice(connection))
         self.connections.append(connection)
