@@ -30,8 +30,8 @@ __all__ = ["Rerun", "StopLoading", "is_stop", "script_threads", "stop_if_loading
 
 GUARD: Final = "`if __name__ == '__main__':`"
 
-_TELL_SECS = 1.0
-"""A run that takes longer says where it is, and again when it is somewhere else."""
+_TELL_SECS = 2.0
+"""The beat while nodes load: a run that takes longer says where it is, and again when it is somewhere else."""
 
 _BUSY_SECS = 3.0
 """How long the main thread may go on to define what it defines, after another thread would start a session. It is ended
