@@ -60,6 +60,7 @@ HIGH = impl(
     "_introduction",
     "_failure_log",
     "_meant",
+    "_dropped",
 )
 
 MAY: dict[str, set[str]] = {

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not os.access(SHARED_MEMORY, os.W_OK), reason="t
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., tuple[int, str]]:
     """``run(test)``: exit code and output of a run of its own, with our conftest and this test; ``under`` a command."""
-    for name in ("conftest.py", "watchdog.py"):
+    for name in ("conftest.py", "holdings.py", "watchdog.py"):
         shutil.copy(TESTS / name, tmp_path)
     shutil.copy(TESTS.parent / "pyproject.toml", tmp_path)
     (tmp_path / "temporary").mkdir()

@@ -25,7 +25,7 @@ NOTHING_LEFT = "nothing is left after all of these tests"
 @pytest.fixture
 def bad(tmp_path: Path) -> Path:
     """A folder with our conftests and tests that lose and leave things."""
-    for name in ("conftest.py", "watchdog.py"):
+    for name in ("conftest.py", "holdings.py", "watchdog.py"):
         shutil.copy(TESTS / name, tmp_path)
     shutil.copytree(TESTS / "session", tmp_path / "session", ignore=shutil.ignore_patterns("test_*"))
     shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)

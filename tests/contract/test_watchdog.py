@@ -17,7 +17,7 @@ TESTS = Path(__file__).parents[1]
 @pytest.fixture
 def hanging(tmp_path: Path) -> Path:
     """A folder with our conftest and a test that hangs."""
-    for name in ("conftest.py", "watchdog.py"):
+    for name in ("conftest.py", "holdings.py", "watchdog.py"):
         shutil.copy(TESTS / name, tmp_path)
     shutil.copytree(TESTS / "session", tmp_path / "session", ignore=shutil.ignore_patterns("test_*"))
     shutil.copy(TESTS.parent / "pyproject.toml", tmp_path)

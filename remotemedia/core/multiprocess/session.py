@@ -18,6 +18,7 @@ import numpy.typing as npt
 from remotemedia._event_loop import running_loop
 from remotemedia.core.data import Payload, RuntimeData
 from remotemedia.core.multiprocess._classref import stop_if_loading
+from remotemedia.core.multiprocess._dropped import abandon, weakly
 from remotemedia.core.multiprocess._failure_log import FailureLog
 from remotemedia.core.multiprocess._form import FORM
 from remotemedia.core.multiprocess._introduction import Introductions
@@ -189,14 +190,14 @@ class Session:
             self.session_id,
             self.config,
             self._introductions,
-            _weak(self._failed),
-            _weak(self._message_failed),
+            weakly(self._failed),
+            weakly(self._message_failed),
             self.executor.bus.emit,
         )
         self.status = SessionStatus.INITIALIZING
         self._supervisor, self._loop = supervisor, asyncio.get_running_loop()
         # A session that is dropped, or an interpreter that ends, takes its processes along.
-        self._finalizer = weakref.finalize(self, _abandon, os.getpid(), supervisor, None)
+        self._finalizer = weakref.finalize(self, abandon, os.getpid(), supervisor, None)
         return supervisor
 
     @asynccontextmanager
@@ -224,7 +225,7 @@ class Session:
         supervisor.kills.warn_of(wiring.size_bytes, len(self.pipeline.nodes), self.session_id)
         assert self._finalizer is not None
         self._finalizer.detach()
-        self._finalizer = weakref.finalize(self, _abandon, os.getpid(), supervisor, wiring)
+        self._finalizer = weakref.finalize(self, abandon, os.getpid(), supervisor, wiring)
         self._introductions.wire(wiring)
         supervisor.wrote_to_payload = wiring.wrote_to_payload
         supervisor.connect()
@@ -589,24 +590,3 @@ class Session:
         if node_id in self.pipeline.node_ids:
             text += f"; pipeline.add_{what}({node_id!r}) makes it one"
         return text
-
-
-def _weak(method: Callable[[ErrorT], None]) -> Callable[[ErrorT], None]:
-    """Calls the method while its object lives. The event loop knows the supervisor: that must not keep the session."""
-    reference = weakref.WeakMethod(method)
-
-    def call(error: ErrorT) -> None:
-        found = reference()
-        if found is not None:
-            found(error)
-
-    return call
-
-
-def _abandon(owner_pid: int, supervisor: Supervisor, wiring: Wiring | None) -> None:
-    """Ends a session nobody has any more, without waiting for its event loop; in a forked child it does nothing."""
-    if os.getpid() != owner_pid or supervisor.kill_elsewhere(partial(_abandon, owner_pid, supervisor, wiring)):
-        return
-    supervisor.abandon()
-    if wiring is not None:
-        wiring.close()
