@@ -1,4 +1,4 @@
-"""Files that replace what was there only once they are whole."""
+"""Files that replace the previous one only once they are complete."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def real_path(path: Path) -> Path:
 
 
 class Draft:
-    """A file in the making, in the folder of the one it becomes; its owner closes it.
+    """An unfinished file in the folder of its target; its owner closes it.
 
-    It has no name while it is made, so that nothing is left of it whatever ends this process. Where the file system
-    has no files without a name, it has one that begins with a dot. Such a name is all there is of a draft that another
-    process is to write (``named``), by a draft of its own.
+    It has no name until it is kept, so nothing is left of it however this process ends. On a file system without
+    unnamed files its name begins with a dot. A ``named`` draft is only such a name: another process writes the file,
+    by a draft of its own.
 
-    OSError where it cannot be made, or where there is something that a file must not replace: a folder, a device, a
-    pipe, a file that is write-protected.
+    OSError if it cannot be created, or if the target is something that a file must not replace: a folder, a device, a
+    pipe, a write-protected file.
 
     Attributes:
-        final: what it becomes. A link stays one: what it points to is replaced.
-        fd: to write it and to read it back, closed by ``keep()`` and ``close()``; -1 of a ``named`` one.
+        final: the target. A link stays a link: the file that it points to is replaced.
+        fd: to write the draft and read it back; ``keep()`` and ``close()`` close it. -1 for a ``named`` draft.
     """
 
     def __init__(self, path: Path, *, named: bool = False) -> None:
@@ -44,7 +44,7 @@ class Draft:
             self.fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
             self._name = name
         if named:
-            # It was made to see whether it can be.
+            # It was created only to see whether that is possible.
             self.close()
             self._name = name
 
@@ -56,16 +56,16 @@ class Draft:
         return self._name
 
     def keep(self) -> None:
-        """The draft becomes the file, with the permissions of the one it replaces. OSError if it cannot."""
+        """Makes the draft the file, with the permissions of the one it replaces. OSError if that fails."""
         with suppress(FileNotFoundError, PermissionError):
             mode = stat.S_IMODE(self.final.stat().st_mode)
             os.fchmod(self.fd, mode) if self._name is None else self._name.chmod(mode)
         if self._name is None:
             name = self._new_name()
-            # With a folder to start from, which an absolute path ignores, os.link follows what /proc has there.
+            # os.link follows the link in /proc only if it gets a src_dir_fd, which an absolute path ignores.
             os.link(_in_proc(self.fd), name, src_dir_fd=self.fd, follow_symlinks=True)
             self._name = name
-        # Some file systems say only now that there was no room.
+        # Some file systems report only now that the disk is full.
         self._close_fd()
         self._name.replace(self.final)
         self._name = None
@@ -91,7 +91,7 @@ class Draft:
             fd = os.open(self.final.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666)
         except OSError:
             return -1
-        if not _in_proc(fd).exists():  # without /proc it could not be given its name
+        if not _in_proc(fd).exists():  # without /proc it could never get its name
             os.close(fd)
             return -1
         return fd
@@ -105,7 +105,7 @@ def _check(final: Path) -> None:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(final))
     if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "There is something that is not a file", str(final))
+        raise OSError(errno.EINVAL, "Not a regular file", str(final))
     if not os.access(final, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(final))
 

@@ -1,4 +1,4 @@
-"""The one event loop that sessions and channels know: what is said where another library's runs."""
+"""Sessions and channels need asyncio's event loop; here is the error where another library's runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["running_loop"]
 
 
 def running_loop(call: str, error: type[Exception] = SessionStateError) -> asyncio.AbstractEventLoop:
-    """asyncio's; ``error`` where none runs, such as under trio."""
+    """The running asyncio event loop; raises ``error`` where there is none, for example under trio."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

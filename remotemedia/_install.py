@@ -1,6 +1,6 @@
-"""What to type where remotemedia, or what an extra of it brings, is missing.
+"""What to type if remotemedia, or a library of one of its extras, is missing.
 
-It is on no package index, where its name could be anybody's: a source is always a path or an address.
+No package index carries it, and anyone could take its name there: a source is always a path or an address.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _NAME = "remotemedia"
 def install_advice(extra: str = "", python: str = "") -> str:
     """The command that installs remotemedia with ``extra`` for ``python``, else for the running interpreter.
 
-    It takes the checkout that this package runs from, or what it was installed from. Where neither is there any more,
-    the user is told to fill in the checkout.
+    It names the checkout that this package runs from, or else the source that it was installed from. If neither exists
+    any more, the user has to fill in the path of the checkout.
     """
     source = _source()
     extras = f"[{extra}]" if extra else ""
@@ -49,7 +49,7 @@ def _is_checkout(root: Path) -> bool:
 
 
 def _installed_from(root: Path) -> str | None:
-    """The path or the address that an installer has noted beside the package in ``root`` (PEP 610)."""
+    """The path or address that an installer recorded beside the package in ``root`` (PEP 610)."""
     for found in importlib.metadata.distributions(name=_NAME, path=[str(root)]):
         try:
             noted = json.loads(found.read_text("direct_url.json") or "")

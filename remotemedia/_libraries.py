@@ -1,6 +1,6 @@
-"""The libraries of the gRPC service and of its clients: whether those that are installed are the ones that are needed.
+"""Whether the installed libraries of the gRPC service and its clients have the versions that are needed.
 
-Looked at when they could not be loaded: what one version says of another is long, and seldom says what to install.
+Checked only when loading them failed: their own errors about versions are long, and seldom say what to install.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ NEEDED = {
     "grpcio-health-checking": ("1.71", "2"),
     "grpcio-reflection": ("1.71", "2"),
 }
-"""Of each distribution, the first version that will do, and the first that will not any more."""
+"""For each distribution, the first version that works, and the first later one that does not."""
 
 
 def unfit_library() -> str | None:
-    """Which library has a version that is not fit, and how to get one that is; None when there is none of that kind."""
+    """Which library has an unsuitable version, and how to get a suitable one; None if all are suitable or missing."""
     from importlib.metadata import PackageNotFoundError, version
 
     for name, (first, end) in NEEDED.items():
@@ -29,7 +29,7 @@ def unfit_library() -> str | None:
             continue
         if not _numbers(first) <= _numbers(there) < _numbers(end):
             wanted = f"{name}>={first},<{end}"
-            return f"{name} {there} is installed, and {wanted} is needed: python -m pip install '{wanted}'"
+            return f"{name} {there} is installed, but {wanted} is needed: python -m pip install '{wanted}'"
     return None
 
 

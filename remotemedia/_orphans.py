@@ -1,9 +1,9 @@
-"""Orphans: processes that become this one's children when whoever started them has ended.
+"""Orphans: processes that become children of this one when the process that started them has ended.
 
-That happens to process 1 of a container and to a child subreaper, and to nobody else. An orphan that ends stays a
-zombie until its new parent has waited for it, and the parent never heard of it. ``take_in`` waits for what came of
-nodes and leaves alone what the program itself started; ``reaping_strangers`` is for a program that starts nothing but
-nodes, and waits for everybody else.
+That happens only in process 1 of a container and in a child subreaper. An orphan that ends stays a zombie until its new
+parent waits for it, and the parent does not know about it. ``take_in`` waits for the orphans that nodes leave, and not
+for what the program itself started; ``reaping_strangers`` is for a program that starts nothing but nodes, and waits for
+every other child.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PR_GET_CHILD_SUBREAPER = 37
 
 @dataclass
 class _Host:
-    """What this process knows of its children. A forked child begins anew: it has none of its parent's."""
+    """What this process knows about its children. A forked child starts afresh: it has no children yet."""
 
     mark: str
     lock: threading.Lock
@@ -57,20 +57,20 @@ os.register_at_fork(after_in_child=_begin_anew)
 
 
 def host_mark() -> tuple[str, str]:
-    """A variable of the environment that all of this process's nodes have, and by that whatever they start."""
+    """An environment variable of all nodes of this process; what they start inherits it."""
     return _HOST_VARIABLE, _host.mark
 
 
 def start(spawn: Callable[[], int]) -> int:
-    """The pid that ``spawn`` returns. From then on, until ``ended``, that process is a node and no orphan."""
-    with _host.lock:  # nobody looks while it is there and not known
+    """The pid that ``spawn`` returns. From then on, until ``ended``, that process counts as a node, not an orphan."""
+    with _host.lock:  # nobody lists the children while it is started but not yet known
         pid = spawn()
         _host.nodes.add(pid)
     return pid
 
 
 def ended(pid: int) -> None:
-    """A node was waited for: its number may be another's now."""
+    """A node was waited for: its pid may be reused from now on."""
     _host.nodes.discard(pid)
 
 
@@ -78,7 +78,7 @@ def ended(pid: int) -> None:
 
 
 def adopts_orphans() -> bool:
-    """Whether orphans come to this process."""
+    """Whether orphans become children of this process."""
     if os.getpid() == 1:
         return True
     import ctypes  # numpy has loaded it wherever nodes are started
@@ -96,12 +96,12 @@ def _libc() -> ctypes.CDLL:
 
 
 def take_in(loop: asyncio.AbstractEventLoop, parent: int) -> None:
-    """Process ``parent``, a node or what was taken in, has ended and is still a zombie: waits on the event loop for
-    what it left to this process.
+    """Process ``parent``, a node or an orphan, has ended and is still a zombie: waits, on the event loop, for the
+    processes that it left to this one.
 
-    That is who is in its process group or its session, and who has the mark of this process's nodes: a process that a
-    node started in a session of its own lives on, and is waited for when it ends. Whatever the program started itself
-    has neither.
+    These are the members of its process group and its session, and processes with the mark of this process's nodes. A
+    process that a node started in a session of its own lives on, and is waited for when it ends. What the program
+    started itself fits neither.
     """
     if not adopts_orphans():
         return
@@ -118,7 +118,7 @@ def take_in(loop: asyncio.AbstractEventLoop, parent: int) -> None:
         if facts.zombie:
             _reap(pid)
         else:
-            with contextlib.suppress(OSError):  # no descriptor left: it is looked at again when the next one ends
+            with contextlib.suppress(OSError):  # no descriptor left: the next process that ends brings another try
                 _watch(loop, pid)
 
 
@@ -146,7 +146,7 @@ def _watch(loop: asyncio.AbstractEventLoop, pid: int) -> None:
         if os.getpid() != owner_pid:
             return  # a forked child that runs its copy of the loop
         loop.remove_reader(pidfd)
-        take_in(loop, pid)  # while it is a zombie, nobody else can have its number, nor its group's
+        take_in(loop, pid)  # while it is a zombie, neither its pid nor its group's can be reused
         _host.taken_in.pop(pid, None)
         with contextlib.suppress(ChildProcessError):  # the program may reap all children
             os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
@@ -162,11 +162,11 @@ def _watch(loop: asyncio.AbstractEventLoop, pid: int) -> None:
 
 @contextlib.contextmanager
 def reaping_strangers(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Within it, this process waits for every child that is not its own, if orphans come to it. In the main thread.
+    """Within it, this process waits for every child that is not its own, if it adopts orphans. In the main thread.
 
-    Its own are its nodes, and whoever is in its process group: nothing that a node starts gets there by itself, and
-    whoever started it here waits for it. What was a child of this process before, when it was another program, is not
-    its own.
+    Its own are its nodes and the members of its process group: nothing that a node starts gets into that group by
+    itself, and the code that started such a process here waits for it. A child from before exec(), when this process
+    was another program, is not its own.
     """
     if not adopts_orphans():
         yield
@@ -204,7 +204,7 @@ def _facts(pid: int) -> _Facts | None:
 
 
 def _strangers() -> list[int]:
-    """The children of this process but its nodes. The kernel hands orphans to the first thread."""
+    """The children of this process except its nodes. The kernel gives orphans to the main thread."""
     me = os.getpid()
     with _host.lock:
         try:
@@ -215,7 +215,7 @@ def _strangers() -> list[int]:
 
 
 def _is_marked(pid: int) -> bool:
-    """Whether it was started by a node of this process, or by what one started; of a zombie nobody knows."""
+    """Whether a node of this process started it, directly or not; cannot be known for a zombie."""
     try:
         return f"{_HOST_VARIABLE}={_host.mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:

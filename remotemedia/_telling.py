@@ -1,7 +1,7 @@
-"""What is told of the user's own exceptions and values, whatever they do when they are asked what they are.
+"""Describes the user's exceptions and values, even if their own methods fail.
 
-Nothing here raises, and nothing gives more text than it says. What an exception is made of is read past its class:
-properties named ``__cause__`` or ``exceptions`` are not called.
+Nothing here raises, and every text has a limit. The parts of an exception are read past its class: properties named
+``__cause__`` or ``exceptions`` are not called.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ __all__ = ["clip", "family", "name_of", "said", "shown", "trace"]
 
 _NAME_CHARS, _MESSAGE_CHARS, _SAID_CHARS, _VALUE_CHARS = 200, 3_500, 4_000, 200
 _MEMBERS, _DEPTH = 3, 3
-"""Of a group of exceptions: so many are told, so many groups deep."""
+"""How many members of an exception group are described, and how many levels of groups."""
 _FAMILY = 50
-"""So many exceptions in a chain or a group may be written out in full."""
+"""How many exceptions of a chain or a group may be written out in full."""
 _FRAMES = 60
 
 _cause = BaseException.__dict__["__cause__"].__get__
@@ -28,19 +28,19 @@ _name = type.__dict__["__name__"].__get__
 
 
 def clip(text: str, chars: int) -> str:
-    """The beginning and the end of a text that is longer than that."""
+    """The text, or its beginning and end if it is longer than ``chars``."""
     if len(text) <= chars:
         return text
     return f"{text[: chars // 2]}[... {len(text) - chars:,} characters ...]{text[-(chars // 2) :]}"
 
 
 def name_of(value: object) -> str:
-    """The name of its type, in one line."""
+    """The name of the type of ``value``, on one line."""
     return clip(" ".join(_plain(_name(type(value))).split()), _NAME_CHARS) or "Exception"
 
 
 def said(error: BaseException) -> str:
-    """``ValueError: its message``; of a group, its first members too."""
+    """``ValueError: its message``; for a group, its first members too."""
     try:
         return _said(error, _DEPTH)
     except BaseException:
@@ -48,7 +48,7 @@ def said(error: BaseException) -> str:
 
 
 def shown(value: object, chars: int = _VALUE_CHARS) -> str:
-    """Its repr, cut short."""
+    """The repr of ``value``, clipped."""
     try:
         return clip(_plain(repr(value)), chars)
     except BaseException as problem:
@@ -56,16 +56,16 @@ def shown(value: object, chars: int = _VALUE_CHARS) -> str:
 
 
 def trace(error: BaseException, chars: int) -> str:
-    """Its traceback with those of its causes and members, as Python writes it; shorter where that fails or is endless.
+    """The traceback with those of causes and members, as Python writes it; a shorter one if that fails or never ends.
 
-    Describing an exception runs code of its class and of its module. In the middle of an error, that must not be what
-    ends the process.
+    Describing an exception runs code of its class and of its module. While one error is handled, that code must not
+    end the process.
     """
     for write in (_by_python, _by_hand):
         try:
             if text := write(error, chars):
                 return clip(text, chars)
-        except BaseException:  # noqa: S112 - there is another way to write it
+        except BaseException:  # noqa: S112 - the next way to write it is tried
             continue
     return said(error)
 
@@ -91,7 +91,7 @@ def _by_hand(error: BaseException, chars: int) -> str:
 
 
 def family(error: BaseException, most: int) -> list[BaseException]:
-    """An exception, its causes, contexts and members, and theirs; each once, ``most`` of them at most."""
+    """An exception, its causes, contexts and members, and theirs; each once, at most ``most`` of them."""
     found: dict[int, BaseException] = {}
     left: deque[BaseException | None] = deque([error])
     while left and len(found) < most:
@@ -119,14 +119,14 @@ def _message(error: BaseException) -> str:
     except BaseException as problem:
         why = f"<its __str__() raises {name_of(problem)}>"
     try:
-        own = BaseException.__str__(error)  # what it was made with
+        own = BaseException.__str__(error)  # the arguments it was made with
     except BaseException:
         own = ""
     return f"{why} {_plain(clip(own, _MESSAGE_CHARS))}".rstrip()
 
 
 def _plain(text: str) -> str:
-    """A str that is no more than that, and can be written to any file."""
+    """A plain str, not of a subclass, that can be written to any file."""
     return str.__str__(text).encode(errors="backslashreplace").decode()
 
 
@@ -138,7 +138,7 @@ def _members_of(error: BaseException) -> tuple[BaseException, ...]:
 
 
 def _trace(error: BaseException, depth: int) -> Iterator[str]:
-    """The oldest first, as in Python's own; of a long chain the first and the last ones."""
+    """The oldest first, as Python does it; for a long chain, only its first and last exceptions."""
     chain = _chain(error)
     for number, (at, link) in enumerate(chain):
         if len(chain) > 2 * _MEMBERS and number == _MEMBERS:
@@ -154,7 +154,7 @@ def _trace(error: BaseException, depth: int) -> Iterator[str]:
 
 
 def _chain(error: BaseException) -> list[tuple[BaseException, str]]:
-    """From the oldest to the exception itself, each with the words that lead to the next."""
+    """From the oldest to the exception itself, each with the sentence that leads to the next."""
     found = {id(error): (error, "")}
     at: BaseException = error
     while True:

@@ -1,4 +1,4 @@
-"""Audio files as messages: what a program sends into a pipeline, and keeps of what comes out.
+"""Audio files as messages: to send one into a pipeline, and to save what comes out.
 
 ::
 
@@ -6,8 +6,8 @@
     await session.send("asr", audio)
     save_audio_file("output.wav", await session.receive("tts"))
 
-``remotemedia.core.multiprocessing`` has them, too. Both hold the whole file in memory; AudioFileReaderNode and
-AudioFileWriterNode do it block by block. They need soundfile, which comes with the speech nodes.
+``remotemedia.core.multiprocessing`` exports them too. Both hold the whole file in memory; AudioFileReaderNode and
+AudioFileWriterNode work block by block. They need soundfile, which comes with the speech nodes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["load_audio_file", "save_audio_file"]
 
 _logger = logging.getLogger("remotemedia.audio")
 
-# As `remotemedia run -O` writes them: a WAV has the samples as they are, and FLAC has no more than 24 bits.
+# As `remotemedia run -O` writes them: a WAV keeps the samples as they are, and FLAC has at most 24 bits.
 _SUBTYPES = {
     ".wav": {"int16": "PCM_16", "int32": "PCM_32", "float32": "FLOAT", "float64": "DOUBLE"},
     ".flac": {"int16": "PCM_16", "int32": "PCM_24", "float32": "PCM_24", "float64": "PCM_24"},
@@ -40,7 +40,7 @@ _WIRE_DTYPES = {"f32": "<f4", "i16": "<i2", "i32": "<i4"}
 
 
 def load_audio_file(path: str | os.PathLike[str]) -> RuntimeData:
-    """All of a WAV, FLAC, OGG or MP3 file, or another that libsndfile reads.
+    """The whole of a WAV, FLAC, OGG or MP3 file, or of any other that libsndfile reads.
 
     float32, full scale 1.0, at the file's rate; shape (n,) for a mono file, else (n, channels). Blocks while it reads.
 
@@ -62,9 +62,9 @@ def save_audio_file(path: str | os.PathLike[str], data: RuntimeData) -> None:
     """Writes one message of audio to a file that ends in .wav or .flac, which it creates or replaces.
 
     Samples are int16, int32, float32 or float64, of shape (n,), interleaved or (n, channels); or bytes of the first
-    three. A WAV has them as they are, a FLAC with 16 bits if they are int16, else with 24. What is not a number is
-    written as 0, or as 1 or -1 for infinities, with a warning in the log. A FLAC without samples gets one silent frame,
-    as the format wants. Blocks while it writes; what was there stays until the new file is whole.
+    three. A WAV keeps them as they are; a FLAC has 16 bits for int16, else 24. NaN is written as 0 and infinity as 1 or
+    -1, with a warning in the log. A FLAC without samples gets one silent frame, which the format requires. Blocks while
+    it writes; an existing file stays until the new one is complete.
 
     Raises TypeError for what is not audio, ValueError for audio or a name that no file can have, OSError for a file
     that cannot be written, and ImportError without soundfile.
@@ -91,7 +91,7 @@ def _samples_of(data: object) -> tuple[npt.NDArray[Any], AudioMetadata]:
     if data.type is not DataType.AUDIO:
         raise TypeError(f"save_audio_file takes AUDIO, not {data.type.name}")
     if not isinstance(form, AudioMetadata) or isinstance(samples, str):
-        raise TypeError("save_audio_file takes audio that says its rate and channels (see RuntimeData.audio)")
+        raise TypeError("save_audio_file takes audio with AudioMetadata (see RuntimeData.audio)")
     if not isinstance(samples, np.ndarray):
         if form.format not in _WIRE_DTYPES:
             raise ValueError(f"save_audio_file takes bytes of {', '.join(_WIRE_DTYPES)}, not of {form.format!r}")
@@ -99,9 +99,9 @@ def _samples_of(data: object) -> tuple[npt.NDArray[Any], AudioMetadata]:
     if samples.ndim == 1 and form.channels > 1 and samples.size % form.channels == 0:
         samples = samples.reshape(-1, form.channels)
     if samples.ndim not in (1, 2) or (1 if samples.ndim == 1 else samples.shape[1]) != form.channels:
-        raise ValueError(f"save_audio_file: samples of shape {samples.shape} are not {form.channels} channels")
+        raise ValueError(f"save_audio_file: samples of shape {samples.shape} do not have {form.channels} channels")
     if form.sample_rate < 1:
-        raise ValueError(f"save_audio_file: {form.sample_rate} Hz is no sample rate")
+        raise ValueError(f"save_audio_file: {form.sample_rate} Hz is not a sample rate")
     return samples, form
 
 
@@ -113,7 +113,7 @@ def _write(path: Path, samples: npt.NDArray[Any], form: AudioMetadata, subtype: 
             warning = writer.numbers.take_warning()
     except OSError as error:
         if error.errno is not None:
-            raise OSError(error.errno, error.strerror, str(path)) from None  # by the name that the caller gave
+            raise OSError(error.errno, error.strerror, str(path)) from None  # with the name that the caller gave
         raise OSError(f"{path} cannot be written: {error}") from None
     if warning is not None:
         _logger.warning("%s: %s", path, warning)

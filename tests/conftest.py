@@ -71,7 +71,7 @@ _ENVIRONMENT = pytest.StashKey[dict[str, str | None]]()
 
 
 def _have_a_folder_of_ones_own(config: pytest.Config) -> None:
-    """All temporary files of the run go there, but pytest's own: those stay where one looks for them."""
+    """All temporary files of the run go there, except pytest's own, which stay where people look for them."""
     shared = tempfile.gettempdir()
     own = {
         "TMPDIR": tempfile.mkdtemp(prefix="remotemedia-tests-"),
@@ -198,8 +198,8 @@ _GRPC_CLOSES_WITHIN_SECS = 10
 
 
 def _grown_since(before: Holdings, *, by_grpc: bool) -> list[str]:
-    """What is there and was not. gRPC closes its sockets some time after it has said so, and tells nobody when: what
-    may be its own is looked at again. No other test gets that patience: there, what is gone later is a leak."""
+    """What is there and was not. gRPC closes its sockets some time after it reports them closed, so what may be its own
+    is checked again. Other tests get no such patience: there, even a resource that is released later is a leak."""
     patience_ends = time.monotonic() + _GRPC_CLOSES_WITHIN_SECS
     while grown := Holdings.now().grown_since(before):
         if not by_grpc or time.monotonic() > patience_ends:

@@ -45,7 +45,7 @@ class Holdings:
         return held
 
     def grow_by(self, now: Holdings, before: Holdings) -> None:
-        """Counts in what came between the two."""
+        """Adds what came between the two."""
         self.descriptors += now.descriptors - before.descriptors
         self.threads += now.threads - before.threads
         self.native_threads += now.native_threads - before.native_threads
@@ -94,7 +94,7 @@ def _children() -> set[str]:
 
 _SHARED_MEMORY = Path("/dev/shm")
 RUN = "REMOTEMEDIA_TEST_RUN"
-"""In the environment of all that a run starts, and of whom that starts."""
+"""In the environment of all processes that a run starts, directly or not."""
 
 
 def temporary_folder() -> Path:
@@ -110,8 +110,8 @@ def files() -> set[str]:
 
 
 def made_here(path: Path) -> bool:
-    """Whether this run can have left the file. Shared memory has one folder, for all programs of the machine: there it
-    is who holds the file. What nobody holds is ours if it has our name, or if nobody else is there."""
+    """Whether this run can have left the file. All programs of the machine share one folder of shared memory: there the
+    processes that hold the file decide. A file that nobody holds is ours if it has our name, or if we are alone."""
     if path.parent != _SHARED_MEMORY:
         return True
     with contextlib.suppress(FileNotFoundError):
@@ -142,7 +142,7 @@ def _target(link: Path) -> Path | None:
 
 
 def _alone() -> bool:
-    """Whether no other program of this user runs here, as in a container, but those that this run was started by."""
+    """Whether no other program of this user runs here, as in a container, except those that started this run."""
     above, pid = set(), os.getpid()
     while pid > 0:
         above.add(pid)

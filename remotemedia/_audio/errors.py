@@ -6,10 +6,10 @@ __all__ = ["AudioFileError"]
 
 
 class AudioFileError(ValueError):
-    """Not audio that can be read. Its text is one sentence that begins with the name of the file.
+    """It is not audio that can be read. The text is one sentence that begins with the name of the file.
 
     Attributes:
-        reason: the same without the name, to be read after a colon.
+        reason: the same sentence without the name, to stand after a colon.
     """
 
     def __init__(self, name: str, text: str, reason: str | None = None) -> None:

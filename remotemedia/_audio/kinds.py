@@ -8,12 +8,12 @@ __all__ = ["WAV", "kind_of", "may_become_a_kind"]
 
 WAV = "WAV"
 
-# A byte, several that may stand here, or any.
+# One byte, one of several, or any.
 _Byte: TypeAlias = "int | frozenset[int] | None"
 
 
 def _pattern(*parts: bytes | int | frozenset[int]) -> list[_Byte]:
-    """Bytes as they are; a number of any bytes; one byte of several."""
+    """A part is bytes to be matched, a number of arbitrary bytes, or a set of which one byte must match."""
     pattern: list[_Byte] = []
     for part in parts:
         if isinstance(part, bytes):
@@ -28,7 +28,7 @@ def _pattern(*parts: bytes | int | frozenset[int]) -> list[_Byte]:
 # The second byte of MPEG audio: the rest of the sync, a version and a layer that exist. 0xFE is left to UTF-16.
 _MPEG = frozenset(byte for byte in range(0xE0, 0xFE) if byte >> 1 & 3 and byte >> 3 & 3 != 1) | {0xFF}
 _ADTS = frozenset({0xF0, 0xF1, 0xF8, 0xF9})
-# Where text may begin with the same letters, what follows is a byte that no line of text has there.
+# Text may begin with the same letters; these bytes, which no line of text has there, tell it apart.
 _NO_TEXT = frozenset(range(9))
 
 _KINDS: list[tuple[list[_Byte], str]] = [
@@ -59,7 +59,7 @@ _KINDS: list[tuple[list[_Byte], str]] = [
 
 
 def kind_of(head: bytes) -> str | None:
-    """The name of what begins with ``head``; None for what is not known, such as text or samples without a head."""
+    """The format of what begins with ``head``; None if it is not known, as for text or raw samples."""
     for pattern, kind in _KINDS:
         if len(head) >= len(pattern) and _fits(head, pattern):
             return kind
@@ -67,7 +67,7 @@ def kind_of(head: bytes) -> str | None:
 
 
 def may_become_a_kind(head: bytes) -> bool:
-    """Whether more bytes could make ``kind_of`` know what ``head`` is the beginning of."""
+    """Whether ``kind_of`` could recognise the format with more bytes than ``head``."""
     return any(len(head) < len(pattern) and _fits(head, pattern) for pattern, _ in _KINDS)
 
 

@@ -1,4 +1,4 @@
-"""How long files say they are where libsndfile only says how long they are: AIFF, AU and W64 that were cut short."""
+"""The lengths that truncated AIFF, AU and W64 files state: libsndfile reports only what is there."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import BinaryIO
 __all__ = ["promised_frames"]
 
 _MOST_CHUNKS = 1000
-# What a stream says that does not know: nothing, or about the greatest number there is.
+# A stream that does not know its length states 0, or about the largest possible number.
 _UNKNOWN = 0x7FFF0000
 _W64_DATA = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
 
 
 def promised_frames(path: Path, kind: str | None, frames: int) -> int | None:
-    """The samples per channel that a file of a kind (``kinds``) says it has, where ``frames`` are there.
+    """The samples per channel that a file of this kind (``kinds``) states; ``frames`` are there.
 
-    None where it does not say, or is of another kind.
+    None if it does not state any, or is of another kind.
     """
     find = {"AIFF": _of_aiff, "AU": _of_au, "W64": _of_w64}.get(kind or "")
     if find is None:
@@ -25,7 +25,7 @@ def promised_frames(path: Path, kind: str | None, frames: int) -> int | None:
     with path.open("rb") as file:
         try:
             return find(file, path.stat().st_size, frames)
-        except struct.error:  # it ends in its head
+        except struct.error:  # it ends within its header
             return None
 
 

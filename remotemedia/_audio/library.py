@@ -10,9 +10,9 @@ __all__ = ["reason_of", "unsought_file"]
 
 @functools.cache
 def unsought_file() -> Any:
-    """The class SoundFile, but that it does not seek: it would before and after each call, where seeking is possible.
+    """A SoundFile that does not seek. The original seeks before and after each call where the file allows it.
 
-    A FLAC that does not know its length fails at that. ImportError without soundfile.
+    A FLAC without a length fails at that. ImportError without soundfile.
     """
     import soundfile
 

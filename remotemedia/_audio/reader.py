@@ -26,7 +26,7 @@ __all__ = ["AudioReader"]
 Float32: TypeAlias = "npt.NDArray[np.float32]"
 NewArray: TypeAlias = "Callable[[int | tuple[int, ...], npt.DTypeLike], npt.NDArray[Any]]"
 
-# libsndfile's word for a length that the file does not tell: the greatest number of frames there is.
+# libsndfile's value for an unknown length: the largest number of frames.
 _NO_LENGTH = 1 << 62
 _BLOCK_FRAMES = 1 << 16
 
@@ -34,7 +34,7 @@ _BLOCK_FRAMES = 1 << 16
 class AudioReader:
     """A WAV, FLAC, OGG, MP3, AIFF, AU, CAF or W64 file, read block by block as float32, full scale 1.0.
 
-    It is never sought in, so that files can be read that do not know their length.
+    It never seeks, so that files without a length can be read.
 
     OSError for a file that cannot be opened, AudioFileError for what is not audio, ImportError without soundfile.
 
@@ -58,9 +58,9 @@ class AudioReader:
         return None if self.frames is None else self.frames / self.sample_rate
 
     def read(self, frames: int, new_array: NewArray = np.empty) -> Float32:
-        """The next samples, shape (n,) for a mono file, else (n, channels); as many as ``frames`` but for the end.
+        """The next samples, shape (n,) for a mono file, else (n, channels); ``frames`` of them unless the end is near.
 
-        None, shape (0,) or (0, channels), at the end. ``new_array`` makes the array that they are written to.
+        At the end the array is empty, shape (0,) or (0, channels). ``new_array`` makes the array that is filled.
         AudioFileError where the file is damaged.
         """
         count = frames if self.frames is None else min(frames, self.frames - self.frames_read)
@@ -81,18 +81,18 @@ class AudioReader:
     def read_all(self) -> Float32:
         """All samples that are left."""
         blocks = []
-        # Not at once: a FLAC may say that it has more samples than there is memory for.
+        # Block by block: a FLAC may state more samples than there is memory for.
         while len(block := self.read(_BLOCK_FRAMES)):
             blocks.append(block)
         return np.concatenate(blocks) if blocks else np.empty(self._shape(0), np.float32)
 
     @property
     def warning(self) -> str | None:
-        """To be asked at the end: what there is to say of its length."""
+        """A warning about the length, or None; valid at the end."""
         return self._content.warning(self.frames_read)
 
     def check_sound(self) -> None:
-        """AudioFileError if it is known to have no samples, or turned out to have none at the end."""
+        """AudioFileError if it is known, or by the end has turned out, to have no samples."""
         if self.frames == 0 or (self.frames is None and not self.frames_read):
             raise no_sound(self.name)
 
@@ -122,10 +122,10 @@ class _Content(Protocol):
     frames: int | None
 
     def read_into(self, out: Float32) -> Float32:
-        """The beginning of ``out`` that could be filled."""
+        """The part of ``out`` that was filled, from its beginning."""
 
     def warning(self, frames: int) -> str | None:
-        """What there is to say at the end, after so many frames."""
+        """A warning about the length after so many frames, or None."""
 
     def close(self) -> None:
         """May be repeated."""
@@ -134,7 +134,7 @@ class _Content(Protocol):
 def _open(path: Path) -> _Content:
     if not stat.S_ISREG(path.stat().st_mode):
         raise AudioFileError(str(path), "is not a file")
-    importlib.import_module("soundfile")  # before anything is read: a WAV needs it with its first samples only
+    importlib.import_module("soundfile")  # before anything is read: a WAV would need it only with its first samples
     with ExitStack() as resources:
         file = resources.enter_context(path.open("rb"))
         head = file.read(64)
@@ -149,7 +149,7 @@ def _open(path: Path) -> _Content:
 
 
 class _WavContent:
-    """A WAV, by the head that is read from pipes as well; the file is its own from then on."""
+    """A WAV, with the same header parser as for pipes; it owns the file from then on."""
 
     def __init__(self, name: str, file: io.BufferedReader) -> None:
         file.seek(0)
@@ -197,7 +197,7 @@ class _LibraryContent:
         self._name = str(path)
         try:
             self._file = unsought_file()(path)
-        except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a .raw file, which does not say what it is
+        except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a .raw file, which has no header
             kind = kind_of(head)
             reason = reason_of(error) + (f", it looks like {kind}" if kind else "")
             raise AudioFileError(

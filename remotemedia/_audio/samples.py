@@ -1,8 +1,8 @@
 """The one rule for samples that are not numbers: NaN becomes 0, positive infinity 1, negative infinity -1.
 
-It holds where samples leave a pipeline or enter a calculation that one of them would spoil: in files and pipes, before
-resampling, in detectors and recognisers. Finite samples beyond full scale stay what they are; they are clipped only
-where they become integers.
+It applies where samples leave a pipeline or enter a calculation that one of them would spoil: in files and pipes,
+before resampling, in detectors and recognisers. Finite samples beyond full scale keep their value; they are clipped
+only where they become integers.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class NotNumbers:
         return replaced
 
     def take_warning(self) -> str | None:
-        """What has been replaced since the last call, as the end of a sentence; None if nothing was."""
+        """What was replaced since the last call, as the end of a sentence; None if nothing was."""
         parts = []
         if self.nans:
             parts.append(f"{_samples(self.nans)} NaN, taken as 0")

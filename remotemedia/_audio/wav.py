@@ -46,14 +46,14 @@ _SUBTYPES = {
 _UNKNOWN = 0xFFFFFFFF
 _UNKNOWN_64 = 0xFFFFFFFFFFFFFFFF
 _LONGEST_FORM = 1 << 16
-# What may stand behind the samples. Samples that happen to begin like this are one stream in a hundred million.
+# Chunks that may follow the samples. Samples begin like this by chance in one stream out of a hundred million.
 _BEHIND = (
     b"LIST id3  ID3  bext cue  smpl fact PEAK JUNK junk PAD  FLLR iXML axml chna inst acid afsp levl cart note plst"
 )
 _KNOWN_BEHIND = frozenset(name.ljust(4) for name in _BEHIND.split())
 _KNOWN = _KNOWN_BEHIND | {b"fmt ", b"data", b"ds64"}
 _MOST_BEHIND = 1 << 20
-# Rates of hardware that takes radio for sound are below; what is above would make blocks of gigabytes.
+# Even software radios sample below this; a higher rate would make blocks of gigabytes.
 _HIGHEST_RATE = 100_000_000
 # libsndfile's own limit.
 _MOST_CHANNELS = 1024
@@ -61,7 +61,7 @@ _MOST_CHANNELS = 1024
 
 @dataclass(frozen=True)
 class WavForm:
-    """How the samples of a WAV lie in its bytes; ``subtype`` and ``endian`` are libsndfile's names."""
+    """How the samples of a WAV are encoded; ``subtype`` and ``endian`` are libsndfile's names."""
 
     sample_rate: int
     channels: int
@@ -72,11 +72,11 @@ class WavForm:
     def decode(self, raw: bytes, out: npt.NDArray[np.float32] | None = None) -> npt.NDArray[np.float32]:
         """The whole frames in ``raw`` as float32, full scale 1.0, exactly as libsndfile reads them from a file.
 
-        Written to ``out`` if there is one, which has room for them: then a view of it.
+        With ``out``, which must have room for them, they are written there and the result is a view of it.
         """
         import soundfile
 
-        # The rate changes nothing; libsndfile refuses some.
+        # The rate does not matter here, and libsndfile refuses some.
         with soundfile.SoundFile(io.BytesIO(raw), "r", 48_000, self.channels, self.subtype, self.endian, "RAW") as file:
             samples: npt.NDArray[np.float32] = file.read(dtype="float32", out=out)
         return samples
@@ -84,11 +84,11 @@ class WavForm:
 
 @dataclass(frozen=True)
 class WavHead:
-    """What a head says.
+    """What a header says.
 
     Attributes:
-        data_bytes: where the samples end at the latest; None = at the end of the input.
-        promised: whether it says that they are that many.
+        data_bytes: the most bytes that the samples have; None = up to the end of the input.
+        promised: whether the header states that number as the length.
     """
 
     form: WavForm
@@ -102,9 +102,9 @@ class Compressed(AudioFileError):
 
 @dataclass(frozen=True)
 class Step:
-    """What ``parse_wav_head`` wants of its input: bytes that it takes, or skips, or wants to see only.
+    """What ``parse_wav_head`` needs of its input: bytes to take, to skip, or to peek at.
 
-    It is sent the bytes, b"" for those skipped; fewer than ``count`` at the end of the input.
+    The caller sends the bytes back, b"" for skipped ones; fewer than ``count`` at the end of the input.
     """
 
     what: Literal["take", "skip", "peek"]
@@ -115,9 +115,10 @@ Parsing = Generator[Step, bytes, WavHead]
 
 
 def parse_wav_head(name: str) -> Parsing:
-    """Reads up to the first sample. AudioFileError for what is not a WAV of samples, Compressed for one it cannot read.
+    """Reads up to the first sample.
 
-    The input is the caller's: a file and a pipe are read by the same steps.
+    AudioFileError for what is not a WAV with samples, Compressed for an encoding that is not read here.
+    The caller reads the input, so that files and pipes share these steps.
     """
     riff = yield Step("take", 12)
     if riff[:4] not in (b"RIFF", b"RIFX", b"RF64", b"BW64") or riff[8:] != b"WAVE":
@@ -128,12 +129,12 @@ def parse_wav_head(name: str) -> Parsing:
     while True:
         head = yield Step("take", 8)
         if len(head) < 8:
-            raise AudioFileError(name, "is a WAV without samples: it ends in its head")
+            raise AudioFileError(name, "is a WAV without samples: it ends within its header")
         kind, size = struct.unpack(f"{order}4sI", head)
         if kind == b"data":
             break
         if not all(32 <= byte < 127 for byte in kind) or (kind in (b"fmt ", b"ds64") and size > _LONGEST_FORM):
-            raise AudioFileError(name, f"is a WAV whose head makes no sense: chunk {kind!r} of {size} bytes")
+            raise AudioFileError(name, f"is a WAV with an invalid header: chunk {kind!r} of {size} bytes")
         if kind not in (b"fmt ", b"ds64"):
             yield Step("skip", size)
             yield from _skip_padding(size)
@@ -141,13 +142,13 @@ def parse_wav_head(name: str) -> Parsing:
         content = yield Step("take", size)
         yield from _skip_padding(size)
         if len(content) < size:
-            raise AudioFileError(name, "is a WAV without samples: it ends in its head")
+            raise AudioFileError(name, "is a WAV without samples: it ends within its header")
         if kind == b"fmt ":
             form = _form_of(content, order, name)
         elif size >= 16:
             (long_size,) = struct.unpack_from(f"{order}Q", content, 8)
     if form is None:
-        raise AudioFileError(name, "is a WAV that does not say how its samples look: there is no 'fmt ' before 'data'")
+        raise AudioFileError(name, "is a WAV without a sample format: there is no 'fmt ' chunk before 'data'")
     if size == _UNKNOWN and long_size is not None:
         size = long_size
     if size == 0 and (yield from _only_chunks_follow(order)):
@@ -158,7 +159,7 @@ def parse_wav_head(name: str) -> Parsing:
 
 
 def _skip_padding(size: int) -> Generator[Step, bytes, None]:
-    """Skips the byte that makes an odd chunk even, which some programs forget."""
+    """Skips the padding byte after an odd chunk, which some programs omit."""
     if size % 2:
         ahead = yield Step("peek", 5)
         if ahead[:4] not in _KNOWN or ahead[1:] in _KNOWN:
@@ -166,12 +167,12 @@ def _skip_padding(size: int) -> Generator[Step, bytes, None]:
 
 
 def _is_of_a_stream(size: int) -> bool:
-    """Whether a size is what programs write that do not know it: 0x7ffff000, 0x80000000, 0xffffffd0 and the like."""
+    """Whether programs write this size when they do not know it: 0x7ffff000, 0x80000000, 0xffffffd0 and the like."""
     return 0x7FFF0000 <= size <= 0x80000100 or 0xFFFFFF00 <= size < _UNKNOWN
 
 
 def _only_chunks_follow(order: str) -> Generator[Step, bytes, bool]:
-    """Whether 'data' is empty: what is behind it are other chunks, up to the end."""
+    """Whether 'data' is empty: only other chunks follow it, up to the end."""
     at = 0
     while True:
         ahead = yield Step("peek", at + 4)
@@ -188,19 +189,19 @@ def _only_chunks_follow(order: str) -> Generator[Step, bytes, bool]:
             return True
         if len((yield Step("peek", at))) < at - size % 2:
             return False
-        # An odd chunk at the very end may lack its padding.
+        # An odd chunk at the end may lack its padding.
         at = min(at, len((yield Step("peek", at))))
 
 
 def _form_of(content: bytes, order: str, name: str) -> WavForm:
     if len(content) < 16:
-        raise AudioFileError(name, f"is a WAV whose head makes no sense: 'fmt ' of {len(content)} bytes")
-    # Not the bytes of a frame, which some programs get wrong.
+        raise AudioFileError(name, f"is a WAV with an invalid header: 'fmt ' of {len(content)} bytes")
+    # The size of a frame is ignored: some programs get it wrong.
     tag, channels, rate, _, _, bits = struct.unpack_from(f"{order}HHIIHH", content)
     if tag == _EXTENSIBLE and len(content) >= 26:
         (tag,) = struct.unpack_from(f"{order}H", content, 24)
     check_form(name, rate, channels)
-    # By the room that a sample has: of 20 bits in 3 bytes, the lowest 4 are zero.
+    # By the bytes of a sample: with 20 bits in 3 bytes, the lowest 4 bits are zero.
     width = 1 if tag in _LAWS else -(-bits // 8)
     subtype = _SUBTYPES.get((tag, width))
     if subtype is None or (tag == _FLOAT and bits % 8):
@@ -214,7 +215,7 @@ def _form_of(content: bytes, order: str, name: str) -> WavForm:
 
 
 def check_form(name: str, sample_rate: int, channels: int) -> None:
-    """AudioFileError for a rate or a number of channels that no sound has."""
+    """AudioFileError for an impossible rate or number of channels."""
     if not 1 <= sample_rate <= _HIGHEST_RATE:
         raise AudioFileError(name, f"is audio of {sample_rate} Hz; 1 to {_HIGHEST_RATE} Hz can be read")
     if not 1 <= channels <= _MOST_CHANNELS:
@@ -227,12 +228,12 @@ def no_sound(name: str) -> AudioFileError:
 
 
 def ends_early(name: str, frames: int, promised: int, sample_rate: int) -> str:
-    """The warning for audio that is shorter than it says."""
+    """The warning for audio that is shorter than its header states."""
     return f"{name} ends after {frames / sample_rate:.2f} of {promised / sample_rate:.2f} s"
 
 
 class WavBody:
-    """The samples behind a head, from bytes that the caller reads in order.
+    """The samples after a header, from bytes that the caller reads in order.
 
     Attributes:
         frames: how many have been decoded.
@@ -260,7 +261,7 @@ class WavBody:
 
     @property
     def warning(self) -> str | None:
-        """To be asked at the end: what there is to say of its length."""
+        """A warning about the length, or None; valid at the end."""
         size = self._head.data_bytes
         promised = size // self.form.frame_bytes if size is not None and self._head.promised else 0
         if self.frames >= promised:
@@ -280,7 +281,7 @@ def wav_head(sample_rate: int, channels: int, dtype: np.dtype[Any], data_bytes: 
         frames = _UNKNOWN if data_bytes is None else data_bytes // frame_bytes
         fact = struct.pack("<4sII", b"fact", 4, min(frames, _UNKNOWN))
     body = b"WAVE" + struct.pack("<4sI", b"fmt ", len(form)) + form + fact
-    # What is too long for the format is what it would be in a pipe: read up to its end.
+    # Samples too long for the format get the size that a pipe has: readers go on to the end.
     if data_bytes is None or len(body) + 8 + data_bytes >= _UNKNOWN:
         riff_size = data_size = _UNKNOWN
     else:

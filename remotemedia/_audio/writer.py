@@ -1,4 +1,4 @@
-"""Audio files, written so that they are whole or not there."""
+"""Audio files, written so that they are complete or not there."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["AudioWriter", "SoundEncoder"]
 
 
 class SoundEncoder:
-    """libsndfile, writing to a descriptor that stays the caller's; OSError for all that goes wrong.
+    """libsndfile, writing to a descriptor that stays the caller's; OSError for every failure.
 
     Floats beyond full scale are clipped where ``subtype`` is one of integers.
     """
@@ -43,17 +43,17 @@ class SoundEncoder:
     def write(self, samples: npt.NDArray[Any]) -> None:
         """Appends samples of shape (n,) or (n, channels)."""
         if self._is_float and samples.dtype.kind == "i":
-            # libsndfile would write the numbers as they are, 32767.0 for full scale.
+            # libsndfile would write the integers unscaled: 32767.0 for full scale.
             samples = samples / np.float32(-float(np.iinfo(samples.dtype).min))
-        # libsndfile takes every array for one of this machine's byte order.
+        # libsndfile assumes this machine's byte order for every array.
         self._called(self._file.write, samples.astype(samples.dtype.newbyteorder("="), copy=False))
 
     def finish(self) -> None:
-        """Completes what was written; then there is nothing to close."""
+        """Completes what was written; afterwards there is nothing to close."""
         self._called(self._file.close)
 
     def close(self) -> None:
-        """Gives up what was written. May be repeated."""
+        """Abandons what was written. May be repeated."""
         self._fd.give_up()
         if self._file is not None:
             with suppress(*self._errors):
@@ -63,9 +63,9 @@ class SoundEncoder:
         try:
             result = call(*arguments)
         except self._errors as error:
-            # What the system said is more than libsndfile makes of it.
+            # The system's error says more than libsndfile's.
             raise (self._fd.error or OSError(reason_of(error))) from None
-        # Not all that libsndfile cannot write it tells.
+        # libsndfile does not report every failed write.
         if self._fd.error is not None:
             raise self._fd.error
         return result
@@ -74,8 +74,8 @@ class SoundEncoder:
 class AudioWriter:
     """One WAV or FLAC file, which appears, or replaces another, only by ``keep()``; its owner closes it.
 
-    Samples that are not numbers are replaced (``NotNumbers``). After an error there is no draft any more, and every
-    further call raises the same error.
+    Samples that are not numbers are replaced (``NotNumbers``). After an error the draft is gone, and every further call
+    raises the same error.
     """
 
     def __init__(self, path: Path, sample_rate: int, channels: int, subtype: str) -> None:
@@ -98,7 +98,7 @@ class AudioWriter:
         self.frames += len(samples)
 
     def keep(self) -> None:
-        """Completes the file and puts it in its place; OSError if it cannot be."""
+        """Completes the file and puts it in its place; OSError if that fails."""
         self._or_give_up(self._encoder.finish)
         self._or_give_up(self._draft.keep)
 
@@ -127,7 +127,7 @@ class AudioWriter:
 
 
 class _Descriptor:
-    """A descriptor as libsndfile wants a file. Its callbacks cannot raise: what went wrong first is kept."""
+    """A descriptor as the file object that libsndfile needs. Callbacks cannot raise: the first error is kept."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd

@@ -16,7 +16,7 @@ __all__ = ["AudioFile", "block_frames"]
 
 
 class AudioFile:
-    """A file that is read block by block. Mistake for what is not a file with sound in it.
+    """A file that is read block by block. Mistake if it is not a file with sound in it.
 
     Attributes:
         secs: its length, or None if only reading will tell.
@@ -42,7 +42,7 @@ class AudioFile:
 
     @property
     def warning(self) -> str | None:
-        """To be asked at the end: what there is to say of its length."""
+        """A warning about the length, or None; valid at the end."""
         return self._reader.warning
 
     def close(self) -> None:

@@ -38,7 +38,7 @@ class AudioSource(Protocol):
 
     @property
     def warning(self) -> str | None:
-        """To be asked at the end: what there is to say of its length."""
+        """A warning about the length, or None; valid at the end."""
 
     def blocks(self, milliseconds: int) -> Iterator[npt.NDArray[np.float32]]:
         """All of it, in blocks of this length; the last may be shorter."""

@@ -38,7 +38,7 @@ class Screen:
         """All nodes are ready, or one has failed."""
 
     def listening(self, total_secs: float | None) -> None:
-        """Feeding begins, of so much if that is known."""
+        """Feeding begins; the total is given if it is known."""
 
     def fed(self, secs: float) -> None:
         """So much of it has been fed."""

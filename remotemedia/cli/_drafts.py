@@ -1,4 +1,4 @@
-"""Drafts of the files that commands write, with what is to be said where there can be none."""
+"""Drafts of the files that commands write, with the error if one cannot be created."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Draft", "new_draft", "real_path"]
 def new_draft(path: Path, what: str, *, named: bool = False) -> Iterator[Draft]:
     """Until ``keep()`` is called, an existing file stays as it is. Mistake for a path that cannot be written.
 
-    ``what`` it is, such as "the answer", is for the message; ``named`` is what another process is to write.
+    ``what``, such as "the answer", is for the error; ``named`` is for a file that another process writes.
     """
     final = real_path(path)
     if final.is_dir():

@@ -1,4 +1,4 @@
-"""Loading what the commands run on, so that Ctrl-C comes before or after it."""
+"""Loads what the commands run on, with Ctrl-C held back meanwhile."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def load_engine() -> None:
 
 @contextlib.contextmanager
 def _interrupted_later() -> Iterator[None]:
-    """Modules in C take an interruption in the midst of their import for a fault, and print tracebacks of their own.
+    """C modules take an interruption during their import for a fault, and print their own tracebacks.
 
     A second Ctrl-C ends the program at once.
     """

@@ -75,7 +75,7 @@ def complain(text: str) -> None:
 
 
 def guarded(run: Callable[[], int], *, debug: bool, engine: bool = False) -> int:
-    """What ``run`` returns; what it raises becomes one message and an exit code. It may need the ``engine``."""
+    """Returns what ``run`` returns; its errors become a message and an exit code. It may need the ``engine``."""
     try:
         if engine:
             load_engine()

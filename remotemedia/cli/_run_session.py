@@ -101,7 +101,7 @@ class Summary:
     channels: list[ChannelStats] = field(default_factory=list)
 
     def warn(self, text: str, screen: Screen) -> None:
-        """Of what goes on all the same."""
+        """Adds a warning; the run goes on."""
         self.warnings.append(text)
         screen.note(text)
 

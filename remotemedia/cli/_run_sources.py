@@ -43,7 +43,7 @@ class Source(Protocol):
 
     @property
     def warning(self) -> str | None:
-        """To be asked when all has been fed: what there is to say of it."""
+        """A warning about the input, or None; valid when all of it has been fed."""
 
     def messages(self) -> AsyncGenerator[tuple[RuntimeData, float], None]:
         """Each message, and how much that makes so far. Mistake for what cannot be read."""
@@ -146,7 +146,7 @@ class _Stream:
             raise Mistake(f"{self.name} cannot be read: {error.strerror}") from None
 
     async def _is_audio(self) -> bool:
-        """Whether it begins like a WAV; Mistake if it begins like something else that is no text."""
+        """Whether it begins like a WAV; Mistake if it begins like neither WAV nor text."""
         # No byte more than is needed: who types a short line waits for the answer to it.
         count = 1
         while len(head := await self._reader.peek(count)) == count and may_become_a_kind(head):
@@ -154,8 +154,8 @@ class _Stream:
         kind = kind_of(head)
         if kind is None and head[:1] == b"\0":
             raise Mistake(
-                f"{self.name} begins with a zero byte: it is neither a WAV nor text. Samples without a head need one, "
-                f"such as by sox -t raw -r 16000 -e signed -b 16 -c 1 - -t wav -"
+                f"{self.name} begins with a zero byte: it is neither a WAV nor text. Raw samples need a header, "
+                f"for example by sox -t raw -r 16000 -e signed -b 16 -c 1 - -t wav -"
             )
         if kind not in (None, WAV):
             raise unfit_for_a_pipe(self.name, head)

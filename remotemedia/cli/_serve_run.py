@@ -55,7 +55,7 @@ def _service_class() -> type[Service]:
     try:
         from remotemedia.service.server import Service
     except Exception as error:
-        # Of another version, a library raises whatever comes of that.
+        # A library of an unsuitable version may raise anything.
         if unfit := unfit_library():
             raise Mistake(f"serve cannot use its libraries: {unfit}") from None
         library = (error.name or "").partition(".")[0] if isinstance(error, ImportError) else "remotemedia"

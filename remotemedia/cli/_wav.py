@@ -1,4 +1,4 @@
-"""WAV through pipes: the head before the samples."""
+"""WAV through pipes: the header before the samples."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HEAD_BYTES = 64
 
 
 async def read_wav_head(reader: PipeReader, name: str) -> WavHead:
-    """Reads up to the first sample. Mistake for what is not a WAV of samples that can be read."""
+    """Reads up to the first sample. Mistake if it is not a WAV with samples that can be read."""
     if kind_of(await reader.peek(12)) != WAV:
         raise unfit_for_a_pipe(name, await reader.peek(_HEAD_BYTES))
     parsing = parse_wav_head(name)
@@ -34,7 +34,7 @@ async def read_wav_head(reader: PipeReader, name: str) -> WavHead:
         head: WavHead = end.value
         return head
     except Compressed as error:
-        raise Mistake(f"{error}; give the file by its name, more can be read of files") from None
+        raise Mistake(f"{error}; name the file instead: more formats can be read from files") from None
     except AudioFileError as error:
         raise Mistake(str(error)) from None
 
@@ -45,13 +45,13 @@ async def _skip(reader: PipeReader, count: int) -> None:
 
 
 def unfit_for_a_pipe(name: str, head: bytes) -> Mistake:
-    """The mistake for a pipe that carries what it may not, by its first bytes."""
+    """The error for a pipe that carries another format, recognised by its first bytes."""
     kind = kind_of(head)
     if kind is None:
         return Mistake(f"{name} is not a WAV, the only audio that can be read from a pipe")
     if kind == "UTF-16 text":
-        return Mistake(f"{name} looks like {kind}; text is read as UTF-8 (iconv -f UTF-16 -t UTF-8)")
+        return Mistake(f"{name} looks like {kind}; text must be UTF-8 (iconv -f UTF-16 -t UTF-8)")
     return Mistake(
-        f"{name} is not a WAV, the only audio that can be read from a pipe: it looks like {kind}. Give the file by its "
-        f"name, or make a WAV of it first, such as by ffmpeg -i - -f wav -"
+        f"{name} is not a WAV, the only audio that can be read from a pipe: it looks like {kind}. Name the file "
+        f"instead, or convert it to WAV first, for example with ffmpeg -i - -f wav -"
     )

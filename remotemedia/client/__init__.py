@@ -14,7 +14,7 @@
 try:
     import google.protobuf  # noqa: F401
     import grpc  # noqa: F401
-    import remotemedia_v1_pb2  # noqa: F401  which looks at the version of the one before
+    import remotemedia_v1_pb2  # noqa: F401  it checks the version of protobuf
 except Exception as error:
     from remotemedia._install import install_advice
     from remotemedia._libraries import unfit_library

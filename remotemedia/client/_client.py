@@ -159,8 +159,8 @@ class PipelineClient:
         out of itself.
 
         Raises what ``session`` and the pipeline raise, PayloadError for data that have no form on the wire, TypeError
-        for what is no message and not plainly one (``RemoteSession.send``), and TimeoutError after ``timeout_secs``.
-        Cancelled, the processes there end.
+        for a value that is not a message and stands for none (``RemoteSession.send``), and TimeoutError after
+        ``timeout_secs``. Cancelled, the processes there end.
         """
         plan = plan_of(pipeline, config)
         request: Envelope[pb.ExecuteRequest] = Envelope(

@@ -111,9 +111,9 @@ class RemoteSession:
         """Sends ``data`` to an input node. Waits while the service takes no more; cancelled meanwhile, nothing is sent.
 
         Raises PipelineError for a node that takes no input, ChannelClosedError after ``end_input``, PayloadError for
-        data that have no form on the wire or are too long. What ``Session.send`` takes beside messages is taken here if
-        the node's type is known in this program, too, and declares what it takes; TypeError else. Which ports a node
-        has, the service knows: a wrong one ends the session.
+        data that have no form on the wire or are too long. The plain values that ``Session.send`` takes can be sent
+        here if the node's type is also known in this program and declares what it takes; else TypeError. Which ports a
+        node has, the service knows: a wrong one ends the session.
         """
         stream = self._running("send()")
         self._check(node_id, "input", self._plan.inputs)

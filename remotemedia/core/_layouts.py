@@ -1,6 +1,6 @@
-"""How audio and video lie in arrays: what a shape says, and what is refused.
+"""How audio and video are laid out in arrays: what a shape means, and what is refused.
 
-Each function raises TypeError or ValueError that names the argument and says what to write instead.
+Each function raises a TypeError or ValueError that names the argument and says what to write instead.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 __all__ = ["audio_layout", "check_text", "frame_rate", "frame_size", "whole_number"]
 
 LARGEST = 2**32 - 1
-"""What the header of a message has room for."""
+"""The largest number that the header of a message can hold."""
 
 _MOST_CHANNELS = 64
-"""Of a shape that nobody explains. (2, 16000) is more likely two channels that lie the other way round."""
+"""Without an explicit number of channels: (2, 16000) is more likely two channels, transposed."""
 
 _PLANAR = 0
-# Values per pixel, or _PLANAR for what has all its planes below each other in one array.
+# Values per pixel, or _PLANAR if all planes are stacked in one array.
 _FORMATS = {
     "rgb": 3,
     "rgba": 4,
@@ -70,7 +70,7 @@ def frame_rate(name: str, value: Any) -> float:
         if 0 <= value < math.inf:
             return float(value)
         wrong = ValueError
-    raise wrong(f"{name} must be a number of frames per second, 0 where it is not known; not {reprlib.repr(value)}")
+    raise wrong(f"{name} must be a number of frames per second (0 = unknown), not {reprlib.repr(value)}")
 
 
 def audio_layout(samples: Any, sample_rate: Any, channels: Any) -> tuple[int, int]:
@@ -79,10 +79,10 @@ def audio_layout(samples: Any, sample_rate: Any, channels: Any) -> tuple[int, in
     if not isinstance(samples, np.ndarray):
         raise TypeError(_no_array("audio", "samples", samples))
     if samples.dtype.kind not in "fiu":
-        raise TypeError(f"RuntimeData.audio: samples are numbers such as float32 or int16, not {samples.dtype}")
+        raise TypeError(f"RuntimeData.audio: samples must be numbers such as float32 or int16, not {samples.dtype}")
     shape = samples.shape
     if samples.ndim not in (1, 2):
-        raise ValueError(f"RuntimeData.audio: samples have shape (n,) or (n, channels), not {shape}")
+        raise ValueError(f"RuntimeData.audio: samples must have shape (n,) or (n, channels), not {shape}")
     rate = whole_number("RuntimeData.audio: sample_rate in Hz", sample_rate, 1)
     if channels is None:
         return rate, _channels_of(shape)
@@ -91,8 +91,9 @@ def audio_layout(samples: Any, sample_rate: Any, channels: Any) -> tuple[int, in
         if samples.size % channels:
             raise ValueError(f"RuntimeData.audio: {samples.size} samples are not frames of {channels} channels each")
     elif shape[1] != channels:
-        turn = "; samples.T has them the right way round" if shape[0] == channels else ""
-        raise ValueError(f"RuntimeData.audio: shape {shape} is (n, channels), so {shape[1]}, not {channels}{turn}")
+        turn = "; use samples.T" if shape[0] == channels else ""
+        found = f"{shape[1]} channels, not {channels}"
+        raise ValueError(f"RuntimeData.audio: shape {shape} is (n, channels), so {found}{turn}")
     return rate, channels
 
 
@@ -100,11 +101,11 @@ def _channels_of(shape: tuple[int, ...]) -> int:
     if len(shape) == 1:
         return 1
     if shape[1] == 0:
-        raise ValueError(f"RuntimeData.audio: shape {shape} is (n, channels), and there are none")
+        raise ValueError(f"RuntimeData.audio: shape {shape} is (n, channels), and has no channels")
     if shape[1] > _MOST_CHANNELS:
         raise ValueError(
-            f"RuntimeData.audio: shape {shape} is (n, channels), so {shape[1]} channels; if these are {shape[0]}, give "
-            f"samples.T, and if they are not, channels={shape[1]}"
+            f"RuntimeData.audio: shape {shape} is (n, channels), so {shape[1]} channels; for {shape[0]} channels pass "
+            f"samples.T, else channels={shape[1]}"
         )
     return shape[1]
 
@@ -120,13 +121,13 @@ def frame_size(frame: Any, pixel_format: Any) -> tuple[int, int]:
     if values == _PLANAR:
         if len(shape) == 2 and shape[0] % 3 == 0 and shape[1] % 2 == 0:
             return shape[1], shape[0] // 3 * 2
-        wanted = "(height * 3 // 2, width), all its planes in one array, and an even width and height;"
+        wanted = "(height * 3 // 2, width) with all planes in one array and an even width and height,"
     else:
         if (len(shape) == 3 and shape[2] == values) or (len(shape) == 2 and values == 1):
             return shape[1], shape[0]
         wanted = "(height, width)," if values == 1 else f"(height, width, {values}),"
-    turn = "; frame.transpose(1, 2, 0) has it" if len(shape) == 3 and shape[0] == values else ""
-    raise ValueError(f"RuntimeData.video: a frame of format {pixel_format!r} has shape {wanted} not {shape}{turn}")
+    turn = "; use frame.transpose(1, 2, 0)" if len(shape) == 3 and shape[0] == values else ""
+    raise ValueError(f"RuntimeData.video: a frame of {pixel_format!r} must have shape {wanted} not {shape}{turn}")
 
 
 def _values_per_pixel(pixel_format: Any) -> int:
@@ -136,14 +137,14 @@ def _values_per_pixel(pixel_format: Any) -> int:
     values = _FORMATS.get(_ALSO.get(lower, lower))
     if values is None:
         raise ValueError(
-            f"RuntimeData.video: format {reprlib.repr(pixel_format)} is none of {', '.join(_FORMATS)}; a frame of "
-            "another is RuntimeData(DataType.VIDEO, frame, metadata=VideoMetadata(width, height, format, fps))"
+            f"RuntimeData.video: format {reprlib.repr(pixel_format)} is not one of {', '.join(_FORMATS)}; for another "
+            "use RuntimeData(DataType.VIDEO, frame, metadata=VideoMetadata(width, height, format, fps))"
         )
     return values
 
 
 def check_text(value: object) -> None:
-    """Lets pass what is a str."""
+    """TypeError unless ``value`` is a str."""
     if not isinstance(value, str):
         way = "x.decode()" if isinstance(value, bytes | bytearray) else "str(x)"
         raise TypeError(f"RuntimeData.text takes a str, not {type(value).__name__}; {way} makes one")
@@ -153,7 +154,7 @@ def _no_array(maker: str, what: str, value: object) -> str:
     kind = type(value).__name__
     if isinstance(value, bytes | bytearray | memoryview):
         dtype = "np.int16" if maker == "audio" else "np.uint8"
-        way = f"np.frombuffer(x, {dtype}) makes one of the bytes, if that is what they are"
+        way = f"np.frombuffer(x, {dtype}) makes one, if that is the type of its samples"
     else:
         dtype = "np.float32" if maker == "audio" else "np.uint8"
         way = f"np.asarray(x, {dtype}) makes one"

@@ -1,6 +1,6 @@
-"""Messages in words: what one is, how to make one, and what is wrong with its metadata.
+"""Messages in words: their ``repr``, how to make one, and what is wrong with their metadata.
 
-Loaded when something is to be said. Whatever a message holds, what is said of it is short.
+Loaded only when such a text is needed. Whatever a message holds, the text is short.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["entry_refused", "maker_for", "message_shown", "with_whole_numbers"]
 _SHOWN_CHARS = 60
 _SHOWN_BYTES = 16
 _RANGE_OF = 1 << 18
-"""How many values are looked at for their range: about a millisecond."""
+"""How many values are read for the range: about a millisecond."""
 
 _OFTEN_EMPTY = ("session_id", "port", "sequence", "origin")
 
@@ -36,11 +36,11 @@ _short.maxother = 2 * _SHOWN_CHARS  # AudioMetadata and VideoMetadata
 
 
 def message_shown(data: RuntimeData) -> str:
-    """``RuntimeData(type=<DataType.AUDIO: 'audio'>, payload=<float32 (16000,) from -0.5 to 0.5>, ...)``; fields that
-    are as they are unless given are left out."""
+    """``RuntimeData(type=<DataType.AUDIO: 'audio'>, payload=<float32 (16000,) from -0.5 to 0.5>, ...)``; fields
+    with their default are left out."""
     parts = []
     for name in type(data).__dataclass_fields__:
-        value = getattr(data, name, None)  # a field may have been deleted, or not been filled yet
+        value = getattr(data, name, None)  # a field may be deleted, or not filled yet
         if value is None or (name in _OFTEN_EMPTY and isinstance(value, str | int) and not value):
             continue
         shown = f"<{_payload_shown(value)}>" if name == "payload" else _short.repr(value)
@@ -62,7 +62,7 @@ def _payload_shown(payload: object) -> str:
                 return f"{size} ({view.format} {view.shape})"
             more = " ..." if len(view) > _SHOWN_BYTES else ""
             return f"{size} ({view[:_SHOWN_BYTES].tobytes().hex(' ')}{more})"
-    except Exception as error:  # a memoryview that was released, a subclass with ideas of its own
+    except Exception as error:  # a released memoryview, a subclass with its own methods
         return f"{type(payload).__name__} that cannot be shown ({type(error).__name__})"
     return _short.repr(payload)
 
@@ -74,7 +74,7 @@ def _array_shown(array: np.ndarray[Any, Any]) -> str:
         return text
     part, scope = array, ""
     if array.size > _RANGE_OF:
-        # Of an array that lies in one piece this copies nothing, and of any other no more than is looked at.
+        # A contiguous array is not copied, any other only as far as it is read.
         rows = max(1, _RANGE_OF // math.prod(array.shape[1:]))
         part = array[:rows] if rows > 1 or array.ndim == 1 else array.flat[:_RANGE_OF]
         scope = f" (the first {part.size:,} of {array.size:,})"
@@ -99,13 +99,13 @@ def _counted(count: int, unit: str) -> str:
 
 
 def maker_for(value: object, types: Collection[DataType] = tuple(DataType)) -> str:
-    """How to make a message of ``value``, which is none, where only ``types`` will do."""
+    """How to make a message of one of ``types`` from ``value``, which is not a message."""
     found = _makers(value)
     ways = [found[kind] for kind in DataType if kind in types and kind in found]
     if ways:
         return f"{' or '.join(ways)} makes one"
     allowed = " or ".join(kind.name for kind in DataType if kind in types)
-    return f"and no {allowed} can be made of one" if allowed else "and it takes none"
+    return f"it cannot become {allowed}" if allowed else "nothing can be sent there"
 
 
 def _makers(value: object) -> dict[DataType, str]:
@@ -138,7 +138,7 @@ def _makers_of_arrays(array: str) -> dict[DataType, str]:
 
 
 def with_whole_numbers(metadata: AudioMetadata | VideoMetadata) -> AudioMetadata | VideoMetadata:
-    """The same with numbers that can be packed, such as 16000 for 16000.0; PayloadError that names the field else."""
+    """The same with numbers that can be packed, such as 16000 for 16000.0; else PayloadError, which names the field."""
     audio = isinstance(metadata, AudioMetadata)
     owner = "AudioMetadata" if audio else "VideoMetadata"
     values: dict[str, Any] = {}
@@ -159,7 +159,7 @@ def _checked_text(name: str, value: object) -> str:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"{name} {_short.repr(value)} is no text: {error.reason}") from None
+        raise ValueError(f"{name} {_short.repr(value)} is not text: {error.reason}") from None
     return value
 
 
@@ -170,7 +170,7 @@ def entry_refused(metadata: dict[Any, Any], error: Exception) -> str:
     at, place = _wrong_entry(metadata, "metadata", 20) or (metadata, "metadata")
     hint = ""
     if isinstance(at, np.ndarray | np.generic):
-        hint = "; what its tolist() gives is"
+        hint = "; use its tolist()"
     shown = "" if at is metadata else f" is {_short.repr(at)}, which"
     return f"{place}{shown} cannot travel: {error}{hint}"
 

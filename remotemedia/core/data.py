@@ -55,7 +55,7 @@ class AudioMetadata:
         channels: 1 = mono, 2 = stereo; a whole number below 2**32.
         format: sample format, such as ``"f32"`` or ``"i16"``.
 
-    What a field must be is checked when a message with it is sent: PayloadError names the field. Whole floats, such as
+    The fields are checked when a message with them is sent: PayloadError names the field. Whole floats, such as
     16000.0, and numpy's integers arrive as int.
     """
 
@@ -71,9 +71,9 @@ class VideoMetadata:
     Attributes:
         width, height: of the picture, in pixels; whole numbers below 2**32.
         format: pixel format, such as ``"rgb"`` or ``"yuv420"``.
-        fps: frames per second, 0 where it is not known; a finite number.
+        fps: frames per second, a finite number; 0 = unknown.
 
-    Checked when a message with it is sent, as those of AudioMetadata are.
+    The fields are checked when a message with them is sent, as for AudioMetadata.
     """
 
     width: int
@@ -97,8 +97,8 @@ class RuntimeData:
         session_id: filled in by the session when left empty.
         timestamp: seconds since the epoch; the time of creation unless given.
         metadata: AudioMetadata, VideoMetadata, a dict of JSON values, or None.
-        port: the framework sets it: in a node, the input port that the message arrived on; where a session receives
-            it, the output port it came from, "" if a node that does not declare just one named none.
+        port: the framework sets it: in a node, the input port that the message arrived on; in a message that a
+            session receives, its output port, or "" if the node named none and does not declare exactly one.
         sequence: its number on its channel, from 0; the framework sets it.
         origin: a number of the sender's own that goes along: whatever a node makes of the message carries it too, and
             with it what the session receives. What was made of several messages has the newest one's.
@@ -126,8 +126,8 @@ class RuntimeData:
     ) -> RuntimeData:
         """Audio from an array of samples, such as float32 or int16; no copy.
 
-        The shape is (n,) for mono or (n, channels), and says how many channels there are; of more than 64, ``channels``
-        must say so as well, as (2, n) would be taken for n channels. One dimension with ``channels`` is interleaved.
+        The shape is (n,) for mono or (n, channels), and gives the number of channels; above 64, ``channels`` must
+        confirm it, because (2, n) would count as n channels. One dimension with ``channels`` is interleaved.
         ``sample_rate`` is in Hz. TypeError or ValueError names the argument that is wrong.
         """
         sample_format = None
@@ -189,9 +189,9 @@ class RuntimeData:
         """A video frame from an array, such as uint8; no copy.
 
         ``rgb`` and ``bgr`` have shape (height, width, 3), ``rgba`` and ``bgra`` (height, width, 4), ``gray`` (height,
-        width); ``yuv420p``, ``i420`` and ``nv12`` have their planes below each other, (height * 3 // 2, width), with an
-        even width and height. The metadata have the size of the picture. TypeError or ValueError names what is wrong,
-        ValueError the formats for one that is none of these.
+        width); ``yuv420p``, ``i420`` and ``nv12`` have their planes stacked, (height * 3 // 2, width), with an even
+        width and height. The metadata have the size of the picture. TypeError or ValueError names the argument that is
+        wrong; for an unknown format, ValueError lists these.
         """
         width, height = frame_size(frame, format)
         if type(fps) is not float or not 0.0 <= fps < inf:
@@ -213,8 +213,8 @@ class RuntimeData:
 
         Without ``writable`` nothing is copied. An array that came through a channel is read-only, and so is its
         memory: a write through its pointer (a torch tensor made of it, a C library) ends the process. With
-        ``writable`` the array is given in place when this process is the only holder of its memory, at another
-        address than the payload's, else as a private copy.
+        ``writable`` the array is in place, at another address than the payload's, if this process is the only holder
+        of the memory; else it is a private copy.
         """
         if isinstance(self.payload, _ndarray):
             array: npt.NDArray[Any] = self.payload

@@ -107,12 +107,12 @@ def new_array(node: MultiprocessNode, shape: int | tuple[int, ...], dtype: npt.D
 
 
 def warn(node: MultiprocessNode, text: str) -> None:
-    """Says in the node's log what went wrong without being an error."""
+    """Logs a warning of the node."""
     _logger.warning("%s: %s", type(node).__name__, text)
 
 
 def warn_of(node: MultiprocessNode, numbers: NotNumbers) -> None:
-    """Says in the node's log what has been replaced, if anything; to be called at the end of the stream."""
+    """Logs how many samples were replaced, if any; to be called at the end of the stream."""
     replaced = numbers.take_warning()
     if replaced is not None:
         warn(node, replaced)

@@ -24,8 +24,7 @@ class AudioFileReaderNode(MultiprocessNode):
     Ports: input ``path`` (TEXT: the path of a file); output ``audio`` (float32, full scale 1.0, at the file's rate;
     shape (n,) for a mono file, else (n, channels); built in shared memory).
 
-    A file is read to its end, also one that does not say how long it is; one that ends earlier than it says gets a
-    warning.
+    A file is read to its end, even without a stated length; one that ends before its stated length gets a warning.
     """
 
     params = {

@@ -26,13 +26,13 @@ class AudioFileWriterNode(MultiprocessNode):
     Ports: input ``audio`` (float32, float64, int16 or int32; shape (n,) or (n, channels); rate and channels as in
     the first message); output ``path`` (TEXT: the path, once, at the end of the stream).
 
-    The file appears, or replaces the one that was there, when it is complete: once ``finish()``, or else
-    ``cleanup()``, has run. Until then nothing is there, also if the process dies; and a file that cannot be
-    written to its end, on a full disk, is not there at all. An interrupt leaves in it what was written. A FLAC file
-    without audio gets one silent frame: libsndfile writes no header, and so no valid file, before the first frame.
+    The file appears, or replaces the previous one, when it is complete: once ``finish()``, or else ``cleanup()``, has
+    run. Until then nothing changes, even if the process dies or the disk is full. An interrupt keeps what was written.
+    A FLAC file without audio gets one silent frame: libsndfile writes no header, and so no valid file, before the
+    first frame.
 
     NaN is written as 0 and infinity as 1 or -1; a warning at the end says how many there were. Floats beyond full scale
-    stay what they are with ``FLOAT``, and are clipped otherwise.
+    keep their value with ``FLOAT``, and are clipped otherwise.
     """
 
     params = {
@@ -114,7 +114,7 @@ class AudioFileWriterNode(MultiprocessNode):
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """One error for all that follows: half a file is none."""
+        """Raises the first error again in every later call: half a file is useless."""
         if self._error is not None:
             raise self._error
         try:

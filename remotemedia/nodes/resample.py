@@ -15,7 +15,7 @@ from remotemedia.nodes._common import Float32, audio_of, end_marker, import_libr
 
 __all__ = ["ResampleNode"]
 
-# The sums of greater ones, in the average or in the resampler, would be infinite.
+# Sums of larger samples, in the average or in the resampler, would be infinite.
 _MOST = np.float32(1e30)
 
 
@@ -26,11 +26,11 @@ class ResampleNode(MultiprocessNode):
     Ports: input ``audio`` (any rate, float32, float64, int16 or int32; shape (n,) or (n, channels)); output
     ``audio`` (float32, shape (n,), full scale 1.0).
 
-    Channels are averaged; integers are divided by their full scale. Before that NaN becomes 0 and infinity 1 or -1, as
-    one of them would spoil all samples about it; a warning at the end says how many there were. Audio that already is
-    as wanted is passed on as the very same payload, without a copy, whatever is in it. The resampler holds back a few
-    milliseconds, which come out at the end of the stream, before an end-of-utterance marker (a message of zero
-    samples, which is passed on) and when the rate changes.
+    Channels are averaged; integers are divided by their full scale. Before that NaN becomes 0 and infinity 1 or -1,
+    because one of them would spoil all samples near it; a warning at the end says how many there were. Audio that
+    already has the right form is passed on as the very same payload, without a copy or a check. The resampler holds
+    back a few milliseconds, which come out at the end of the stream, before an end-of-utterance marker (a message of
+    zero samples, which is passed on) and when the rate changes.
     """
 
     params = {
@@ -108,7 +108,7 @@ class ResampleNode(MultiprocessNode):
         if samples.dtype.kind == "i":
             full_scale = 2.0 ** (8 * samples.dtype.itemsize - 1)
             samples = np.multiply(samples, 1 / full_scale, dtype=np.float32, casting="same_kind")
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+        with np.errstate(over="ignore"):  # values that float32 cannot hold become infinite
             samples = samples.astype(np.float32, copy=False)
         samples = self._numbers.replaced(samples).clip(-_MOST, _MOST)
         if samples.ndim == 1:

@@ -56,8 +56,8 @@ class Chunks:
         return [chunk for chunk in found if chunk is not None]
 
     def data(self, chunk: pb.DataChunk, payloads: list[memoryview]) -> list[Chunk]:
-        """One for each input that is meant, but for audio without a complete frame. Refused when it is wrong, or comes
-        out of order."""
+        """One message for each input that is meant, none for audio without a complete frame. Refused if the chunk is
+        wrong or out of order."""
         what = f"chunk {chunk.sequence}"
         if chunk.HasField("buffer"):
             found = [self._chunk(chunk.node_id, chunk.buffer, payloads, what)]

@@ -1,4 +1,4 @@
-"""Chunks of audio that are cut within a frame: what is left of one goes in front of the next."""
+"""Chunks of audio that are cut within a frame: the remaining bytes go in front of the next chunk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from remotemedia.wire.payload import add_payload, payload_at
 
 __all__ = ["Frames"]
 
-# What a client can make the service keep is 1024 rests of less than a kilobyte, under names of usual length.
+# So a client can make the service keep at most 1024 rests of less than a kilobyte, under names of ordinary length.
 _MOST_FRAME_BYTES = 1024
 _MOST_RESTS = 1024
 _MOST_PORT_CHARS = 255
@@ -23,7 +23,7 @@ _MOST_TOLD = 20
 
 @dataclass(frozen=True)
 class _Rest:
-    """The bytes that a chunk has after its last whole frame, and what is said of it where they are not completed."""
+    """The bytes of a chunk after its last whole frame, and the error text if they are never completed."""
 
     data: bytes
     form: tuple[int, int, pb.AudioFormat]
@@ -38,30 +38,30 @@ class _Rest:
 
 
 class Frames:
-    """Makes whole frames of the chunks of one stream, for each input of each node."""
+    """Joins the chunks of one stream into whole frames, for each input of each node."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
         self._rests: dict[tuple[str, str], _Rest] = {}
 
     def join(self, node_id: str, port: str, what: str, buffer: pb.AudioBuffer, payloads: list[memoryview]) -> bool:
-        """Puts in front of ``buffer`` what is left of the chunk before, and takes away what it has of a frame itself.
+        """Puts the bytes left from the previous chunk in front of ``buffer``, and cuts off its own incomplete frame.
 
-        A chunk of whole frames after another is not touched. One that is no whole number of frames is left for
-        ``data_of`` to refuse where a frame is too large to keep a part of it.
+        Consecutive chunks of whole frames are not touched. If a frame is too large to keep part of it, ``data_of``
+        refuses the chunk later.
 
         Args:
             node_id, port: where the chunk goes; port "" where the client named none.
             what: the chunk, for errors.
             buffer: the chunk, which is changed.
-            payloads: those of its message, which get one more.
+            payloads: those of its message; one is appended.
 
         Returns:
-            False when there is a part of a frame and nothing else.
+            False if there is only part of a frame.
 
         Raises:
-            Refused: what is left of the chunk before is of another form: that one is to blame.
-            ValueError: ``num_samples`` is none that such a chunk can have.
+            Refused: the bytes left from the previous chunk have another form; the error blames that chunk.
+            ValueError: such a chunk cannot have this ``num_samples``.
         """
         frame = frame_bytes(buffer)
         data = payload_at(buffer.samples, payloads)
@@ -72,23 +72,23 @@ class Frames:
         if rest is None and not (data.nbytes % frame and self._may_keep(key, frame)):
             return True
         if rest is not None and rest.form != form_of(buffer):
-            raise Refused(f"{rest.refusal}, and what came next has another rate, format or channel count", node_id)
+            raise Refused(f"{rest.refusal}, and the next chunk has another rate, format or channel count", node_id)
         joined = data if rest is None else memoryview(rest.data + data)
         whole_bytes = joined.nbytes - joined.nbytes % frame
         _check_count(buffer, data.nbytes, whole_bytes, frame)
         self._rests.pop(key, None)
         if whole_bytes < joined.nbytes:
-            # A copy, which keeps nothing else of the chunk in memory.
+            # A copy, so that the rest of the chunk can be freed.
             self._rests[key] = _Rest(bytes(joined[whole_bytes:]), form_of(buffer), what, frame_in_words(buffer))
         buffer.samples, buffer.num_samples = add_payload(payloads, joined[:whole_bytes]), 0
         return whole_bytes > 0
 
     def drop(self) -> None:
-        """What comes next begins with a whole frame."""
+        """Forgets all remaining bytes: the next chunk begins with a whole frame."""
         self._rests.clear()
 
     def check_complete(self) -> None:
-        """Refused when a chunk ended within a frame and nothing came after it. For when all input has ended."""
+        """Raises Refused if a chunk ended within a frame and nothing followed. Called when all input has ended."""
         if self._rests:
             blamed = {node_id for node_id, _ in self._rests}
             said = [f"{rest.refusal}, and nothing came after it" for rest in self._rests.values()][:_MOST_TOLD]
@@ -101,7 +101,7 @@ class Frames:
 
 
 def _check_count(buffer: pb.AudioBuffer, own_bytes: int, joined_bytes: int, frame: int) -> None:
-    """Of a chunk that is cut, a client may count the samples with or without those that it has a part of."""
+    """In a cut chunk, a client may count the incomplete samples or leave them out."""
     sample = frame // (buffer.channels or 1)
     counts = own_bytes // sample, -(-own_bytes // sample), joined_bytes // sample
     if buffer.num_samples and buffer.num_samples not in counts:

@@ -144,7 +144,7 @@ def _refused_here(
         asked = settings.get(name)
         for value in asked if isinstance(asked, list) else [] if asked is None else [asked]:
             if value not in allowed and value not in _in_force(base, name):
-                # What is in force is a path of this machine, which no client needs to learn.
+                # The value in force is a path of this machine, which clients need not know.
                 told = ["python"] * (name == "python_executable") + [*allowed]
                 known = f" (allowed: {', '.join(told)})" if told else ""
                 message = f"{value!r} is not allowed by this service{known}"
@@ -156,7 +156,7 @@ def _refused_here(
 
 
 def _in_force(base: MultiprocessConfig, name: str) -> tuple[str | None, ...]:
-    """The values with which a client chooses nothing else than what it gets anyway."""
+    """The values that change nothing: the client would get the same without them."""
     if name == "extra_paths":
         return base.extra_paths
     return (base.python_executable, *PYTHONS_IN_FORCE) if name == "python_executable" else (base.venv_path,)
@@ -168,7 +168,7 @@ def _merged(
     values = dict(given)
     python = values.get("python_executable")
     if python in PYTHONS_IN_FORCE or (python == base.python_executable and python not in service.allowed_pythons):
-        del values["python_executable"]  # and with it no word against the service's own venv_path
+        del values["python_executable"]  # so that it does not override the service's own venv_path
     if "python_executable" in values and "venv_path" not in values:
         values["venv_path"] = None  # the service's own would win over it
     # How long its own event loop may spin, which all clients share, is not for one of them to say.

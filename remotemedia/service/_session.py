@@ -126,7 +126,7 @@ async def open_session(
 
 
 def _log(session: Session, error: NodeInitializationError | NodeProcessError) -> None:
-    """For who wrote the node: the client, which is told as well, need not tell them."""
+    """Logs it for the author of the node: the client gets the error too, but need not pass it on."""
     extra = {"session_id": session.session_id, "node_id": error.node_id}
     said = str(error).partition("\n")[0]
     _logger.error("session %r: %s\n%s", session.session_id, said, error.remote_traceback.rstrip(), extra=extra)

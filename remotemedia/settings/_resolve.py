@@ -107,7 +107,7 @@ def _merge(sources: Iterable[_Source]) -> tuple[dict[str, Any], dict[str, str]]:
         interpreter_is_chosen = "python_executable" in values
         for name, value in source.values.items():
             if name == "python_executable" and value in PYTHONS_IN_FORCE:
-                # Who says so leaves the choice to the sources that come later, and to the default.
+                # This value leaves the choice to the later sources, and to the default.
                 origins.setdefault(name, source.origin(name))
             # In one source venv_path wins over python_executable; a source that comes later has no say at all.
             elif name not in values and not (name == "venv_path" and interpreter_is_chosen):

@@ -21,19 +21,19 @@ _FORMATS = {_DTYPES[name]: (number, name) for number, name in _NAMES.items()}
 
 
 def form_of(buffer: pb.AudioBuffer) -> tuple[int, int, pb.AudioFormat]:
-    """What two buffers must have in common to be parts of the same audio: rate, channels and format."""
+    """What two buffers must share to be parts of the same audio: rate, channels and format."""
     return buffer.sample_rate, buffer.channels or 1, buffer.format or pb.AUDIO_FORMAT_F32
 
 
 def frame_bytes(buffer: pb.AudioBuffer) -> int:
-    """The size of a frame, one sample of each channel; 0 where the format is none."""
+    """The size of a frame, one sample of each channel; 0 for an unknown format."""
     _, channels, number = form_of(buffer)
     name = _NAMES.get(number)
     return _DTYPES[name].itemsize * channels if name is not None else 0
 
 
 def frame_in_words(buffer: pb.AudioBuffer) -> str:
-    """What a frame consists of, for errors; of a format that there is."""
+    """What a frame consists of, for errors; the format must be a known one."""
     _, channels, number = form_of(buffer)
     return f"{channels} x {_DTYPES[_NAMES[number]].itemsize} bytes (channels x {_NAMES[number]})"
 
@@ -50,7 +50,7 @@ def read_audio(buffer: pb.AudioBuffer, payloads: Sequence[memoryview]) -> tuple[
     frames, rest = divmod(samples.nbytes, dtype.itemsize * channels)
     if rest:
         raise ValueError(
-            f"AudioBuffer.samples has {samples.nbytes} bytes, which are no whole number of frames of "
+            f"AudioBuffer.samples has {samples.nbytes} bytes, which is not a whole number of frames of "
             f"{frame_in_words(buffer)}"
         )
     if buffer.num_samples and buffer.num_samples != frames * channels:

@@ -43,7 +43,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     ),
     "a dict alone": (lambda: {"a": 1}, TypeError, r"not dict; RuntimeData.text\(json.dumps\(x\)\) makes one"),
     "a list alone": (lambda: [1.5], TypeError, r"not list; .*RuntimeData.tensor\(np.asarray\(x\)\) makes one"),
-    "nothing": (lambda: None, TypeError, r"not NoneType; and no AUDIO or VIDEO or TEXT or TENSOR can be made of one"),
+    "nothing": (lambda: None, TypeError, r"not NoneType; it cannot become AUDIO or VIDEO or TEXT or TENSOR"),
     "a list": (lambda: RuntimeData(T, [1, 2]), TypeError, r"must be a numpy array, bytes or str, not list"),
     "a numpy scalar": (lambda: RuntimeData(T, np.float32(1)), TypeError, r"not float32"),
     "None": (lambda: RuntimeData(T, None), TypeError, r"not NoneType"),

@@ -103,7 +103,7 @@ WHILE_IT_RUNS = {
     "not UTF-8": ("row.json -i latin.txt -O old.txt", "latin.txt is not UTF-8 text: line 2 has the byte 0xf6", ""),
     "not UTF-8 as a whole": ("row.json -i latin.txt --whole-text", "latin.txt is not UTF-8 text: line 2 has", ""),
     "no WAV on stdin": ("row.json -i - --input-format audio", "stdin is not a WAV, the only audio that can", "text"),
-    "MP3 on stdin": ("row.json -i -", "from a pipe: it looks like MP3. Give the file by its name, or", "ID3\3\0"),
+    "MP3 on stdin": ("row.json -i -", "from a pipe: it looks like MP3. Name the file instead, or convert", "ID3\3\0"),
     "samples without a head": ("row.json -i -", "stdin begins with a zero byte: it is neither a WAV nor", "\0\0"),
     "FLAC on stdin": ("row.json -i -", "stdin is not a WAV, the only audio that can be read from a pipe", "fLaC"),
     "WAV of an unknown kind": ("row.json -i -", "stdin is a WAV without samples: it ends", "RIFF\0\0\0\0WAVE"),

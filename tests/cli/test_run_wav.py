@@ -98,9 +98,9 @@ GOOD = wav_head(8000, 1, np.dtype(np.int16), 4) + b"abcd"
         (b"", "is not a WAV"),
         (b"RIFF", "is not a WAV"),
         (b"fLaC" + GOOD[4:], "is not a WAV"),
-        (GOOD[:12], "it ends in its head"),
-        (GOOD[:30], "it ends in its head"),
-        (GOOD[:12] + GOOD[36:], "does not say how its samples look"),
+        (GOOD[:12], "it ends within its header"),
+        (GOOD[:30], "it ends within its header"),
+        (GOOD[:12] + GOOD[36:], "is a WAV without a sample format"),
         (GOOD[:16] + struct.pack("<I", 4) + b"\1\0\1\0" + GOOD[36:], "'fmt ' of 4 bytes"),
         (GOOD[:16] + struct.pack("<I", 1 << 30), "chunk b'fmt ' of 1073741824 bytes"),
         (GOOD[:20] + b"\2\0" + GOOD[22:], "format 2, 16 bits"),
@@ -240,14 +240,14 @@ HEADS = {
     ),
     "size 0 and nothing": (wave(fmt(), data(b"")), "has no sound in it: its length is zero", None),
     "nothing of what it says": (wave(fmt(), data(b"", size=800)), "has no sound in it: its length is zero", None),
-    "nothing but its name": (wave(), "is a WAV without samples: it ends in its head", None),
-    "cut in the form": (wave(fmt())[:30], "is a WAV without samples: it ends in its head", None),
-    "cut before the samples": (wave(fmt(), LIST), "is a WAV without samples: it ends in its head", None),
-    "cut in a chunk": (wave(fmt(), LIST)[:-4], "is a WAV without samples: it ends in its head", None),
-    "no form": (wave(data()), "is a WAV that does not say how its samples look", None),
-    "a form too short": (wave(chunk(b"fmt ", b"1234"), data()), "whose head makes no sense: 'fmt ' of 4 bytes", None),
+    "nothing but its name": (wave(), "is a WAV without samples: it ends within its header", None),
+    "cut in the form": (wave(fmt())[:30], "is a WAV without samples: it ends within its header", None),
+    "cut before the samples": (wave(fmt(), LIST), "is a WAV without samples: it ends within its header", None),
+    "cut in a chunk": (wave(fmt(), LIST)[:-4], "is a WAV without samples: it ends within its header", None),
+    "no form": (wave(data()), "is a WAV without a sample format", None),
+    "a form too short": (wave(chunk(b"fmt ", b"1234"), data()), "with an invalid header: 'fmt ' of 4 bytes", None),
     "a form too long": (wave(chunk(b"fmt ", b"", 1 << 30)), "chunk b'fmt ' of 1073741824 bytes", None),
-    "a chunk without a name": (wave(fmt(), chunk(b"\0\0\0\1", b"1234"), data()), "whose head makes no sense", None),
+    "a chunk without a name": (wave(fmt(), chunk(b"\0\0\0\1", b"1234"), data()), "with an invalid header", None),
     "0 Hz": (wave(fmt(rate=0), data()), "is audio of 0 Hz; 1 to 100000000 Hz can be read", None),
     "2**32-1 Hz": (wave(fmt(rate=FULL), data()), "is audio of 4294967295 Hz; 1 to 100000000 Hz can be read", None),
     "2**31 Hz": (wave(fmt(rate=1 << 31), data()), "is audio of 2147483648 Hz", None),
@@ -327,13 +327,13 @@ def test_a_head_means_the_same_in_a_file_and_in_a_pipe(carried, name):
 
 
 def test_what_only_libsndfile_decodes(carried):
-    """ADPCM: read from a file; from a pipe it is told that a file would do."""
+    """ADPCM is read from a file; for a pipe, the error says that a file would do."""
     file = io.BytesIO()
     soundfile.write(file, NOISE[:, 0], 8000, "MS_ADPCM", format="WAV")
     found = carried(file.getvalue())
     if carried.kind == "pipe":
         assert found.startswith("it is a WAV with samples of a format that cannot be read: format 2, 4 bits")
-        assert found.endswith("; give the file by its name, more can be read of files")
+        assert found.endswith("; name the file instead: more formats can be read from files")
     else:
         file.seek(0)
         assert np.array_equal(found[0], soundfile.read(file, dtype="float32")[0])
@@ -377,17 +377,15 @@ OTHERS = {
 def test_a_pipe_is_told_what_it_carries_and_what_it_may(tmp_path, name, form):
     kind = name.partition(",")[0].partition(" of ")[0]
     said = piped(tmp_path / "pipe", OTHERS[name](), form)
-    expected = (
-        f"it is not a WAV, the only audio that can be read from a pipe: it looks like {kind}. Give the file by its"
-    )
+    expected = f"it is not a WAV, the only audio that can be read from a pipe: it looks like {kind}. Name the file"
     assert said.startswith(expected), said
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("eins".encode("utf-16"), "it looks like UTF-16 text; text is read as UTF-8"),
-        (bytes(1000), "it begins with a zero byte: it is neither a WAV nor text. Samples without a head need one"),
+        ("eins".encode("utf-16"), "it looks like UTF-16 text; text must be UTF-8"),
+        (bytes(1000), "it begins with a zero byte: it is neither a WAV nor text. Raw samples need a header"),
         (PCM, "it is not UTF-8 text: line 1 has the byte 0xd0, nor is it a WAV, the only audio that"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Whoever lacks something is told to install remotemedia from where it is: no package index has it under its name."""
+"""Errors about missing libraries say to install remotemedia from where it is: no package index carries it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_from_a_checkout() -> None:
 
 
 def advice(folder: Path, direct_url: object = None, *, pyproject: str = "") -> str:
-    """What a package is told that lies in ``folder``, after the interpreter."""
+    """The advice of a package in ``folder``, without the interpreter."""
     (folder / "remotemedia").mkdir(parents=True)
     for name in ("__init__.py", "_install.py"):
         shutil.copy(REPOSITORY / "remotemedia" / name, folder / "remotemedia")

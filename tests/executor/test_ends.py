@@ -80,7 +80,7 @@ def test_an_end_that_is_cancelled_leaves_no_session(px: Any) -> None:
 
 @pytest.mark.parametrize("how", ["terminate_session", "shutdown"])
 def test_a_caller_who_has_hung_up_is_not_drained(px: Any, tmp_path: Path, how: str) -> None:
-    """The grace period is longer than any test may take: whoever drained would never return."""
+    """The grace period is longer than any test may take: a call that drained would never return."""
     file = tmp_path / "cleaned"
 
     async def main() -> None:

@@ -65,7 +65,7 @@ def group(*members: Exception, **body: Any) -> Exception:
 
 WHY = "<its __str__() raises"
 
-# What is raised, and what it must be told as: the beginning of the reason, and words of the traceback.
+# What is raised, and how it must be described: the beginning of the reason, and words of the traceback.
 ODD: dict[str, tuple[Callable[[], Exception], str, str]] = {
     "str gives None": (
         lambda: made("Odd", "made with", __str__=lambda self: None),

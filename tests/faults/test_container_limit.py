@@ -1,5 +1,5 @@
-"""The memory limit of the control group that the whole program is in, as a container has one: who was killed for it is
-told so, and what cannot fit below it is told before.
+"""The memory limit of the control group that the whole program is in, as in a container: errors name it when it killed
+a node, and a session that cannot fit below it warns.
 
 Real groups where this user may make them. Elsewhere, and for what cannot be brought about (a machine without memory),
 files stand in for the kernel's, and the tests that use them say so.
@@ -107,7 +107,7 @@ def test_a_node_that_is_killed_for_it(
     limit(limited)
     child = child_python(px.PATH_LINES + PROGRAM, str(inner))
     child.expect("n0", 137, f"{LIMIT} {limited} reached")
-    child.expect("n0", 137, "")  # from elsewhere, later: the first kill is not told of again
+    child.expect("n0", 137, "")  # from elsewhere, later: the first kill does not explain it again
     assert child.wait() == 0, child.stderr()
     ledger.count("crashes", 2)
 
@@ -217,7 +217,7 @@ def test_a_machine_without_memory_by_stand_in(stand_in: Any, limit_bytes: int | 
     watch = _oom.KillWatch()
     files.group("", limit_bytes, kills=1)
     assert watch.explain_kill() == (
-        f"the kernel killed it for lack of memory: the machine has no more, or a control group above {files.top} "
+        f"the kernel killed it for lack of memory: the machine is out of memory, or a control group above {files.top} "
         "has a limit"
     )
 

@@ -101,7 +101,7 @@ def test_failures_that_take_turns_are_counted_apart(px: Any, caplog: pytest.LogC
 
     px.run(main())
     assert caplog.text.count("raise ValueError(argument)") == 3
-    # Doubled; then those that were not told yet, as another kind came; then as the node ended.
+    # After doubling; then the rest, because another kind came; then because the node ended.
     assert [text.partition(" more time")[0] for text in again(caplog)] == [
         *(f"same error {count}" for count in (1, 1, 2, 2, 4, 4, 5, 5, 1, 6))
     ]

@@ -51,7 +51,7 @@ async def main():
 asyncio.run(main())
 """
 ABSENT = "No such file or directory"
-PIDFD = "nodes need the system call pidfd_open, which is refused here (%s): Linux 5.4 has it; allow it in the sandbox's"
+PIDFD = "nodes need the system call pidfd_open, which is refused here (%s): it needs Linux 5.4; allow it in the"
 PROC = f"nodes need the file system /proc, which is not mounted here ({ABSENT}): mount -t proc proc /proc (bwrap"
 REFUSED = {
     'hide("/proc")': PROC,
@@ -89,7 +89,7 @@ def test_a_call_that_is_refused(
     child = child_python(f"import sys; sys.path[:0] = [{px.NODES_FOLDER!r}, {folder!r}]\n{PROGRAM}", how)
     said, whole, pids = child.hear()
     assert said.startswith("session 's' cannot be started: ") and reason in said
-    assert f" (it is {call.removesuffix('2')} that is refused here: {reason}; allow it in the sandbox's seccomp" in said
+    assert f" ({call.removesuffix('2')} is refused here: {reason}; allow it in the sandbox's seccomp" in said
     assert (whole, pids) == ("", {})
     assert child.wait() == 0, child.stderr()
     ledger.count("refusals")

@@ -21,7 +21,7 @@ pytestmark = [
     ),
 ]
 
-WROTE = "it wrote to the memory of a received payload, which is read-only; as_numpy(writable=True) gives an array"
+WROTE = "it wrote to a received payload, which is read-only; as_numpy(writable=True) returns an array"
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Exceptions that misbehave while they are described: no process ends of it, and what they are is told."""
+"""Exceptions that misbehave while they are described: they end no process, and the error still says what they are."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_a_progress_callback_that_raises_stop_iteration_is_not_the_nodes_fault(p
         px.run(main())
 
 
-# --- what is told, without a process ---------------------------------------------------------------------------
+# --- descriptions, without a process ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("what", odd.ODD)

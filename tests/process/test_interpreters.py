@@ -150,8 +150,8 @@ def test_an_installed_remotemedia_is_not_in_another_environment(tmp_path: Path, 
     assert run(python, checkout=False) == f"found {installed}"
     said = run(python, checkout=False, venv_path=str(there))
     assert said.startswith(
-        f"ProcessSpawnError: cannot start the process of node 'n': {there}/bin/python has no remotemedia that it can "
-        f"load: install it from its checkout, {there}/bin/python -m pip install /path/to/remotemedia (it said: "
+        f"ProcessSpawnError: cannot start the process of node 'n': {there}/bin/python cannot import remotemedia: "
+        f"install it from its checkout, {there}/bin/python -m pip install /path/to/remotemedia (it said: "
     )
     assert said.endswith("(ModuleNotFoundError: No module named 'remotemedia'))")
     assert "\n" not in said
@@ -163,7 +163,7 @@ def test_a_checkout_that_is_built_for_another_python(tmp_path: Path, run: Callab
     there = make_environment(tmp_path / "there")
     (packages(there) / "first.pth").write_text(f"import sys; sys.path.insert(0, {str(checkout)!r})\n")
     said = run(sys.executable, venv_path=str(there))
-    assert said.startswith(f"ProcessSpawnError: cannot start the process of node 'n': {there}/bin/python has no remo")
+    assert said.startswith(f"ProcessSpawnError: cannot start the process of node 'n': {there}/bin/python cannot import")
     assert f"ImportError: the extension of remotemedia in {checkout}/remotemedia is not built for Python 3." in said
 
 
@@ -244,7 +244,7 @@ asyncio.run(main())
 
 @pytest.fixture
 def told(tmp_path: Path) -> Callable[..., str]:
-    """What a node tells of its interpreter, in a program that an interpreter is started for with these flags.
+    """What a node reports about its interpreter, in a program whose interpreter has these flags.
 
     What the environment names would be loaded by each interpreter that heeds it, before anything else."""
     evil = tmp_path / "evil"
@@ -297,7 +297,7 @@ def test_another_interpreter_has_none_of_the_flags_and_nothing_of_an_ignored_env
     assert told("-I", "-O", venv_path=str(there)) == repr([0, 0, 0, 0, [], [], False, None])
 
 
-# Counts how often it is started; it is a program with Python inside, whatever it is told to run.
+# Counts how often it is started. It is a program that embeds Python, whatever its arguments are.
 APP = """#!/bin/sh
 echo started >> STARTS
 exec PYTHON PROGRAM
@@ -337,20 +337,20 @@ SET = (
             1,
             "this program is frozen, and sys.executable is the program itself" + SET,
         ),
-        ("uwsgi", "", 1, "sys.executable is APP and no Python interpreter, as in a program with Python inside" + SET),
+        ("uwsgi", "", 1, "sys.executable is APP, a program that embeds Python and not a Python interpreter" + SET),
         (
             "python-app",
             "sys.executable = ''",
             1,
-            "sys.executable is (unknown) and no Python interpreter, as in a program with Python inside" + SET,
+            "sys.executable is (unknown), a program that embeds Python and not a Python interpreter" + SET,
         ),
-        # What looks like an interpreter, and is none, is found out when it comes to its first session.
+        # A program that only looks like an interpreter is recognised at its first session.
         (
             "python-app",
             "",
             2,
-            "cannot start the process of node 'n': APP is no Python interpreter, but a program that starts its session "
-            "again" + SET,
+            "cannot start the process of node 'n': APP is not a Python interpreter but a program that starts its "
+            "session again" + SET,
         ),
     ],
     ids=["frozen", "embedded", "embedded, unknown", "embedded, by a name like an interpreter's"],

@@ -396,7 +396,7 @@ def test_what_comes_from_a_module_without_a_name_is_loaded_from_its_file(
         ),
         (
             "import numpy\nused = [numpy.zeros(9 << 20, 'u1'), numpy.zeros(9 << 20, 'u1')]",
-            r"global 'used' \(used by Node.answer\) is numpy arrays of more than 16 MiB, all of them together; create",
+            r"global 'used' \(used by Node.answer\) is numpy arrays of more than 16 MiB in total; create",
         ),
         ("import numpy\nused = numpy.ma.zeros(1)", r"is of type numpy.ma.(core.)?MaskedArray; create"),
         (
@@ -427,7 +427,7 @@ def test_what_comes_from_a_module_without_a_name_is_loaded_from_its_file(
         ),
         (
             "import datetime, enum\nclass used(datetime.date, enum.Enum):\n    A = 2000, 1, 1",
-            "used is an enumeration of date; put that class in a module",
+            "used is an enumeration whose members are date objects; put that class in a module",
         ),
         (
             "class Meta(type): pass\nclass used(metaclass=Meta): pass",

@@ -198,9 +198,9 @@ async def _yields_async(self: Any) -> Any:
         ({"initialize": lambda self, config: None}, "Wrong.initialize(self, config) takes the wrong arguments; write"),
         (
             {"initialize": _yields},
-            "Wrong.initialize() must not yield: nothing of it would ever run; write `async def i",
+            "Wrong.initialize() must not yield, because its code would never run; write `async def i",
         ),
-        ({"cleanup": _yields_async}, "Wrong.cleanup() must not yield: nothing of it would ever run; write `async def"),
+        ({"cleanup": _yields_async}, "Wrong.cleanup() must not yield, because its code would never run; write"),
         ({"on_interrupt": lambda self, turn: None}, "write `async def on_interrupt(self):`"),
         ({"finish": lambda self, data: None}, "write `async def finish(self):`"),
         ({"initialise": _yields}, "Wrong does not define initialize(), but initialise(), which nothing calls; write `"),

@@ -175,7 +175,7 @@ def _media() -> Iterator[tuple[str, Row]]:
             (of("numpy", data=bytes(40), shape=[5], dtype=dtype), VALIDATION, "is no bool or number"),
         )
     yield "no rate", (of("audio", samples=bytes(8)), VALIDATION, "sample_rate is 0")
-    yield "odd audio", (of("audio", samples=bytes(7), sample_rate=1), VALIDATION, "no whole number of frames")
+    yield "odd audio", (of("audio", samples=bytes(7), sample_rate=1), VALIDATION, "not a whole number of frames")
     yield "channels", (of("audio", samples=bytes(8), sample_rate=1, channels=U32), VALIDATION, "4294967295 x 4 bytes")
     yield "samples", (of("audio", samples=bytes(8), sample_rate=1, num_samples=U64), VALIDATION, "num_samples is")
     yield "a format", (of("audio", samples=bytes(8), sample_rate=1, format=-9), VALIDATION, "format -9 is none of")

@@ -73,7 +73,7 @@ def pipeline() -> Pipeline:
 
 
 def answers(name: str, sizes: list[int]) -> str:
-    """What comes out of a pipeline when audio of 16 kHz comes in, in messages of so many samples."""
+    """The output of a pipeline for audio of 16 kHz, in messages of that many samples."""
     nodes = (pipeline().to_manifest() if name == "client" else manifest(name))["nodes"]
     if nodes[0]["node_type"] == "AudioChunkerNode":
         whole, size = sum(sizes), nodes[0].get("params", {}).get("chunk_size", 512)

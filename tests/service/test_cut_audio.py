@@ -1,4 +1,4 @@
-"""Streams of audio whose chunks are cut anywhere, as whoever forwards bytes of a socket cuts them."""
+"""Streams of audio whose chunks are cut anywhere, as by a client that forwards bytes from a socket."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_rest_at_the_end_is_an_error_of_its_chunk(px: Any, sv: Any, way: str) 
 
 
 def test_an_interruption_drops_the_rest(px: Any, sv: Any) -> None:
-    """A new turn begins with a whole frame; and what was cut is no error any more."""
+    """A new turn begins with a whole frame, and the incomplete frame of the old one is no longer an error."""
 
     async def main() -> None:
         async with sv.serving() as client:
@@ -193,8 +193,8 @@ def test_what_was_cut_is_to_blame_where_other_audio_follows(chunks: Chunks, chan
     [
         ({"sample_rate": 0}, "sample_rate is 0"),
         ({"format": 9}, "format 9 is none of"),
-        ({"channels": 2**32 - 1}, "no whole number of frames of 4294967295 x 2 bytes"),
-        ({"channels": 513}, "no whole number of frames of 513 x 2 bytes"),
+        ({"channels": 2**32 - 1}, "not a whole number of frames of 4294967295 x 2 bytes"),
+        ({"channels": 513}, "not a whole number of frames of 513 x 2 bytes"),
         ({"metadata_json": b"["}, "metadata_json is not JSON"),
     ],
 )
@@ -205,9 +205,9 @@ def test_other_mistakes_are_told_at_once(chunks: Chunks, fields: dict[str, Any],
 
 def test_what_a_client_can_make_the_service_keep(chunks: Chunks) -> None:
     """Inputs that a node does not declare have as many names as the client thinks of."""
-    with pytest.raises(Refused, match="no whole number of frames"):
+    with pytest.raises(Refused, match="not a whole number of frames"):
         read(chunks, named_buffers={"x" * 256: audio(b"x"), "y": audio(b"")})
-    with pytest.raises(Refused, match="no whole number of frames"):
+    with pytest.raises(Refused, match="not a whole number of frames"):
         for number in range(2_000):
             read(chunks, named_buffers={f"port {number}": audio(b"x"), "y": audio(b"")})
     assert number == 1024

@@ -133,7 +133,7 @@ def test_both_archives_hold_the_license(wheel, sdist):
 
 
 def test_the_notice_has_everything_that_extras_install():
-    """A library that is added to an extra must be added there, too; those for tests alone are told as a kind."""
+    """NOTICE must name each library of an extra; it may name those that are only for tests as a group."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     extras = {name: wanted for name, wanted in project["optional-dependencies"].items() if name != "dev"}
     notice = (REPOSITORY / "NOTICE").read_text()

@@ -131,7 +131,7 @@ def test_a_library_of_an_unfit_version(tmp_path: Path, unfit: tuple[str, str, di
     wanted = "{}>={},<{}".format(name, *NEEDED[name])
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"remotemedia: serve cannot use its libraries: {name} {version} is installed, and {wanted} is needed: "
+        f"remotemedia: serve cannot use its libraries: {name} {version} is installed, but {wanted} is needed: "
         f"python -m pip install '{wanted}'\n"
     )
 
@@ -142,7 +142,7 @@ def test_a_client_with_a_library_of_an_unfit_version(unfit: tuple[str, str, dict
     done = subprocess.run(command, env=unfit[2], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        "ImportError: remotemedia.client cannot use its libraries: protobuf 4.25.3 is installed, and "
+        "ImportError: remotemedia.client cannot use its libraries: protobuf 4.25.3 is installed, but "
         "protobuf>=5.29.1,<8 is needed: python -m pip install 'protobuf>=5.29.1,<8'"
     )
 

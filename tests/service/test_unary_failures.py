@@ -33,7 +33,7 @@ def test_a_node_raises(px: Any, sv: Any) -> None:
 
 
 def test_what_a_node_raises_is_in_the_log(px: Any, sv: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """Once for each call, for who wrote the node: clients keep to themselves what they are told."""
+    """Once for each call, for the author of the node, who does not see what clients get."""
 
     async def main() -> None:
         async with sv.serving() as client:

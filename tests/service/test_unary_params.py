@@ -106,7 +106,7 @@ def test_what_the_operator_allows(px: Any, sv: Any, tmp_path: Path) -> None:
 
 
 def test_a_python_that_is_in_force_anyway(px: Any, sv: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However it is called, it is no choice of the client's."""
+    """Under none of its names is it the client's choice."""
     monkeypatch.setenv("PATH", "/nowhere")
 
     async def main() -> None:

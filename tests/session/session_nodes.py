@@ -135,7 +135,7 @@ class Takes(Base):
 
 @register_node("t-wrong")
 class Wrong(Base):
-    """Gives what is no message."""
+    """Returns something that is not a message."""
 
     async def process(self, data: RuntimeData) -> Any:
         return {"plain": "said", "dict": {"out": b"said"}}[data.payload]

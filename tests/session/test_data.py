@@ -135,9 +135,9 @@ PLAIN: list[tuple[str, Any, str]] = [
     ("media", ARRAY, "takes AUDIO or TENSOR on port 'media', not ndarray; RuntimeData.audio(x, sample_rate) or "),
     ("audio", ARRAY, "takes AUDIO on port 'audio', not ndarray; RuntimeData.audio(x, sample_rate) makes one"),
     ("audio", b"a", "RuntimeData.audio(np.frombuffer(x, np.int16), sample_rate) makes one"),
-    ("audio", "a", "takes AUDIO on port 'audio', not str; and no AUDIO can be made of one"),
+    ("audio", "a", "takes AUDIO on port 'audio', not str; it cannot become AUDIO"),
     ("both", b"a", "not bytes; RuntimeData.text(bytes(x).decode()) or RuntimeData.tensor(x) makes one"),
-    ("text", ARRAY, "takes TEXT on port 'text', not ndarray; and no TEXT can be made of one"),
+    ("text", ARRAY, "takes TEXT on port 'text', not ndarray; it cannot become TEXT"),
     ("tensor", [1.5], "not list; RuntimeData.tensor(np.asarray(x)) makes one"),
 ]
 
@@ -172,7 +172,7 @@ def test_plain_values_go_where_the_declaration_makes_them_plain(px: Any) -> None
 
 
 def test_an_array_that_waits_for_room_is_sent_as_a_tensor(px: Any) -> None:
-    """Also what is not sent at once is no message before its meaning is known."""
+    """A plain value is not a message before its meaning is known, even if it is not sent at once."""
 
     async def main() -> None:
         async with px.session("t-takes", channel_capacity=1) as session:
@@ -222,7 +222,7 @@ def test_a_result_that_is_no_message_says_how_to_make_one(px: Any) -> None:
             await px.send_all(session, "n0", ["plain", "dict"])
             assert await px.received(session, "n0") == []
             await px.until(lambda: len(said) == 2)
-            assert said[0].endswith("by output port; RuntimeData.text(x) makes one")
+            assert said[0].endswith("any number of them; RuntimeData.text(x) makes one")
             assert "gave {'out': bytes}" in said[1] and said[1].endswith("RuntimeData.tensor(x) makes one")
 
     px.run(main())

@@ -270,7 +270,7 @@ def test_what_a_script_does_again_is_told_once_and_its_exit_functions_are_not_it
     line = HEAD.count("\n") + 4
     # The second session's: its nodes have emptied the file again.
     assert (tmp_path / "app.log").read_text().lstrip("\0") == (
-        f"WARNING:remotemedia.session:{tmp_path}/client.py is run again in each node's process to get at its classes, "
+        f"WARNING:remotemedia.session:{tmp_path}/client.py is run again in each node's process to find its classes, "
         f"up to where it starts a session, and did this again: line {line} opened for writing '{tmp_path}/app.log'; "
         f"line {line + 2} opened for writing 'work/old'; line {line + 3} renamed 'work/old'; line {line + 4} deleted "
         f"'work/new'; line {line + 7} listened on '127.0.0.1:{port}'. What must happen only once belongs under "

@@ -1,8 +1,8 @@
-"""For ``_byvalue``: values and classes that are made again by one call of what made them, from plain arguments.
+"""For ``_byvalue``: values and classes that one call with plain arguments makes again.
 
-Values: those of the standard library that are as good as constants, and numpy arrays. Classes: enumerations,
-dataclasses, named tuples and typed dicts, whose own machinery cannot travel and is made again by the decorator,
-metaclass or function that made it. The user's methods are put in afterwards; none of them runs.
+The values are immutable ones of the standard library and the like, and numpy arrays. The classes are enumerations,
+dataclasses, named tuples and typed dicts: their machinery cannot travel, so the decorator, metaclass or function that
+made it makes it again. The user's methods are added afterwards; none of them runs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 MOST_ARRAY_BYTES = 16 * 1024 * 1024
-"""All arrays of a class together; what is larger is data, and is loaded where it is needed."""
+"""For all arrays of a class together: anything larger is data, to be loaded where it is needed."""
 
 
 class Cannot(Exception):
@@ -94,17 +94,17 @@ _CALLS: dict[str, Callable[[Any], tuple[tuple[Any, ...], dict[str, Any]]]] = {
 
 
 def call_of(value: Any) -> Call | None:
-    """The call that makes ``value`` again, its arguments being values themselves; None for what is no such value."""
+    """The call that makes ``value`` again, with arguments that are values themselves; None if there is none."""
     for name, arguments in _CALLS.items():
         module, _, attribute = name.rpartition(".")
-        # Where its module is not loaded there is no such value.
+        # If its module is not loaded, no such value exists.
         if module in sys.modules and getattr(sys.modules[module], attribute, None) is type(value):
             return name, *arguments(value)
     return None
 
 
 def make_value(name: str, arguments: list[Any], more: dict[str, Any]) -> object:
-    """What ``call_of`` described. ValueError for what it cannot have described."""
+    """Makes the value that ``call_of`` described. ValueError for anything that it cannot have described."""
     if name not in _CALLS:
         raise ValueError(f"the class sent by value is damaged: there are no values of type {name}")
     module, _, attribute = name.rpartition(".")
@@ -129,7 +129,7 @@ def array_of(value: Any) -> tuple[Any, ...] | None:
 
 
 def make_array(kind: str, described: Any, *more: Any) -> object:
-    """What ``array_of`` described."""
+    """Makes the array, scalar or dtype that ``array_of`` described."""
     import numpy
 
     dtype = numpy.lib.format.descr_to_dtype(described)
@@ -147,14 +147,14 @@ def make_array(kind: str, described: Any, *more: Any) -> object:
 
 
 class ClassParts(NamedTuple):
-    """What makes a class again.
+    """What is needed to make a class again.
 
     Attributes:
         kind: one of those of ``make_class``.
         plain: values that marshal knows.
-        parts: values that ``plain`` counts on, with what to call each of them.
+        parts: values that belong to ``plain``, each with its name for errors.
         own: the attributes that the user wrote.
-        extras: of enumerations: what members have beside their value.
+        extras: for enumerations, the attributes of members beside their value.
     """
 
     kind: str
@@ -165,7 +165,7 @@ class ClassParts(NamedTuple):
 
 
 def class_parts(cls: type) -> ClassParts | None:
-    """None for a class that Python's ``class`` alone makes. Cannot: what is special in it is not known here."""
+    """None for a class that a plain ``class`` statement makes. Cannot for a special one that is not supported."""
     if isinstance(cls, enum.EnumType):
         return _enum_parts(cls)
     if typing.is_typeddict(cls):
@@ -181,7 +181,7 @@ def class_parts(cls: type) -> ClassParts | None:
 def make_class(
     kind: str, metaclass: str, name: str, body: dict[str, Any], bases: tuple[Any, ...], plain: Any, parts: list[Any]
 ) -> Any:
-    """The class; ``body`` has its module and qualified name, and something in the place of each attribute to come."""
+    """Makes the class; ``body`` has its module, its qualified name, and placeholders for its attributes."""
     if kind == "enum":
         return _make_enum(name, body, bases, plain, parts)
     if kind == "dataclass":
@@ -203,17 +203,17 @@ def make_class(
 
 
 def is_named_tuple(cls: type) -> bool:
-    """Whether NamedTuple or namedtuple() made it, rather than a class that inherits from such a one."""
+    """Whether NamedTuple or namedtuple() made it; False for a subclass of such a class."""
     return cls.__bases__ == (tuple,) and {"_fields", "_make", "_field_defaults"} <= vars(cls).keys()
 
 
 def is_frozen_instance(value: Any) -> bool:
-    """Whether it is of a frozen dataclass, and may be in a set: it has to be whole before that."""
+    """Whether it is of a frozen dataclass: a set may hold it, so it must be complete before the set is filled."""
     return bool(type(value).__dataclass_params__.frozen)
 
 
 def _is_of(value: Any, *modules: str) -> bool:
-    """Whether a function, or what a descriptor wraps, was made by one of these modules and not by the user."""
+    """Whether one of these modules, not the user, made this function or the function that a descriptor wraps."""
     function = getattr(value, "__func__", value)
     if not isinstance(function, FunctionType):
         return False
@@ -243,10 +243,10 @@ def _enum_parts(cls: Any) -> ClassParts:
     if any("__new_member__" in vars(base) and base.__module__ != "enum" for base in cls.__mro__):
         raise Cannot("an enumeration with a __new__ of its own")
     if cls._member_type_ not in _MEMBER_TYPES:
-        raise Cannot(f"an enumeration of {cls._member_type_.__qualname__}")
+        raise Cannot(f"an enumeration whose members are {cls._member_type_.__qualname__} objects")
     own = []
     for name, value in vars(cls).items():
-        # Its metaclass fills it with names like _this_ and __this__; those that the user wrote are functions.
+        # The metaclass adds names like _this_ and __this__; the user's own ones are functions.
         special = name.startswith("_") and name.endswith("_")
         function = getattr(value, "__func__", value)
         written = isinstance(function, FunctionType) and not _is_of(function, "enum")

@@ -225,7 +225,7 @@ class _Packer:
         if (array := array_of(value)) is not None:
             self._array_bytes += len(array[-1]) if isinstance(array[-1], bytes) else 0
             if self._array_bytes > MOST_ARRAY_BYTES:
-                raise Cannot(f"numpy arrays of more than {MOST_ARRAY_BYTES >> 20} MiB, all of them together")
+                raise Cannot(f"numpy arrays of more than {MOST_ARRAY_BYTES >> 20} MiB in total")
             return array
         if any(map(is_named_tuple, kind.__mro__)) and not getattr(value, "__dict__", None):
             return ("named", self._add(kind, where), [self._add(entry, item) for entry in value])
@@ -333,7 +333,7 @@ class _Packer:
             cls.__name__,
             cls.__qualname__,
             _sent_module(cls),
-            # A typed dict is no more than a dict; what it inherits from is in it.
+            # A typed dict is just a dict, and already contains what it inherits.
             [self._add(base, f"base {base.__qualname__} {of}") for base in cls.__bases__],
             special.kind,
             self._attributes(cls, special.own),
@@ -377,7 +377,7 @@ class _Unpacker:
         for number, record in enumerate(self._records):
             self._fill(self._made[number], record)
         self._fill_classes()
-        # At last what looks at its parts: it hashes them, as their classes say.
+        # Sets and dicts last: they hash their parts, by methods of the parts' classes.
         for number, record in enumerate(self._records):
             self._fill_hashed(self._made[number], record)
         self._finish_classes()
@@ -544,7 +544,7 @@ def _parts(record: _Record) -> list[int]:
 
 
 def _to_come(*_: object) -> Any:
-    """Stands for a method or attribute until all that it uses is made."""
+    """A placeholder for a method or attribute until everything that it uses is made."""
     raise AssertionError
 
 

@@ -40,7 +40,7 @@ class MemoryGroup:
     def oom_killed(self) -> bool:
         """Whether the kernel has killed a process of the group for the limit; False once the group is removed.
 
-        What it kills for the limit of a group above, or for the whole machine, it counts as a kill alone.
+        A kill for the limit of a group above, or for the whole machine, counts as oom_kill only.
         """
         try:
             events = (self.path / "memory.events").read_text().splitlines()

@@ -88,7 +88,7 @@ class Child:
 
     @property
     def last_said(self) -> str:
-        """The newest line, or piece of one, on its stdout or stderr; empty when it has said nothing."""
+        """The newest line, or part of one, on its stdout or stderr; empty if it has written nothing."""
         return max(self._stdout, self._stderr, key=lambda output: output.said_at).last_said
 
     def limit_memory(self, limit: MemoryLimit | None) -> None:

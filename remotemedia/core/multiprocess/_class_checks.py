@@ -1,4 +1,4 @@
-"""Whether a class is written the way a node is; where the meaning is plain, what it lacks is supplied."""
+"""Checks that a class is written as a node must be, and supplies what it may lack."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from remotemedia.core.multiprocess.node import MultiprocessNode, Nothing
 
 __all__ = ["check_class", "supply_hooks", "why_unfit"]
 
-# Each method that the framework calls: how it is written, and how many arguments it gets, ``self`` included.
+# For each method that the framework calls: how to write it, and how many arguments it gets, ``self`` included.
 _WRITTEN = {
     "__init__": ("def __init__(self, node_id, config):", 3),
     "initialize": ("async def initialize(self):", 1),
@@ -30,11 +30,11 @@ _MUST_NOT_BE = {
     "cleanup": _GENERATOR,
 }
 _LIKE = 0.85
-"""How much of a name must be that of a missing method for a slip of the pen: initialise is, initialize_model is not."""
+"""How similar a name must be to that of a missing method to count as a typo: initialise is, initialize_model is not."""
 
 
 def check_class(cls: type[MultiprocessNode]) -> None:
-    """TypeError in one sentence, with what to write, for a class that no node can be made of."""
+    """TypeError, one sentence that says what to write, if the class cannot be a node."""
     missing = {name for name in getattr(cls, "__abstractmethods__", ()) if name not in _MAY_BE_MISSING}
     if "process" in missing:
         raise TypeError(f"{cls.__qualname__} does not define process(){_instead(cls, 'process')}; {_write('process')}")
@@ -45,9 +45,9 @@ def check_class(cls: type[MultiprocessNode]) -> None:
 
 
 def supply_hooks(cls: type[MultiprocessNode]) -> None:
-    """Gives a class that has no ``initialize()`` or ``cleanup()`` of its own one that does nothing.
+    """Gives a class without ``initialize()`` or ``cleanup()`` one that does nothing.
 
-    TypeError when it has one by nearly that name, which nothing would call.
+    TypeError if it has a method of a similar name, which nothing would call.
     """
     missing = [name for name in _MAY_BE_MISSING if name in getattr(cls, "__abstractmethods__", ())]
     for name in missing:
@@ -60,9 +60,9 @@ def supply_hooks(cls: type[MultiprocessNode]) -> None:
 
 
 def why_unfit(cls: type[MultiprocessNode], node: object) -> str | None:
-    """Why what the class made is not a node, in one sentence; None when it is one."""
+    """One sentence that says why the instance is not a node; None if it is one."""
     if not isinstance(node, MultiprocessNode):
-        return f"{cls.__qualname__}(node_id, config) gave {type(node).__name__}, which is not a MultiprocessNode"
+        return f"{cls.__qualname__}(node_id, config) returned {type(node).__name__}, which is not a MultiprocessNode"
     if "_node_loop" not in vars(node):
         return f"{cls.__qualname__}.__init__() must call super().__init__(node_id, config)"
     return None
@@ -75,7 +75,7 @@ def _do_nothing(self: MultiprocessNode) -> Nothing:
 def _check_method(cls: type, name: str) -> None:
     given = _WRITTEN[name][1]
     if name == "__init__" and type(cls).__call__ is not type.__call__:
-        return  # its metaclass has a way of its own to make instances
+        return  # its metaclass makes instances in another way
     found = next(vars(base)[name] for base in cls.__mro__ if name in vars(base))
     if isinstance(found, staticmethod):
         found, given = found.__func__, given - 1
@@ -91,12 +91,12 @@ def _check_method(cls: type, name: str) -> None:
         arguments = signature(found, follow_wrapped=False)
         raise TypeError(f"{cls.__qualname__}.{name}{arguments} takes the wrong arguments; {_write(name)}")
     if found.__code__.co_flags & _MUST_NOT_BE.get(name, 0):
-        how = "be async" if found.__code__.co_flags & CO_COROUTINE else "yield: nothing of it would ever run"
+        how = "be async" if found.__code__.co_flags & CO_COROUTINE else "yield, because its code would never run"
         raise TypeError(f"{cls.__qualname__}.{name}() must not {how}; {_write(name)}")
 
 
 def _takes(function: FunctionType, given: int) -> bool:
-    """Whether it can be called with so many arguments by position. The code says so; signatures may be decoration."""
+    """Whether it accepts that many positional arguments. Read from the code, as decorators can fake a signature."""
     code = function.__code__
     required = code.co_argcount - len(function.__defaults__ or ())
     by_keyword = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
@@ -112,11 +112,11 @@ def _write(name: str) -> str:
 
 
 def _instead(cls: type, name: str) -> str:
-    """The class's own method of nearly that name, in words; empty: there is none."""
+    """A clause that names the class's own method of a similar name; empty if there is none."""
     near = [own for own in _own_methods(cls) if own[0].lower() == name[0] and abs(len(own) - len(name)) <= 2]
     if not near:
         return ""
-    import difflib  # here: it takes a while to import, and most classes have what they need
+    import difflib  # here: the import is slow, and most classes do not need it
 
     like = difflib.get_close_matches(name, near, n=1, cutoff=_LIKE)
     return f", but {like[0]}(), which nothing calls" if like else ""

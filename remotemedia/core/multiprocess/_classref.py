@@ -75,8 +75,8 @@ def load_class(
 ) -> type[MultiprocessNode]:
     """The class that ``describe_class()`` described in the parent; called in a node's process, once.
 
-    ``tell`` is told, on another thread, where the user's code is when that takes long; ``warn``, once, what a script
-    did again that may have harmed the parent.
+    ``tell`` is called on another thread if the user's code runs long, with the line it is at; ``warn`` at most once,
+    with side effects of the script that may have harmed the parent.
 
     Raises:
         ValueError: ``ref`` is not such a description.
@@ -104,7 +104,7 @@ def load_class(
         raise TypeError(
             f"{qualname}, registered as node type {node_type!r}, is not a MultiprocessNode class: {shown(found)}"
         )
-    supply_hooks(found)  # a class that package metadata names was registered in the parent alone
+    supply_hooks(found)  # a class from package metadata was registered only in the parent
     return found
 
 
@@ -196,9 +196,9 @@ def _run_main(module: ModuleType, code: CodeType, rerun: Rerun, effects: SideEff
     except BaseException as error:
         if isinstance(error, SystemExit) or is_stop(error):
             return
-        with contextlib.suppress(Exception):  # an exception of the user's may have an idea of its own of notes
+        with contextlib.suppress(Exception):  # the user's exception may override add_note
             error.add_note(
-                f"({code.co_filename} is run again in each node's process, up to where it starts a session, to get at "
+                f"({code.co_filename} is run again in each node's process, up to where it starts a session, to find "
                 f"its classes; what must not run there belongs under {GUARD})"
             )
         raise
@@ -211,7 +211,7 @@ def _find_after(rerun: Rerun, module: ModuleType, qualname: str, node_type: str,
         if rerun.stopped:
             error.add_note(
                 "(it is run again up to where it starts its first session; what comes after that, such as a second "
-                "session and its nodes, belongs into a module)"
+                "session and its nodes, belongs in a module)"
             )
         raise
 

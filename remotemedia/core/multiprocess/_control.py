@@ -30,7 +30,7 @@ ORCHESTRATOR_FD = 4
 """Where it finds a pidfd of its orchestrator."""
 
 NODE_MARK = "REMOTEMEDIA_NODE"
-"""A variable of its environment, which it takes out: a program that still has it was started in a node's place."""
+"""An environment variable that a node's process removes: a program that still has it was started in place of a node."""
 
 Message: TypeAlias = "dict[str, Any]"
 
@@ -152,7 +152,7 @@ class ControlSocket:
             self._on_message = self._on_end = None
 
     def leave(self) -> None:
-        """Leaves the socket to the end of the process, which closes it: only then does the peer hear of an end."""
+        """Leaves the socket open until the process ends: only then does the peer see the end."""
         with self._lock:
             self._sock.detach()
 

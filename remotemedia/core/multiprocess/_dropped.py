@@ -1,4 +1,4 @@
-"""A session that its program drops: nothing of ours keeps it alive, and its processes end with it."""
+"""What happens to a session that its program drops: nothing here keeps it alive, and its processes end with it."""
 
 from __future__ import annotations
 

@@ -17,9 +17,9 @@ _errno = OSError.__dict__["errno"].__get__
 
 
 def describe_failure(error: BaseException) -> dict[str, Any]:
-    """As JSON values: type and message, the traceback, and whether it came of memory that there was no more of.
+    """The failure as JSON values: type and message, the traceback, and whether a lack of memory caused it.
 
-    Whatever the exception does meanwhile, it ends nothing. Only a method of its that never returns holds the node up.
+    The exception's own methods may fail without ending anything. Only one that never returns holds the node up.
     """
     return {
         "reason": clip(said(error), _REASON_CHARS),
@@ -29,7 +29,7 @@ def describe_failure(error: BaseException) -> dict[str, Any]:
 
 
 def print_failure(error: BaseException) -> None:
-    """Its traceback on stderr, where that can still be written to."""
+    """Prints the traceback on stderr, if that can still be written to."""
     import contextlib
     import sys
 

@@ -15,7 +15,7 @@ from remotemedia.errors import NodeProcessError
 __all__ = ["FailureLog"]
 
 _KINDS = 64
-"""So many kinds are known at a time; the one that was not seen for longest is forgotten."""
+"""How many kinds are remembered; the one not seen for longest is forgotten first."""
 
 _TRACEBACK_CHARS = 32_000
 
@@ -29,7 +29,7 @@ _Kind: TypeAlias = "tuple[str, str, str, frozenset[str]]"
 
 @dataclass
 class _Seen:
-    """Of one kind: how often it came after the first time, how often that was when it was last told, and what came."""
+    """For one kind: how often it was repeated, the count that was last logged, and the newest failure."""
 
     times: int = 0
     told: int = 0
@@ -37,11 +37,11 @@ class _Seen:
 
 
 class FailureLog:
-    """One session's. A failure is of the same kind when it is of the same node and source, and has the same type, the
-    same frames in its traceback, and the same message but for numbers and quoted text.
+    """The failures of one session. Two are of the same kind if they have the same node and source, the same type, the
+    same frames in the traceback, and the same message apart from numbers and quoted text.
 
-    How often a kind came again is told when that has doubled, when another kind comes of the same node, and when the
-    node ends. There is no timer.
+    The count of a kind is logged when it has doubled, when the same node fails in another way, and when the node ends.
+    There is no timer.
     """
 
     def __init__(self, session_id: str) -> None:
@@ -49,16 +49,16 @@ class FailureLog:
         self._seen: OrderedDict[_Kind, _Seen] = OrderedDict()
 
     def message_failed(self, error: NodeProcessError) -> None:
-        """One message of a node."""
+        """Logs that one message of a node failed."""
         self._tell(error.node_id, f"port {error.port}", str(error), error.reason, error.remote_traceback)
 
     def callback_failed(self, node_id: str, name: str, error: BaseException) -> None:
-        """A callback of the user's that was told of the node. The error is not kept: it may hold the session."""
+        """Logs that a user's callback for the node raised. The error is not kept: it may hold the session."""
         reason = said(error)
         self._tell(node_id, name, f"{name} callback failed: {reason}", reason, trace(error, _TRACEBACK_CHARS))
 
     def end(self, node_id: str | None = None) -> None:
-        """Tells what is still to be told of one node, or of all."""
+        """Logs the counts that are not logged yet, of one node or of all."""
         for kind, seen in self._seen.items():
             if node_id in (None, kind[0]):
                 self._tell_count(kind, seen)
@@ -95,6 +95,6 @@ class FailureLog:
 
 
 def _frames(trace: str) -> frozenset[str]:
-    """A set: one and the same error may come from any depth of a recursion."""
+    """The frames as a set: the same error may come from any depth of a recursion."""
     lines = (line.lstrip(" |+-") for line in trace.splitlines())
     return frozenset(line for line in lines if line.startswith('File "'))

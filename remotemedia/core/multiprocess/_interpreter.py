@@ -1,4 +1,4 @@
-"""How a node's interpreter is started: like the program's own, and never the program itself once more."""
+"""The command line of a node's interpreter: the program's flags, but never the program itself."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from remotemedia.errors import ProcessSpawnError
 __all__ = ["command", "environment", "refuse_the_program_itself", "why_python_is_unfit"]
 
 _RUNNER: Final = "remotemedia.core.multiprocess.runner"
-# For an interpreter that ignores PYTHONPATH: what -m does, with the folder of remotemedia in its arguments.
+# For an interpreter that ignores PYTHONPATH: does what -m does, and gets the folder of remotemedia as an argument.
 _RUNNER_FROM: Final = f"import sys; sys.path.%ssys.argv.pop(1)); from {_RUNNER} import leave, main; leave(main())"
-_STARTED_AGAIN: Final = "was started as the process of a node"
+_STARTED_AGAIN: Final = "was started as a node's process"
 _WHAT_TO_SET: Final = (
     "set python_executable to a Python interpreter that has remotemedia, such as "
     'MultiprocessConfig(python_executable="/usr/bin/python3"), or venv_path'
@@ -28,29 +28,29 @@ _WHAT_TO_SET: Final = (
 
 
 def command(python: str) -> list[str]:
-    """What starts the runner: with the flags that this interpreter has, where it is the same.
+    """The command that starts the runner, with this interpreter's flags if ``python`` is the same interpreter.
 
-    They are those that the standard multiprocessing passes on. Under -I or -E the path of a checkout cannot be in the
-    environment.
+    The flags are those that the standard multiprocessing passes on. Under -I or -E the path of a checkout cannot be
+    passed in the environment.
     """
     # Unbuffered: what a node prints reaches its logger line by line, not when a buffer is full.
     start = [python, *_flags(python), "-u", "-P"]
     if _flags(python) and (sys.flags.ignore_environment or sys.flags.no_site) and (root := _root()) is not None:
-        # Its own site-packages come last, as ever.
+        # Its own site-packages come last, as usual.
         return [*start, "-c", _RUNNER_FROM % ("append(" if _is_installed(root) else "insert(0, "), root]
     return [*start, "-m", _RUNNER]
 
 
 def environment(python: str) -> dict[str, str]:
-    """The program's own; without what its interpreter was told to ignore."""
+    """The program's own environment, without the variables that its interpreter ignores."""
     found = dict(os.environ)
     if sys.flags.ignore_environment:
         found = {name: value for name, value in found.items() if not name.startswith("PYTHON")}
-    found["PYTHONUNBUFFERED"] = "1"  # also of a Python that the node starts
+    found["PYTHONUNBUFFERED"] = "1"  # also for a Python that the node starts
     found[NODE_MARK] = "1"
     variable, mark = _orphans.host_mark()
     found[variable] = mark
-    # The runner must be importable before it can be told the search path: also from a checkout.
+    # The runner must be importable before it receives the search path, also from a checkout.
     root = _root()
     if root is not None and not _is_installed(root):
         found["PYTHONPATH"] = os.pathsep.join(filter(None, [found.get("PYTHONPATH"), root]))
@@ -58,10 +58,10 @@ def environment(python: str) -> dict[str, str]:
 
 
 def refuse_the_program_itself(python: str) -> None:
-    """ProcessSpawnError where starting ``python`` would start this program again, and that its nodes, and so on."""
+    """ProcessSpawnError if starting ``python`` would start this program again, and with it its nodes, without end."""
     if NODE_MARK in os.environ:
         raise ProcessSpawnError(
-            f"this program {_STARTED_AGAIN} ({NODE_MARK} is set), which has to be a Python interpreter: {_WHAT_TO_SET}"
+            f"this program {_STARTED_AGAIN} ({NODE_MARK} is set), but a node needs a Python interpreter: {_WHAT_TO_SET}"
         )
     if python not in (sys.executable, NO_EXECUTABLE) and not _is_own(python):
         return
@@ -70,31 +70,31 @@ def refuse_the_program_itself(python: str) -> None:
         raise ProcessSpawnError(f"this program is frozen, and sys.executable is the program itself: {_WHAT_TO_SET}")
     if not any("python" in name or "pypy" in name for name in names):
         raise ProcessSpawnError(
-            f"sys.executable is {python} and no Python interpreter, as in a program with Python inside: {_WHAT_TO_SET}"
+            f"sys.executable is {python}, a program that embeds Python and not a Python interpreter: {_WHAT_TO_SET}"
         )
 
 
 def why_python_is_unfit(python: str, stderr_tail: Sequence[str]) -> str | None:
-    """Why an interpreter ended before its node was there, from what it wrote; None when it does not say."""
+    """Why an interpreter ended before its node was loaded, from what it wrote; None if that does not tell."""
     if "Unknown option: -P" in stderr_tail:
         return f"{python} is too old: remotemedia needs Python 3.11 or newer"
     if any(_STARTED_AGAIN in line for line in stderr_tail):
-        return f"{python} is no Python interpreter, but a program that starts its session again: {_WHAT_TO_SET}"
+        return f"{python} is not a Python interpreter but a program that starts its session again: {_WHAT_TO_SET}"
     said = stderr_tail[-1] if stderr_tail else ""
     if "ImportError: " not in said and "ModuleNotFoundError: " not in said:
         return None
     from remotemedia._install import install_advice
 
-    return f"{python} has no remotemedia that it can load: {install_advice(python=python)} (it said: {said})"
+    return f"{python} cannot import remotemedia: {install_advice(python=python)} (it said: {said})"
 
 
 def _flags(python: str) -> list[str]:
-    # The standard library has no public name for it; its multiprocessing uses this one.
+    # There is no public function for this; the standard multiprocessing uses this private one.
     return subprocess._args_from_interpreter_flags() if _is_own(python) else []  # type: ignore[attr-defined]
 
 
 def _is_own(python: str) -> bool:
-    """Whether it is this program's interpreter, in whichever environment."""
+    """Whether ``python`` is this program's interpreter, in any environment."""
     try:
         return Path(python).samefile(sys.executable)
     except OSError:
@@ -102,7 +102,7 @@ def _is_own(python: str) -> bool:
 
 
 def _root() -> str | None:
-    """The folder that remotemedia is in, unless each interpreter of this environment finds it by itself."""
+    """The folder of remotemedia, unless every interpreter of this environment finds it by itself."""
     root = str(Path(__file__).resolve().parents[3])
     if _is_installed(root):
         return root if sys.flags.no_site else None

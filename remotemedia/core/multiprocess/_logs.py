@@ -1,4 +1,4 @@
-"""Where the lines of nodes go, and whom a log record is about (for ``remotemedia.monitoring``)."""
+"""Where the lines of nodes go, and the session and node of a log record (for ``remotemedia.monitoring``)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def about(session_id: str, node_id: str | None = None) -> dict[str, str | None]:
 
 
 class NodeLog:
-    """What one node writes goes to the program's own log handlers; in a program that has none, to its stderr."""
+    """Passes the lines of one node to the program's log handlers, or to its stderr if it has none."""
 
     def __init__(self, session_id: str, node_id: str) -> None:
         self._node_id = node_id
@@ -23,23 +23,23 @@ class NodeLog:
         self._extra = about(session_id, node_id)
 
     def debug(self, text: str) -> None:
-        """Something about the node's process."""
+        """Logs something about the node's process."""
         self._logger.debug("%s", text, extra=self._extra)
 
     def line(self, level: int, line: str) -> None:
-        """A line of the node's own."""
-        # Asked for each line: a program may set its log up later, and take it down.
+        """Passes on a line that the node wrote."""
+        # Checked for each line: a program may set up logging later, or remove its handlers.
         if self._logger.hasHandlers():
             self._logger.log(level, "%s", line, extra=self._extra)
         elif _is_wanted(self._logger, level) and sys.stderr is not None:
-            # One call of write, so that lines of several threads do not mix. A stderr that is closed is none.
+            # One write per line, so that lines of several threads do not mix. A closed stderr is ignored.
             with contextlib.suppress(OSError, ValueError):
                 sys.stderr.write(f"[{self._node_id}] {line}\n")
                 sys.stderr.flush()
 
 
 def _is_wanted(logger: logging.Logger, level: int) -> bool:
-    """Whether no level that somebody has set forbids it. WARNING of the root logger is nobody's choice."""
+    """Whether no level that the program has set forbids it. WARNING on the root logger is only the default."""
     if logger.disabled or logger.manager.disable >= level:
         return False
     at: logging.Logger | None = logger

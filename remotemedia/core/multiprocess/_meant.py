@@ -1,4 +1,4 @@
-"""What is meant by a plain value that is sent to a node: the node's declaration may say it."""
+"""Which message a plain value sent to a node stands for, by the node's declaration."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["message_meant"]
 
 
 def message_meant(value: object, declared: frozenset[DataType] | None, node_id: str, port: str) -> RuntimeData:
-    """The message that ``value`` must be for a port that declares these types; TypeError that says how to make one
-    where it is not plain.
+    """The message that ``value`` stands for on a port that declares these types. If that is not certain, a TypeError
+    says how to make a message.
 
-    A str can be nothing but text. An array or bytes may be anything but text, so only a tensor, which says nothing more
-    of them, can be plain.
+    A str can only be text. An array or bytes may be anything except text; only a tensor needs no further metadata, so
+    only a tensor can be certain.
     """
     if declared is not None:
         if isinstance(value, str) and DataType.TEXT in declared:

@@ -93,7 +93,7 @@ class NodeLoop:
         if self._channels is None:
             raise RuntimeError("emit() works once the node is connected, not in initialize()")
         try:
-            # What process() answers with carries the number of what it answers; this carries its own.
+            # A result of process() carries the origin of its message; emitted data carry their own.
             await self._emit(output, self._turn, None)
         finally:
             del output
@@ -261,9 +261,9 @@ class NodeLoop:
     # --- output ---
 
     async def _emit_result(self, results: list[Any], epoch: int) -> None:
-        """Of the one result in ``results``, which is taken out: when it is sent, nobody here may hold it any more."""
+        """Takes the one result out of ``results`` and sends it: nothing here may still hold it when it is sent."""
         result = results.pop()
-        # The common cases first: inspect and the abstract classes take longer than sending a message.
+        # The common cases first: inspect and the abstract classes cost more than sending a message.
         kind = type(result)
         if kind is CoroutineType or (kind not in _NEVER_AWAITED and isawaitable(result)):
             result = await result
@@ -273,7 +273,7 @@ class NodeLoop:
             if isinstance(result, Iterator):
                 return await self._emit_plain_stream(result, epoch)
         try:
-            await self._emit(result, epoch, self._origin)  # or says what is wrong with it
+            await self._emit(result, epoch, self._origin)  # raises for a wrong type
         finally:
             del result
             self._commit()
@@ -300,13 +300,13 @@ class NodeLoop:
                 finally:
                     del output
                     self._commit()
-                await self._rest()  # an interruption is heard here: nothing else in this loop needs to wait
+                await self._rest()  # lets an interruption in: nothing else in this loop has to wait
 
     def _commit(self) -> None:
-        """Sends what is staged, now that this process has dropped what it passes on, unless the node keeps it.
+        """Sends what is staged, now that this process has dropped the payloads that it passes on.
 
-        So a next node that is the only one left to hold a payload can write to it in place, however soon it looks.
-        Nothing may be awaited between staging and this.
+        So the next node is the only holder, and can write in place, however soon it looks, unless this node keeps the
+        payload. Nothing may be awaited between staging and this.
         """
         if staged := self._staged:
             for producer in staged:
@@ -376,7 +376,7 @@ class NodeLoop:
         self, channel: OutputChannel, data: RuntimeData, epoch: int, port: str, origin: int | None
     ) -> None:
         """Waits for room."""
-        self._commit()  # what other channels have room for does not wait
+        self._commit()  # channels with room need not wait for this one
         since_ns = _ring.now_ns()
         try:
             await channel.publisher.publish_async(data, epoch=epoch, port=port, origin=origin, staged=self._staged)
@@ -398,14 +398,14 @@ class NodeLoop:
 
 
 async def settled(given: Any, hook: str) -> None:
-    """Waits for what a hook gave where there is something to wait for: hooks may be written with or without ``async``.
+    """Awaits what a hook returned, if it is awaitable: hooks may be written with or without ``async``.
 
-    TypeError for a generator: nothing of it would ever run.
+    TypeError for a generator, whose code would never run.
     """
     if isawaitable(given):
         given = await given
     if isinstance(given, AsyncGenerator | Generator):
-        raise TypeError(f"{hook} gave a generator, of which nothing has run: it must not yield")
+        raise TypeError(f"{hook} returned a generator, whose code never runs: it must not yield")
 
 
 def _advice(value: object) -> str:

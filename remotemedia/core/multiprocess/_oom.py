@@ -1,7 +1,7 @@
-"""The memory limits that this program is under with all its nodes, and the kills that came of them.
+"""The memory limits of the program and its nodes together, and the kills that they caused.
 
-A container's limit is that of a control group: of the program's own group, or of one above it. What the kernel counts
-there is all that tells such a kill from another.
+A container's limit belongs to a control group: the program's own group, or one above it. Only the kernel's counters
+there tell such a kill from any other.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ __all__ = ["KillWatch"]
 
 _PROC = Path("/proc/self")
 _UNLIMITED_BYTES = 1 << 62
-"""Version 1 has a number for "no limit", which depends on the size of a page and is above this."""
+"""Version 1 states "no limit" as a number above this, which depends on the page size."""
 _CHARGED_AT_ONCE_BYTES = 1 << 20
-"""More than the kernel takes from a group at a time: what is nearer to the limit than this was stopped by it."""
+"""More than the kernel charges to a group at a time: a group closer to its limit than this has reached it."""
 
 _logger = logging.getLogger("remotemedia.session")
 
-# Processes of a group that the kernel has killed, and that were told of as a reason.
+# For each group, how many of the kernel's kills have already explained a crash.
 _told: dict[Path, int] = {}
 _warned: set[tuple[Path, int]] = set()
 
@@ -35,9 +35,9 @@ class _Group:
     """A control group with a memory controller, at one moment.
 
     Attributes:
-        kills: how many processes of it the kernel has killed for lack of memory, whatever lacked it.
-        hits: how often memory was refused for its own limit.
-        full: whether it ever had as much memory as its limit allows; for kernels that do not count hits.
+        kills: how many of its processes the kernel has killed for lack of memory, for whichever limit.
+        hits: how often its own limit was hit.
+        full: whether it ever used as much memory as its limit allows; for kernels that do not count hits.
     """
 
     folder: Path
@@ -53,18 +53,18 @@ class _Group:
 
 
 class KillWatch:
-    """Tells from its making on which of the processes that SIGKILL ended were killed for lack of memory.
+    """Tells, from its creation on, which processes that ended by SIGKILL were killed for lack of memory.
 
-    Nothing is watched: the counters are read now, and again when such a process has ended.
+    It does not watch anything: it reads the counters now, and again when such a process has ended.
     """
 
     def __init__(self) -> None:
         self._before = {group.folder: group for group in _own_groups()}
 
     def explain_kill(self, group: Path | None = None) -> str:
-        """What limit was reached, once for each kill that the kernel has counted; empty: none.
+        """The limit that was reached, once for each kill that the kernel has counted; else empty.
 
-        ``group`` is the control group that the process was in, where that was not the program's own.
+        ``group`` is the control group of the process, if that was not the program's own.
         """
         groups = _own_groups() if group is None else list(_groups_from(group, None))
         if not groups:
@@ -79,7 +79,7 @@ class KillWatch:
         if reached:
             return " or ".join(group.limit for group in reached) + " reached"
         return (
-            "the kernel killed it for lack of memory: the machine has no more, or a control group above "
+            "the kernel killed it for lack of memory: the machine is out of memory, or a control group above "
             f"{groups[-1].folder} has a limit"
         )
 
@@ -88,7 +88,7 @@ class KillWatch:
         return group.hits > (0 if before is None else before.hits)
 
     def warn_of(self, shared_bytes: int, nodes: int, session_id: str) -> None:
-        """Warns, once for each limit, where a session's shared memory of that size does not fit below it."""
+        """Warns, once for each limit, if a session's shared memory of that size does not fit below it."""
         limited = [group for group in self._before.values() if group.limit_bytes is not None]
         if not limited:
             return
@@ -109,7 +109,7 @@ class KillWatch:
 
 
 def _own_groups() -> list[_Group]:
-    """The group of this program and those above it, as far as they can be seen and have a memory controller."""
+    """The group of this program and those above it, as far as they are visible and have a memory controller."""
     try:
         found = _find((_PROC / "cgroup").read_text(), _PROC)
     except OSError:
@@ -119,7 +119,7 @@ def _own_groups() -> list[_Group]:
 
 @lru_cache(maxsize=8)
 def _find(cgroup: str, proc: Path) -> tuple[Path, Path] | None:
-    """The folder of the group, and that of the highest which can be seen; OSError without mountinfo."""
+    """The folder of the group, and that of the highest visible one; OSError without mountinfo."""
     own = {names: path for _, names, path in (line.split(":", 2) for line in cgroup.splitlines())}
     version_1 = next((path for names, path in own.items() if "memory" in names.split(",")), None)
     path = own.get("") if version_1 is None else version_1
@@ -137,7 +137,7 @@ def _find(cgroup: str, proc: Path) -> tuple[Path, Path] | None:
 
 
 def _groups_from(folder: Path, top: Path | None) -> Iterator[_Group]:
-    """Of ``folder`` and those above it, up to ``top`` or as long as there are any."""
+    """The groups of ``folder`` and of its parents, up to ``top`` or the last one that is a group."""
     for level in (folder, *folder.parents):
         group = _read(level)
         if group is not None:
@@ -162,7 +162,7 @@ def _read_version_1(folder: Path) -> _Group:
         return _Group(folder, None, kills, 0)
     most_bytes = int((folder / "memory.max_usage_in_bytes").read_text())
     hits = int((folder / "memory.failcnt").read_text())
-    with_swap = folder / "memory.memsw.failcnt"  # of a limit that is often the same, and is looked at first
+    with_swap = folder / "memory.memsw.failcnt"  # the limit with swap is often the same, and the kernel checks it first
     if with_swap.exists():
         hits += int(with_swap.read_text())
     return _Group(folder, limit_bytes, kills, hits, most_bytes >= limit_bytes - _CHARGED_AT_ONCE_BYTES)

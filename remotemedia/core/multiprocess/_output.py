@@ -1,4 +1,4 @@
-"""What a child process writes, line by line: passed on to its log, and the last lines kept."""
+"""The output of a child process, line by line: passed on to its log, with the last lines kept."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from remotemedia.core.multiprocess._watch import watch
 
 __all__ = ["Output"]
 
-_TAIL_LINES = 50  # what faulthandler says of a crash is 20 and more, and what came before it matters too
+_TAIL_LINES = 50  # faulthandler writes 20 lines or more about a crash, and the lines before it matter too
 _MAX_LINE_BYTES = 8192
 _READ_BYTES = 65536
 _SAID_CHARS = 200
 
 _OVERWRITTEN_EVERY_SECS = 1.0
-"""Of the lines that end with a carriage return, and are overwritten on a terminal, one in so long is passed on."""
+"""A line that ends with a carriage return, which a terminal overwrites, is passed on at most this often."""
 
 _LINE_END = re.compile(rb"(\r?\n|\r)")
 
@@ -27,13 +27,13 @@ _LINE_END = re.compile(rb"(\r?\n|\r)")
 class Output:
     """Reads one of a child's streams, passes it on to ``tell`` line by line, and keeps the last lines.
 
-    A carriage return ends a line, too. On a terminal such a line is overwritten by the next, so that only the last of
-    them counts: one a second is passed on, and what stands there at last, when a newline or the end comes. When a
-    second has passed is looked at as data come; there is no timer.
+    A carriage return ends a line too. On a terminal the next line overwrites such a line, so only the newest counts:
+    one per second is passed on, and the last one when a newline or the end comes. The time is checked as data arrive;
+    there is no timer.
 
     Attributes:
         tail: the last lines that were passed on.
-        said_at: when something came that is more than blanks, on the monotonic clock.
+        said_at: when it last wrote something other than blanks, on the monotonic clock.
     """
 
     def __init__(self, fd: int, loop: asyncio.AbstractEventLoop, tell: Callable[[str], None]) -> None:
@@ -45,22 +45,22 @@ class Output:
         self._partial = b""
         self._overwritten: bytes | None = None  # ended with a carriage return, and not passed on
         self._overwritten_at = -_OVERWRITTEN_EVERY_SECS
-        self._after_cr: bytes | None = None  # what the carriage return ended that came last; a newline may follow
+        self._after_cr: bytes | None = None  # the line that the last carriage return ended; a newline may follow
 
     @property
     def last_said(self) -> str:
-        """The line that is being written, or the last one that was; cut short, and without blanks around it."""
+        """The line that is being written, or else the last one; clipped, and stripped of blanks."""
         for raw in (self._partial, self._overwritten or b""):
             if said := _text(raw).strip():
                 return said[:_SAID_CHARS]
         return next((said[:_SAID_CHARS] for line in reversed(self.tail) if (said := line.strip())), "")
 
     def start(self) -> None:
-        """Reads from now on."""
+        """Starts to read."""
         watch(self._loop, self._fd, self._readable)
 
     def close(self) -> None:
-        """Takes in what is left in the pipe; what a grandchild may still write is not waited for."""
+        """Reads what is left in the pipe, without waiting for what a grandchild may still write."""
         if self._fd < 0:
             return
         fd = self._fd
@@ -112,7 +112,7 @@ class Output:
             self._partial = self._partial[end_index:]
 
     def _join_newline(self, data: bytes) -> bytes:
-        """Of a newline that was cut in two the second half: then what the first one ended is a line like any other."""
+        """Takes the second half of a newline that was cut in two: the first half then ended an ordinary line."""
         line, self._after_cr = self._after_cr, None
         if not data.startswith(b"\n"):
             return data
@@ -121,7 +121,7 @@ class Output:
         return data[1:]
 
     def _end_line(self, line: bytes) -> None:
-        """It is there to stay: what it was written over is not passed on, unless that is all there is."""
+        """Passes on a line that stays: the one that it overwrote is dropped, unless this one is empty."""
         overwritten, self._overwritten = self._overwritten, None
         self._line(line or overwritten or b"")
 

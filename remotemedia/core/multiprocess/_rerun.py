@@ -1,9 +1,9 @@
-"""The run of the user's own code that only looks for a class in it: how that run ends, and on which threads.
+"""Runs the user's own code only to find a class in it: how that run ends, and on which threads.
 
-A script is run again in a node's process until it would start a session. There ``StopLoading`` is raised; but that may
-be on a thread of its own, while the main thread serves web pages, or inside an ``except:`` that goes on. So the
-stop is raised again until the run is over: at the next lines of the user's code, by tracing it as a debugger does, and
-by a signal, which also ends a wait. All of this costs a normal start one thread, which sleeps.
+A script is run again in a node's process until it would start a session. There ``StopLoading`` is raised. But that may
+happen on another thread, while the main thread serves web pages, or inside an ``except:`` that swallows it. So the
+stop is raised again until the run is over: at the next lines of the user's code, by a trace function as debuggers use
+it, and by a signal, which also ends a wait. A normal start pays for this with one sleeping thread.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _TELL_SECS = 2.0
 """The beat while nodes load: a run that takes longer says where it is, and again when it is somewhere else."""
 
 _BUSY_SECS = 3.0
-"""How long the main thread may go on to define what it defines, after another thread would start a session. It is ended
-sooner where it comes to the last statement of its script."""
+"""How long the main thread may go on with its definitions after another thread would start a session. It is ended
+sooner at the last statement of its script."""
 
 _UNWIND_SECS = 0.5
 """How long a stop may take to leave the code it was raised in before it counts as swallowed; doubled each time."""
 
-# Ignored by default, so one that comes late does no harm; hardly any program uses it. Go's runtime does the same.
+# Ignored by default, so a late one does no harm; hardly any program uses it. Go's runtime uses it in the same way.
 _SIGNAL = signal.SIGURG
 
 _WHY = "the script has defined its nodes; it is not run further in a node's process"
@@ -55,14 +55,14 @@ class StopLoading(SystemExit):
 
 
 def is_stop(error: BaseException | None) -> bool:
-    """Whether it is a StopLoading; some event loops wrap what a task raises in a group."""
+    """Whether ``error`` is a StopLoading; some event loops wrap what a task raises in a group."""
     if isinstance(error, BaseExceptionGroup):
         return error.subgroup(StopLoading) is not None
     return isinstance(error, StopLoading)
 
 
 _current: Rerun | None = None
-# Those that the run has started, and those that these have: they may outlive it, and must not start a session either.
+# Threads that the run has started, directly or not: they may outlive it, and must not start a session either.
 _threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 # Of these, those of a script: what a module has started belongs to the node that it is imported for.
 _threads_of_scripts: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
@@ -115,7 +115,7 @@ def _is_no_stop(record: logging.LogRecord) -> bool:
 
 
 def _say_nothing_of_stops() -> None:
-    # Left in a task that nobody awaits, one would be reported as an exception never retrieved.
+    # asyncio would report one in a task that nobody awaits as an exception never retrieved.
     logging.getLogger("asyncio").addFilter(_is_no_stop)
     if threading.excepthook is not _excepthook:
         globals()["_excepthook_before"], threading.excepthook = threading.excepthook, _excepthook
@@ -137,8 +137,8 @@ class Rerun:
     """``with Rerun(...)``: in the block the user's code runs only until it would start a session.
 
     Args:
-        node_type: whose class is looked for. Before it is registered, nothing is ended.
-        tell: told where the user's code is when it takes long, in words for the user; from another thread.
+        node_type: the node type whose class is needed. Until it is registered, nothing is ended.
+        tell: called from another thread, with a text for the user, if the code runs long: the line it is at.
     """
 
     def __init__(self, node_type: str, tell: Callable[[str], None] | None = None) -> None:
@@ -160,7 +160,7 @@ class Rerun:
         self._trace_before: Any = None
 
     def enters(self, file: str | None, *, script: bool) -> None:
-        """The file of the user's code that runs now; a script is run again, where a module is imported for good."""
+        """Sets the file of the user's code that runs now: a script to be ended, or a module that stays imported."""
         self._file, self._is_script = file, script
 
     def __enter__(self) -> Self:
@@ -170,10 +170,10 @@ class Rerun:
         if threading.current_thread() is threading.main_thread():
             self._handler_before = signal.signal(_SIGNAL, self._on_signal)
         helper = threading.Thread(target=self._watch, name="remotemedia-rerun", daemon=True)
-        # A memory limit counts a stack in full.
+        # A memory limit counts the whole stack of a thread.
         before = threading.stack_size(256 * 1024)
         try:
-            # Without a thread to spare, a script that does not end by itself is late, and nothing says where it is.
+            # If no thread can be started, a script that does not end by itself is only reported as late.
             with contextlib.suppress(RuntimeError):
                 helper.start()
                 self._helper = helper
@@ -198,13 +198,13 @@ class Rerun:
         if _threads:
             _mark_descendants()
         if self._is_script and script_threads():
-            # They may be on their way to start a session, where they end by themselves.
+            # They may be about to start a session, and end there by themselves.
             timer = threading.Timer(_UNWIND_SECS, self._end_threads)
             timer.daemon = True
             timer.start()
 
     def stop(self, frame: FrameType) -> None:
-        """The user's code would start a session, in ``frame``; the caller raises StopLoading."""
+        """Called when the user's code would start a session, in ``frame``; the caller raises StopLoading."""
         elsewhere = threading.get_ident() != self.ident
         if elsewhere or self._is_known():
             self._trace_from(frame)
@@ -214,7 +214,7 @@ class Rerun:
             self._news.set()
 
     def place(self) -> str:
-        """The line that the user's code is at, as FILE:LINE; empty when it is in none of its own."""
+        """The line that the user's code is at, as FILE:LINE; empty outside its own file."""
         frame = sys._current_frames().get(self.ident)
         while frame is not None:
             if frame.f_code.co_filename == self._file:
@@ -228,7 +228,7 @@ class Rerun:
     # --- the stop, raised again ---
 
     def _trace_from(self, frame: FrameType | None) -> None:
-        """From now on this thread's next line of the user's code raises the stop; one line, for then tracing ends."""
+        """Makes this thread's next line of the user's code raise the stop, once: then Python ends the tracing."""
         while frame is not None:
             if _is_users(frame.f_code.co_filename):
                 frame.f_trace = self._trace
@@ -262,7 +262,7 @@ class Rerun:
         return frame.f_code.co_filename == self._file and frame.f_code.co_name == "<module>"
 
     def _trace_module(self, frame: FrameType, event: str, argument: object) -> Any:
-        """What a script defines after it has started a thread counts, too; its last statement is what it waits in."""
+        """Lets a script define things after it has started a thread; its last statement is the one that waits."""
         if event == "line" and not self._over and frame.f_lineno >= _last_statement(self._file or ""):
             self._trace_from(frame)
             raise StopLoading(_WHY)
@@ -288,7 +288,7 @@ class Rerun:
             pause_secs *= 2
 
     def _hears_within(self, secs: float) -> bool:
-        """Whether the run is stopped, or over, within so many seconds."""
+        """Whether the run is stopped or over within so many seconds."""
         heard = self._news.wait(secs)
         self._news.clear()
         return heard
@@ -310,7 +310,7 @@ class Rerun:
     # --- what it leaves behind ---
 
     def _end_threads(self) -> None:
-        """Threads that the run has started, and that are in the script's own code, do not go on with it in a node."""
+        """Ends threads that the run has started and that are in the script's own code."""
         _say_nothing_of_stops()
         frames = sys._current_frames()
         for thread in script_threads():
@@ -322,11 +322,11 @@ class Rerun:
 
 
 def _no_trace(frame: FrameType, event: str, argument: object) -> None:
-    """For functions that are called: only a frame that has a trace function of its own is traced."""
+    """Traces no new frames: only frames that already have a trace function."""
 
 
 class _End(StopLoading):
-    """The stop for a thread that is left behind; it is made in that thread, when it gets there."""
+    """The stop for a thread that outlives the run; Python creates it in that thread when it is raised there."""
 
     def __init__(self, *_: object) -> None:
         super().__init__(_WHY)
@@ -344,7 +344,7 @@ class _Park(StopLoading):
 
 
 def _raise_in(thread: threading.Thread, stop: type[StopLoading]) -> None:
-    """As soon as it runs Python code again: what it waits for in C is not interrupted."""
+    """Raises ``stop`` in a thread as soon as it runs Python code again; a wait in C is not interrupted."""
     import ctypes
 
     if thread.is_alive() and thread.ident is not None:
@@ -352,8 +352,8 @@ def _raise_in(thread: threading.Thread, stop: type[StopLoading]) -> None:
 
 
 def _is_unwinding(frame: FrameType) -> bool:
-    """Whether a stop is on its way through this line: ``finally`` and ``with`` do their work, ``except`` does not."""
-    # An exception has just come to its handler and is not in exc_info() yet: another one here would corrupt that.
+    """Whether a stop is passing through this line: ``finally`` and ``with`` may finish, ``except`` may not."""
+    # An exception has just reached its handler and is not in exc_info() yet: raising here would corrupt its state.
     if frame.f_code.co_code[frame.f_lasti] == _opcode("PUSH_EXC_INFO"):
         return True
     error = sys.exc_info()[1]
@@ -389,7 +389,7 @@ def _handler_lines(file: str) -> frozenset[int]:
 
 @functools.cache
 def _last_statement(file: str) -> int:
-    """The line at which a file's last statement begins; past the end where that one defines something and is over."""
+    """The first line of a file's last statement; past the end if that is a definition, which does not wait."""
     import ast
 
     statements = _parsed(file).body
@@ -418,7 +418,7 @@ def _parsed(file: str) -> ast.Module:
 
 @functools.cache
 def _is_users(file: str) -> bool:
-    """Whether a file is neither the standard library's nor ours."""
+    """Whether a file belongs neither to the standard library nor to remotemedia."""
     if file.startswith(("<frozen", f"{Path(__file__).parents[2]}/")):
         return False
     library = file.startswith(f"{sysconfig.get_path('stdlib')}/")

@@ -1,8 +1,8 @@
-"""What a script does to the world while it is run again in a node's process: not at its exit, and not unsaid.
+"""Side effects of a script while it is run again in a node's process: none at its exit, and a warning for the others.
 
-What the script registers to be done when the program ends is left out: a node is not that program. What its own lines
-open for writing, bind, rename or delete is noted by name and line, so that the user hears of it; nothing is refused,
-as the same lines may write what is meant to be written, such as a cache. Imports are no lines of the script's own.
+What the script registers for the end of the program does not run: a node is not that program. If its own lines open a
+file for writing, or bind, rename or delete something, the name and line are recorded for a warning. Nothing is refused,
+because such a line may be intended, for example to write a cache. Imports do not count as the script's own lines.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from remotemedia.core.multiprocess._rerun import GUARD
 __all__ = ["SideEffects"]
 
 _MOST_LINES: Final = 8
-"""So many are told of; a script that does more has been told what to do."""
+"""How many lines the warning lists; more would not add to the advice."""
 
 _running: list[SideEffects] = []
 
 
 class SideEffects:
-    """``with effects.of(file)``: those of the file's own lines, in whichever thread they run."""
+    """``with effects.of(file)`` records the side effects of the file's own lines, in every thread."""
 
     def __init__(self) -> None:
         self._file = ""
@@ -36,13 +36,13 @@ class SideEffects:
         self._own: set[str] = set()
 
     def __str__(self) -> str:
-        """What was done, in words for the user; empty when nothing was."""
+        """The warning for the user; empty if there were no side effects."""
         if not self._done:
             return ""
         told = "; ".join(f"line {line} {what}" for line, what in sorted(self._done.items())[:_MOST_LINES])
         more = "; and more" if len(self._done) > _MOST_LINES else ""
         return (
-            f"{self._file} is run again in each node's process to get at its classes, up to where it starts a session, "
+            f"{self._file} is run again in each node's process to find its classes, up to where it starts a session, "
             f"and did this again: {told}{more}. What must happen only once belongs under {GUARD}"
         )
 
@@ -85,7 +85,7 @@ class SideEffects:
             self._note("opened for writing", path)
 
     def made(self, path: object, *_: object) -> None:
-        """What this process makes itself, because it was not there, is its own affair: a temporary folder, say."""
+        """What did not exist before, such as a temporary folder, is this process's own: changing it harms nobody."""
         name = _name(path)
         if name is not None and not os.path.lexists(name):
             self._own.add(name)
@@ -100,12 +100,12 @@ class SideEffects:
         self._note("renamed", path)
 
     def cut(self, path: object, *_: object) -> None:
-        self._note("cut short", path)
+        self._note("truncated", path)
 
     def bound(self, _: object, address: object) -> None:
         if not isinstance(address, tuple):
             self._note("listened on", address)
-        elif len(address) >= 2 and address[1] != 0:  # any port that is free is nobody else's
+        elif len(address) >= 2 and address[1] != 0:  # port 0 means a free port, which cannot clash
             self._note("listened on", f"{address[0] or '*'}:{address[1]}")
 
     def _note(self, what: str, path: object) -> None:
@@ -142,8 +142,8 @@ def _name(path: object) -> str | None:
 
 @functools.cache
 def _install_hook() -> None:
-    """For the life of the process, for Python cannot take a hook away: it must cost next to nothing, and never fail."""
-    events, running = _EVENTS, _running  # at the very end modules are emptied
+    """Stays for the life of the process, as Python cannot remove a hook: it must be cheap, and never fail."""
+    events, running = _EVENTS, _running  # at interpreter shutdown a module's globals are cleared
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event in events:

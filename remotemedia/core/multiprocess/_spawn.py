@@ -40,7 +40,7 @@ def find_python(config: MultiprocessConfig) -> str:
     """The path of the interpreter: of ``venv_path`` if that is set, else what ``python_executable`` names.
 
     Raises:
-        ProcessSpawnError: it is not there, or is this very program, which would start itself again and again.
+        ProcessSpawnError: it does not exist, or is this program itself, which would be started again and again.
     """
     executable, venv_path = config.python_executable, config.venv_path
     if venv_path is not None:

@@ -56,8 +56,7 @@ _WARNING_CHARS = 4_000
 
 _LOADING_STATES = ("starting", "loading", "connecting")
 _WROTE_TO_PAYLOAD = (
-    "it wrote to the memory of a received payload, which is read-only; "
-    "as_numpy(writable=True) gives an array to write to"
+    "it wrote to a received payload, which is read-only; as_numpy(writable=True) returns an array to write to"
 )
 _SAID_WHILE = {"failed": _LOADING_STATES, "warning": _LOADING_STATES, "error": ("ready",), "interrupted": ("ready",)}
 
@@ -227,7 +226,7 @@ class Supervisor:
         )
 
     def _how_far(self, progress: InitProgress) -> Iterator[str]:
-        """What is known of a node that is late."""
+        """What is known about a late node, piece by piece."""
         yield progress.status
         yield f"{progress.progress * 100:.0f} %"
         if progress.message:
@@ -330,9 +329,9 @@ class Supervisor:
             raise ValueError(f"type {kind!r}")
 
     def _warn(self) -> None:
-        """Tells what nodes have warned of, once: all those of one script have the same to say.
+        """Logs the warnings of the nodes, each text once: all nodes of one script send the same.
 
-        When all have loaded: among what they did again may be that they emptied the file that this goes to.
+        Called when all have loaded: their scripts may have truncated the very log file that this goes to.
         """
         for text, node_id in {text: node_id for node_id, text in self._warnings.items()}.items():
             _logger.warning("%s", text, extra=about(self._session_id, node_id))
@@ -490,7 +489,7 @@ class Supervisor:
 
 
 def _as_raised_by_a_coroutine(error: Exception) -> Exception:
-    """A future does not take StopIteration: what awaits it would take it for a result."""
+    """A future refuses StopIteration, which would look like a result to its awaiter."""
     if not isinstance(error, StopIteration):
         return error
     wrapped = RuntimeError("progress_callback raised StopIteration")

@@ -1,4 +1,4 @@
-"""What the system has to provide wherever nodes are started. Without it something fails later, and blames another."""
+"""What nodes need from the system. If it were not checked, something else would fail later, with a misleading error."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from remotemedia.errors import ProcessSpawnError
 
 __all__ = ["check_surroundings", "remedy_for"]
 
-# Whoever is out of descriptors is told so by what needs them.
+# A lack of descriptors is reported where they are needed.
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 _LIMITS = {errno.EMFILE: " (ulimit -n)", errno.ENFILE: " (sysctl fs.file-max)", errno.EFBIG: " (ulimit -f)"}
 _ALLOW = "allow it in the sandbox's seccomp profile (docker run --security-opt seccomp=FILE)"
 
 
 def check_surroundings() -> None:
-    """ProcessSpawnError that names what is missing here, and how to get it."""
+    """Raises a ProcessSpawnError that names what is missing here, and how to get it."""
     try:
         process = os.readlink("/proc/self")  # noqa: PTH115
     except OSError as error:
@@ -30,7 +30,7 @@ def check_surroundings() -> None:
             "nodes need a /proc that shows the processes of this namespace, and this one shows those of another: "
             "mount -t proc proc /proc (unshare --mount-proc)"
         )
-    _check("the system call pidfd_open", lambda: os.pidfd_open(os.getpid()), f"Linux 5.4 has it; {_ALLOW}")
+    _check("the system call pidfd_open", lambda: os.pidfd_open(os.getpid()), f"it needs Linux 5.4; {_ALLOW}")
     _check(os.devnull, lambda: os.open(os.devnull, os.O_RDONLY), f"mknod -m 666 {os.devnull} c 1 3 (bwrap --dev /dev)")
 
 
@@ -43,8 +43,8 @@ def _check(what: str, open_one: Callable[[], int], remedy: str) -> None:
 
 
 def remedy_for(error: BaseException) -> str:
-    """What to add to the system's reason of an error of starting a session: what limits it, or which system call is
-    refused here; empty where neither is known."""
+    """What to add to the system's reason when a session cannot be started: the limit that was reached, or the system
+    call that is refused here; empty if neither is known."""
     code = error.errno if isinstance(error, OSError) else None
     if code not in (errno.EPERM, errno.EACCES, errno.ENOSYS):
         return "" if code is None else _LIMITS.get(code, "")
@@ -54,5 +54,5 @@ def remedy_for(error: BaseException) -> str:
             if call is not None:
                 os.close(call("remotemedia-probe") if name == "memfd_create" else call(0))
         except OSError as refusal:
-            return f" (it is {name} that is refused here: {refusal.strerror}; {_ALLOW})"
+            return f" ({name} is refused here: {refusal.strerror}; {_ALLOW})"
     return ""

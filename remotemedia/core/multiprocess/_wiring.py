@@ -24,7 +24,7 @@ __all__ = ["Wiring"]
 
 
 class Wiring:
-    """A session's segments and rings. OSError when the system has no more of what they need; then nothing is left.
+    """A session's segments and rings. OSError if the system has run out of what they need; then nothing is left behind.
 
     Attributes:
         size_bytes: of all of them, if every page is used.
@@ -57,7 +57,7 @@ class Wiring:
             self.size_bytes = sum(os.fstat(memfd).st_size for memfd in memfds)
             self.segment = self._map_segment(ORCHESTRATOR, owner=True)
             undo.callback(self.segment.close)
-            # What the session sent may come back to it while nodes still read it: read-only here as well.
+            # What the session sent may come back while nodes still read it, so it is read-only here too.
             self._received = self._map_segment(ORCHESTRATOR, owner=False)
             undo.callback(self._received.close)
             self._nodes = {}
@@ -130,7 +130,7 @@ class Wiring:
         return sum(segment.counters()["pool_used_bytes"] for segment in segments), resident
 
     def wrote_to_payload(self, node_id: str) -> bool:
-        """Whether this node's process died of a write to a payload that it received."""
+        """Whether a write to a received payload crashed this node's process."""
         segment = self._nodes.get(node_id)
         return segment is not None and segment.wrote_to_payload
 
@@ -217,7 +217,7 @@ class Wiring:
         name = _output_name(node_id)
         # A payload may have been passed on from anywhere upstream, and from the session itself.
         pools = {self._pools[other]: segment for other, segment in self._nodes.items()} | {ORCHESTRATOR: self._received}
-        # A node that returned no dict named no port: if it declares only one, that is the one.
+        # A plain result names no port; if the node declares only one, it is that one.
         port = self._pipeline.declared_output_port(node_id)
         consumer = _ring.Consumer(
             os.dup(self._ring_fds[name]), FORM, self.segment, self._nodes[node_id], pools, self.segment, port

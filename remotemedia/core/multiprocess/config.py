@@ -12,7 +12,7 @@ from remotemedia._rules import FLAG, PYTHONS_IN_FORCE, SECS, Rule, check, is_lis
 
 __all__ = ["NO_EXECUTABLE", "MultiprocessConfig"]
 
-# A program with Python inside may not know; it is an error when it would be used.
+# A program that embeds Python may not know its interpreter; it is an error only when it would be used.
 NO_EXECUTABLE = "(unknown)"
 _SMALLEST_SEGMENT_BYTES = 64 * 1024
 
@@ -31,7 +31,7 @@ class MultiprocessConfig:
         node_memory_limit_bytes: how much private memory each node's process may have; None = no limit. A node's own
             ``memory_limit_bytes`` wins.
         python_executable: the interpreter of the node processes, where there is no ``venv_path``. A bare ``python`` or
-            ``python3`` means the interpreter in force without it, and is not looked up in ``PATH``.
+            ``python3`` means the interpreter that would be used without it, and is not looked up in ``PATH``.
         venv_path: the folder of a virtual environment; its ``bin/python`` is the interpreter of the node processes.
         extra_paths: folders put in front of ``sys.path`` in the node processes.
         spin_us: how long a wait for a message, for room or for memory may spin before it sleeps in the kernel, in

@@ -73,8 +73,8 @@ class MultiprocessExecutor:
             return {**self._made, **dict(self._admitted.items())}
 
     async def initialize(self) -> None:
-        """Checks what every session needs; ProcessSpawnError without a Python, or for what the system does not let
-        nodes have. May be repeated, and left out."""
+        """Checks what every session needs; ProcessSpawnError without a Python, or if the system denies nodes something
+        that they need. May be repeated, and left out."""
         self._require_open("initialize()")
         check_surroundings()
         find_python(self.config)
@@ -102,10 +102,10 @@ class MultiprocessExecutor:
         return session
 
     async def terminate_session(self, session_id: str, *, abort: bool = False) -> None:
-        """Stops one session and gives back what it had; MultiprocessError when there is none of that id.
+        """Stops one session and releases what it had; MultiprocessError if there is none with that id.
 
-        With ``abort`` nothing is drained, as by ``Session.stop(abort=True)``: for a caller who has hung up, whose
-        answers nobody hears. It also hurries a termination that is under way.
+        With ``abort`` nothing is drained, as with ``Session.stop(abort=True)``: for a caller that has hung up. It also
+        cuts a termination short that is under way.
         """
         await self._find(session_id).cleanup(abort=abort)
 
@@ -119,7 +119,7 @@ class MultiprocessExecutor:
         try:
             # Those that are being ended already are waited for, too.
             ends = [session.cleanup(abort=abort) for session in list(self._made.values())]
-            # Without sessions no event loop is needed either: there may be none of asyncio's.
+            # Without sessions no asyncio event loop is needed, and there may be none.
             for error in await asyncio.gather(*ends, return_exceptions=True) if ends else ():
                 if error is not None:
                     raise error

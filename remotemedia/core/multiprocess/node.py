@@ -24,8 +24,8 @@ Output: TypeAlias = "RuntimeData | dict[str, RuntimeData] | None"
 _Result: TypeAlias = "Output | AsyncIterator[Output] | Iterator[Output]"
 
 _Done: TypeAlias = Any
-"""What a type checker sees of a hook that gives nothing: it may be written with or without ``async``, and be awaited
-as ``await super().initialize()`` either way."""
+"""What a type checker sees as the result of a hook without a result: it may be written with or without ``async``, and
+``await super().initialize()`` works either way."""
 
 
 class NodeStatus(Enum):
@@ -75,7 +75,7 @@ class MultiprocessNode(ABC):
         self.input_channels: dict[str, Subscriber] = {}
         self.output_channels: dict[str, Publisher] = {}
         self._status = NodeStatus.IDLE
-        self._node_loop: NodeLoop | None = None  # "_loop" is the name that nodes give to their asyncio loop
+        self._node_loop: NodeLoop | None = None  # not "_loop": nodes use that name for their asyncio loop
 
     @property
     def status(self) -> NodeStatus:
@@ -151,9 +151,9 @@ class MultiprocessNode(ABC):
 
 
 class Nothing(Coroutine[Any, Any, None]):
-    """What a hook gives that has nothing to do: a coroutine that does not complain when nobody awaits it.
+    """The result of a hook that does nothing: a coroutine that does not warn if nobody awaits it.
 
-    ``def initialize(self): super().initialize()`` is as good as with ``async`` and ``await``.
+    So ``def initialize(self): super().initialize()`` works as well as with ``async`` and ``await``.
     """
 
     def send(self, value: Any) -> Any:

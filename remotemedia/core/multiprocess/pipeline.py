@@ -147,17 +147,17 @@ class Pipeline:
         return self._only_port(node_id, "outputs") or "output"
 
     def declared_output_port(self, node_id: str) -> str:
-        """The only output port the node declares; "" when it declares none, or several."""
+        """The node's declared output port; "" if it declares none, or several."""
         return self._only_port(node_id, "outputs")
 
     def as_message(self, node_id: str, value: object, port: str = "") -> RuntimeData:
-        """The message that a plain value must be on an input port, where the node's declaration leaves one meaning.
+        """The message that a plain value stands for on an input port, if the node's declaration leaves one meaning.
 
-        Nothing is copied. A str is one where the port takes TEXT, an array or bytes where it takes TENSOR and nothing
-        else that could be meant. TypeError, where there is no one meaning, says how to make a message. A message is
-        given back as it is.
+        Nothing is copied. A str can be sent where the port takes TEXT, an array or bytes where it takes TENSOR and
+        nothing else that could be meant. Elsewhere the TypeError says how to make a message. A message is returned
+        unchanged.
         """
-        from remotemedia.core.data import RuntimeData  # here: a pipeline is made without numpy
+        from remotemedia.core.data import RuntimeData  # here: making a pipeline does not need numpy
         from remotemedia.core.multiprocess._meant import message_meant
 
         if isinstance(value, RuntimeData):

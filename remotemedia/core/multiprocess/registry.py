@@ -26,7 +26,7 @@ __all__ = ["lookup_node", "register_node", "registered_nodes"]
 _BUILTINS = "remotemedia.nodes"
 _ENTRY_POINT_GROUP = "remotemedia.nodes"
 
-# Not type[...]: a type checker would refuse a class without initialize() or cleanup() as an abstract one.
+# Not type[...]: a type checker would refuse a class without initialize() or cleanup() as abstract.
 NodeClassT = TypeVar("NodeClassT", bound=Callable[..., MultiprocessNode])
 
 # No lock: a module being imported in another thread registers its nodes while it holds its import lock, so a lock
@@ -37,7 +37,7 @@ _nodes: dict[str, type[MultiprocessNode]] = {}
 def register_node(node_type: str) -> Callable[[NodeClassT], NodeClassT]:
     """Class decorator: makes a MultiprocessNode subclass known as ``node_type`` to ``Pipeline.add_node``.
 
-    A class without ``initialize()`` or ``cleanup()`` is given one that does nothing. Registering the same class again
+    A class without ``initialize()`` or ``cleanup()`` gets one that does nothing. Registering the same class again
     (a cell run twice, a module reloaded) replaces it.
 
     Raises:

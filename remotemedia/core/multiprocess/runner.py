@@ -58,9 +58,9 @@ class _Life:
             await self._stopped.wait()
         except (Exception, asyncio.CancelledError) as error:
             if os.getpid() != self._pid:
-                raise  # a child goes on for a moment after sys.exit(), where the event loop is uvloop
+                raise  # on uvloop, a forked child runs on for a moment after sys.exit()
             if not self._is_told_to_end(error):
-                if self._ready:  # its loop met what it cannot go on from
+                if self._ready:  # its loop cannot go on after this
                     _print_failure(error)
                     return EXIT_ABANDONED
                 self._control.send(_failure(error))
@@ -77,7 +77,7 @@ class _Life:
             raise
 
     def _is_told_to_end(self, error: BaseException) -> bool:
-        """Whether a cancellation is not of the user's own making. One that came with a signal is raised again."""
+        """Whether a stop caused the cancellation, not the user's code. One caused by a signal is raised again."""
         if not isinstance(error, asyncio.CancelledError):
             return False
         task = asyncio.current_task()
@@ -138,7 +138,7 @@ class _Life:
         self._node._status = NodeStatus.STOPPING
         try:
             await settled(self._node.cleanup(), "cleanup()")
-        except (Exception, asyncio.CancelledError) as error:  # awaiting a task that it cancelled itself is no crash
+        except (Exception, asyncio.CancelledError) as error:  # awaiting a task that it cancelled itself is not a crash
             print(f"cleanup() of node {self._node.node_id!r} failed:", file=sys.stderr)
             _print_failure(error)
 
@@ -208,7 +208,7 @@ def _run_node(arguments: argparse.Namespace, control: ControlSocket) -> int:
 async def _live(node: Any, control: ControlSocket, hello: Message, fds: list[int]) -> int:
     try:
         life = _Life(node, control, hello, fds)
-    except Exception as error:  # the user's class has a __setattr__ of its own, say
+    except Exception as error:  # for example, the user's class has its own __setattr__
         control.send(_failure(error))
         return EXIT_FAILED_TO_INITIALIZE
     return await life.live()
@@ -217,7 +217,7 @@ async def _live(node: Any, control: ControlSocket, hello: Message, fds: list[int
 def _leave_if_forked(pid: int, error: BaseException) -> None:
     """Ends this process at once if the user's code has forked it: its event loop shares an epoll with the node's.
 
-    What it closed would be gone for the node, which would then hear nothing any more.
+    What it closes would be closed for the node too, which would then receive nothing any more.
     """
     if os.getpid() == pid:
         return
@@ -295,7 +295,7 @@ def _load(hello: Message, node_type: str, node_id: str, control: ControlSocket) 
 
 
 class _Unfit(Exception):
-    """One sentence for the user; where it was found out is of no use to them."""
+    """One sentence for the user, without a traceback, which would only show this file."""
 
 
 def _failure(error: BaseException) -> Message:
@@ -307,7 +307,7 @@ def _failure(error: BaseException) -> Message:
 
 
 def leave(code: int) -> NoReturn:
-    """Ends the process. Threads that the user's script has started, where it was run for its classes, keep nobody."""
+    """Ends the process, without waiting for threads that the user's script started while it was run again."""
     from remotemedia.core.multiprocess._rerun import script_threads
 
     if all(thread.daemon for thread in script_threads()):

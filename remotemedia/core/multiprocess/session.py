@@ -68,8 +68,8 @@ class Session:
     """A pipeline at work. ``async with Session(...)`` initializes and starts it, and cleans up whatever happens.
 
     A session belongs to the asyncio event loop that initialized it: on another, without one (under trio), and in a
-    forked child, a call raises SessionStateError. Once that loop is closed, ``stop`` kills from any. A forked child
-    ends nothing.
+    forked child, a call raises SessionStateError. Once that loop is closed, ``stop`` kills the processes from any loop.
+    A forked child ends nothing.
     When a node's process ends on its own, every pending and later call raises ProcessCrashError, once all of the
     session's processes are gone.
 
@@ -320,9 +320,9 @@ class Session:
     async def send(self, node_id: str, data: RuntimeData | Payload, port: str = "") -> None:
         """Sends ``data`` to an input node; it arrives with ``data.port == port``.
 
-        Without a port it is ``Pipeline.input_port``. A str will do where the node declares TEXT, an array or bytes
-        where it declares TENSOR and nothing else that could be meant; elsewhere, TypeError says how to make a message
-        of them. Waits while the channel is full; with ``enable_backpressure=False`` raises ChannelFullError instead. An
+        Without a port it is ``Pipeline.input_port``. A str can be sent where the node declares TEXT, an array or
+        bytes where it declares TENSOR and nothing else that could be meant; elsewhere, TypeError says how to make a
+        message. Waits while the channel is full; with ``enable_backpressure=False`` raises ChannelFullError instead. An
         ordinary array is copied once, into shared memory. Raises ProcessCrashError when the pipeline crashed,
         PipelineError for a node that takes no input from the session or declares no such port, SessionStateError before
         ``start`` and after ``stop``, ChannelClosedError after ``end_input``.
@@ -337,7 +337,7 @@ class Session:
         await self._raise_failure()
         epoch = wiring.segment.epoch
         try:
-            # What is no message is refused there, at no cost to what is one.
+            # The ring refuses what is not a message, so messages pay nothing for the check.
             if publisher.offer(data, epoch=epoch, port=port):  # type: ignore[arg-type]
                 return
             if not self.config.enable_backpressure:
@@ -451,7 +451,7 @@ class Session:
     def on_error(self, callback: Callable[[NodeProcessError], None]) -> None:
         """Calls ``callback`` for each message whose ``process()`` raised.
 
-        Without one they are logged: one kind of failure once with its traceback, then how often it came again.
+        Without one they are logged: each kind of failure once with its traceback, then how often it was repeated.
         """
         self._error_callbacks.append(callback)
 
