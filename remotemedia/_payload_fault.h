@@ -1,7 +1,7 @@
-/* Says why a node died that wrote to a received payload: these are mapped read-only, and the write is a SIGSEGV.
+/* Records why a node died that wrote to a received payload: payloads are mapped read-only, so the write is a SIGSEGV.
  *
  * The note lies in the node's own segment, where the orchestrator reads it when the process is gone. The handler changes
- * nothing else: the handler from before it (faulthandler's, or the default) sees the same fault next. */
+ * nothing else: the previous handler (faulthandler's, or the default) gets the same fault next. */
 #ifndef REMOTEMEDIA_PAYLOAD_FAULT_H
 #define REMOTEMEDIA_PAYLOAD_FAULT_H
 

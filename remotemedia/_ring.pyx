@@ -59,7 +59,7 @@ cdef enum:
     KEEP_AT_FIRST_BYTES = 4194304
     NEEDED_AGAIN_NS = 1000000000
 
-# What ``put`` says beside the values of rm_status.
+# What ``put`` may return beside the values of rm_status.
 cdef enum:
     STAGED_NOT_PUBLISHED = 64
 
@@ -429,14 +429,14 @@ cdef class Segment:
 
     def note_faults(self) -> None:
         """Owner, in a node's process: from now on a crash by a write to a received payload is noted in this segment,
-        which must live as long as the process. Goes before the SIGSEGV handler there is."""
+        which must live as long as the process. Runs before the SIGSEGV handler that is already installed."""
         cdef int rc = rm_note_faults(&self.s)
         if rc:
             raise OSError(rc, f"cannot watch for SIGSEGV: {_os.strerror(rc)}")
 
     @property
     def wrote_to_payload(self) -> bool:
-        """Whether the owner's process has died, or is dying, of a write to a payload that it received."""
+        """Whether a write to a received payload has killed the owner's process, or is about to."""
         return load_u32(&self.s.shared.wrote_to_payload) != 0
 
     # --- interruption ---
@@ -746,7 +746,7 @@ cdef class Block:
     def try_writable(self, object array):
         """A writable array over the same memory as ``array`` when nobody else holds this block, else None.
 
-        Its address is another than ``array``'s, whose mapping is read-only. Also None when the process has no address
+        Its address differs from ``array``'s, whose mapping is read-only. Also None when the process has no address
         space for a second one.
         """
         cdef rm_segment *s = &self.segment.s
@@ -937,7 +937,7 @@ cdef class Producer(_Ring):
         travel, TypeError for a field of another type than it must have.
 
         With ``stage``, a message that shares its payload with this process is STAGED instead: written, and the consumer
-        sees it at ``commit``. Whoever drops the message in between leaves the consumer the payload's only holder.
+        sees it at ``commit``. If the caller drops the message in between, the consumer is the payload's only holder.
         """
         cdef uint32_t turn = 0
         cdef int rc

@@ -25,13 +25,13 @@ enum rm_status { RM_OK = 0, RM_FULL, RM_NO_MEMORY, RM_CLOSED, RM_EMPTY, RM_CORRU
 
 /* A mapped segment. The constants are private copies, checked once: peers can scribble over the header's.
  *
- * Only the owner may write to the pool. Whoever else maps it can write to the header and the block table, which
- * consumers must, and gets a second mapping when it is the only holder of a block and wants to write there. */
+ * Only the owner may write to the pool. Every other process can write to the header and the block table, as consumers
+ * must; it gets a second mapping when it is the only holder of a block and wants to write there. */
 typedef struct rm_segment {
     rm_segment_header *shared;
     rm_block *blocks;
     char *pool;     /* read-only unless this is the owner */
-    char *writable; /* the same bytes, to be written to; NULL until needed */
+    char *writable; /* the same bytes, writable; NULL until needed */
     uint64_t total_bytes, pool_bytes;
     uint32_t block_count, pool_id;
     int eventfd;
@@ -84,20 +84,20 @@ static inline void rm_segment_unmap(rm_segment *s) {
     munmap(s->shared, s->total_bytes);
 }
 
-/* Takes the right to write to the pool away; 0 or -1. Where pages are larger than ours, what shares one with the block
- * table stays writable. */
+/* Makes the pool read-only; 0 or -1. Where pages are larger than ours, the part that shares one with the block table
+ * stays writable. */
 static inline int rm_pool_protect(rm_segment *s) {
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), skipped = (page - rm_into_page(s->pool)) % page;
     if (s->pool_bytes <= skipped) return 0;
     return mprotect(s->pool + skipped, s->pool_bytes - skipped, PROT_READ);
 }
 
-/* The pool, mapped to be written to; NULL when there is no address space for it. */
+/* The pool, mapped writable; NULL when there is no address space for it. */
 static inline char *rm_pool_writable(rm_segment *s) {
     uint64_t before = rm_into_page(s->pool), bytes = s->pool_bytes + before;
     char *at;
     if (s->writable) return s->writable;
-    /* Of nothing, and at a new place: a second mapping of the same pages. The descriptor is closed long since. */
+    /* With an old size of 0, this maps the same pages a second time. The descriptor is long closed. */
     at = (char *)mremap(s->pool - before, 0, bytes, MREMAP_MAYMOVE);
     if (at == (char *)MAP_FAILED) return NULL;
     if (mprotect(at, bytes, PROT_READ | PROT_WRITE) < 0) {
@@ -107,7 +107,7 @@ static inline char *rm_pool_writable(rm_segment *s) {
     return s->writable = at + before;
 }
 
-/* Where a byte of the pool lies that may have been looked up in the second mapping. */
+/* The address in the first mapping of a byte of the pool whose address may be in the second. */
 static inline char *rm_pool_home(const rm_segment *s, char *at) {
     return s->writable && at >= s->writable && at < s->writable + s->pool_bytes ? s->pool + (at - s->writable) : at;
 }
@@ -233,7 +233,7 @@ static inline void rm_block_hold(rm_segment *s, uint32_t id) {
     atomic_fetch_add_explicit(&s->blocks[id].references, 1, memory_order_relaxed);
 }
 
-/* Whether the caller's reference is the only one: it stays so, since nobody but a holder takes one more. */
+/* Whether the caller's reference is the only one: it stays so, since only a holder can take another. */
 static inline int rm_block_held_alone(rm_segment *s, uint32_t id) {
     return RM_LOAD_ACQUIRE(&s->blocks[id].references) == 1; /* SYNC block-return: what others read of it is over */
 }
