@@ -107,7 +107,8 @@ def test_a_python_that_may_not_be_executed(px: Any, ledger: Any, tmp_path: Path,
         with pytest.raises(ProcessSpawnError) as caught:
             await px.session("t-echo", **{setting: value}).initialize()
         assert str(caught.value) == (
-            f"{setting} {str(python)!r} may not be executed: for its mode, or as its file system is mounted noexec"
+            f"{setting} {str(python)!r} may not be executed: check its mode, and whether its file system is mounted "
+            "noexec"
         )
 
     px.run(main())

@@ -125,9 +125,9 @@ _excepthook_before = threading.excepthook
 
 
 def _excepthook(arguments: threading.ExceptHookArgs) -> None:
-    """Python's is silent about SystemExit, but not about subclasses, nor about what comes of one.
+    """threading's own hook is silent about SystemExit, but not about its subclasses or about errors that a stop causes.
 
-    A stop may come while the thread gives a lock back, which fails then.
+    A stop may arrive while the thread releases a lock, which then fails.
     """
     if not _comes_of_a_stop(arguments.exc_value):
         _excepthook_before(arguments)

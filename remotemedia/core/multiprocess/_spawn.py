@@ -68,7 +68,8 @@ def find_python(config: MultiprocessConfig) -> str:
 def _refuse_if_not_executable(setting: str, python: Path) -> None:
     if python.is_file():
         raise ProcessSpawnError(
-            f"{setting} {str(python)!r} may not be executed: for its mode, or as its file system is mounted noexec"
+            f"{setting} {str(python)!r} may not be executed: check its mode, and whether its file system is mounted "
+            "noexec"
         )
 
 

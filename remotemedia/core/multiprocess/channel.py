@@ -153,8 +153,8 @@ class Publisher(Side):
         """``try_publish`` for the framework: ``epoch`` is the turn the message belongs to, ``port`` goes with it, and
         ``origin`` instead of its own.
 
-        A message whose payload this process holds, too, may wait for its caller to drop it: then what is appended to
-        ``staged`` sends it, by ``commit()``.
+        If this process still holds the payload of the message, the message waits until the caller has dropped it: then
+        the producer is appended to ``staged``, and its ``commit()`` sends the message.
         """
         return self._check_status(self._producer.put(data, port, epoch, origin, staged is not None), staged)
 
