@@ -278,6 +278,34 @@ def test_what_a_script_does_again_is_told_once_and_its_exit_functions_are_not_it
     )
 
 
+def test_an_error_of_the_main_thread_is_none_of_the_node_that_a_thread_starts(script: Any, tmp_path: Path) -> None:
+    """The program has bound the name already, as it has the port of its web server, and the script cannot again."""
+    body = """
+import logging
+logging.basicConfig(filename="app.log", filemode="a")
+threading.Thread(target=go, daemon=True).start()
+listening = socket.socket(socket.AF_UNIX)
+listening.bind("taken")
+done.wait()
+"""
+    assert script("import socket", body) == "hi early\n"
+    warning = (tmp_path / "app.log").read_text()
+    assert "listened on 'taken', and failed (OSError: [Errno 98] Address already in use)" in warning
+    assert "`if __name__ == '__main__':`" in warning
+
+
+def test_an_error_of_a_script_that_starts_no_thread_is_the_nodes(script: Any) -> None:
+    body = """
+if __name__ != "__main__":
+    raise ValueError("not again")
+try:
+    go()
+except NodeInitializationError as error:
+    print(error.reason)
+"""
+    assert script(body) == "ValueError: not again\n"
+
+
 def test_what_threads_of_a_module_still_have_to_do_is_done(script: Any, tmp_path: Path) -> None:
     (tmp_path / "pooled.py").write_text(
         "import concurrent.futures, time\n"

@@ -196,6 +196,9 @@ def _run_main(module: ModuleType, code: CodeType, rerun: Rerun, effects: SideEff
     except BaseException as error:
         if isinstance(error, SystemExit) or is_stop(error):
             return
+        if isinstance(error, Exception) and rerun.is_left_to_a_thread():
+            effects.failed(error)  # such as: the program itself has the port that its main thread serves
+            return
         with contextlib.suppress(Exception):  # the user's exception may override add_note
             error.add_note(
                 f"({code.co_filename} is run again in each node's process, up to where it starts a session, to find "

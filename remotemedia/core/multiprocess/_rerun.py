@@ -222,6 +222,11 @@ class Rerun:
             frame = frame.f_back
         return ""
 
+    def is_left_to_a_thread(self) -> bool:
+        """Whether the class is known and a thread that the run has started is there to start the session."""
+        started = set(threading.enumerate()) - self._threads_before - {self._helper}
+        return self._is_known() and (self._stopped_elsewhere or bool(started))
+
     def _is_known(self) -> bool:
         return loaded_node(self._node_type) is not None
 

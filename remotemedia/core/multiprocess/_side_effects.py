@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Final
 
+from remotemedia._telling import said
 from remotemedia.core.multiprocess._rerun import GUARD
 
 __all__ = ["SideEffects"]
@@ -74,6 +75,17 @@ class SideEffects:
             _running.clear()
             atexit.register = register
             weakref.finalize.__init__ = finalize  # type: ignore[method-assign]
+
+    def failed(self, error: Exception) -> None:
+        """The run has ended with an error that its program did not have."""
+        at, line = error.__traceback__, 0
+        while at is not None:
+            if self._is_own(at.tb_frame):
+                line = at.tb_lineno
+            at = at.tb_next
+        done = self._done.get(line)
+        self._done[line] = f"{done}, and failed" if done else "failed"
+        self._done[line] += f" ({said(error)})"
 
     def _is_own(self, frame: FrameType) -> bool:
         return frame.f_code.co_filename == self._file
