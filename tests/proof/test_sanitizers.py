@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -150,7 +151,7 @@ def test_stress_on_arm(tmp_path: Path, sides: str, wait: str) -> None:
 
 @dataclass(frozen=True)
 class Plant:
-    """One bug: in ``file``, ``old`` becomes ``new``; ``found`` is what must be said about it."""
+    """One bug: in ``file``, ``old`` becomes ``new``; ``found``, a pattern, is what must be said about it."""
 
     name: str
     file: str
@@ -183,7 +184,8 @@ RACES = [
         "RM_LOAD_RELAXED(&s->blocks[id].references) == 1",
         RACE,
     ),
-    Plant("written in place while others read", "stress.c", HELD_ALONE, "", RACE),
+    # Whichever comes first: the race, or the other consumer's look at what it holds.
+    Plant("written in place while others read", "stress.c", HELD_ALONE, "", f"{RACE}|a payload (changed|is not)"),
     Plant("reference dropped relaxed", "_ring_ops.h", "memory_order_acq_rel", "memory_order_relaxed", RACE),
     Plant(
         "blocks taken back relaxed",
@@ -233,7 +235,7 @@ WRONG_WRITES = [
         "stress.c",
         HELD_ALONE,
         "",
-        "a payload changed while it was held",
+        "a payload (changed while it was held|is not what was sent)",
     ),
     Plant(
         "written through the mapping that is for reading",
@@ -268,7 +270,7 @@ POOL = [
 
 def check_found(done: subprocess.CompletedProcess[str], plant: Plant) -> None:
     assert done.returncode != 0, f"not found\n{done.stdout}"
-    assert plant.found in done.stderr, done.stderr
+    assert re.search(plant.found, done.stderr), done.stderr
 
 
 def name_of(plant: object) -> str | None:
