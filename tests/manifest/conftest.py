@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from remotemedia.core.data import DataType
+from remotemedia.core.multiprocess import registry
 from remotemedia.core.multiprocessing import MultiprocessNode, Param, register_node
 
 
@@ -47,9 +50,17 @@ class Sink(Base):
     outputs = {}
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _node_types() -> None:
-    for name in ("WhisperNode", "LFM2AudioNode", "VibeVoiceNode", "Free"):
-        register_node(name)(Free)
-    register_node("Declared")(Declared)
-    register_node("Sink")(Sink)
+@pytest.fixture(scope="module", autouse=True)
+def _node_types() -> Iterator[None]:
+    """Only here: other tests of the same run have stand-ins of their own under these names."""
+    types: dict[str, type[MultiprocessNode]] = dict.fromkeys(
+        ("WhisperNode", "LFM2AudioNode", "VibeVoiceNode", "Free"), Free
+    )
+    types |= {"Declared": Declared, "Sink": Sink}
+    others = {name: registry._nodes.pop(name) for name in types if name in registry._nodes}
+    for name, cls in types.items():
+        register_node(name)(cls)
+    yield
+    for name in types:
+        del registry._nodes[name]
+    registry._nodes.update(others)
