@@ -7,6 +7,7 @@ there tell such a kill from any other.
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -111,7 +112,7 @@ class KillWatch:
 def _own_groups() -> list[_Group]:
     """The group of this program and those above it, as far as they are visible and have a memory controller."""
     try:
-        found = _find((_PROC / "cgroup").read_text(), _PROC)
+        found = _find(_text(_PROC / "cgroup"), _PROC)
     except OSError:
         return []
     return [] if found is None else list(_groups_from(*found))
@@ -156,27 +157,36 @@ def _read(folder: Path) -> _Group | None:
 
 
 def _read_version_1(folder: Path) -> _Group:
-    limit_bytes = int((folder / "memory.limit_in_bytes").read_text())
+    limit_bytes = int(_text(folder / "memory.limit_in_bytes"))
     kills = _counters(folder / "memory.oom_control").get("oom_kill", 0)
     if limit_bytes >= _UNLIMITED_BYTES:
         return _Group(folder, None, kills, 0)
-    most_bytes = int((folder / "memory.max_usage_in_bytes").read_text())
-    hits = int((folder / "memory.failcnt").read_text())
+    most_bytes = int(_text(folder / "memory.max_usage_in_bytes"))
+    hits = int(_text(folder / "memory.failcnt"))
     with_swap = folder / "memory.memsw.failcnt"  # the limit with swap is often the same, and the kernel checks it first
     if with_swap.exists():
-        hits += int(with_swap.read_text())
+        hits += int(_text(with_swap))
     return _Group(folder, limit_bytes, kills, hits, most_bytes >= limit_bytes - _CHARGED_AT_ONCE_BYTES)
 
 
 def _read_version_2(folder: Path) -> _Group:
-    limit = (folder / "memory.max").read_text().strip()
+    limit = _text(folder / "memory.max").strip()
     local = folder / "memory.events.local"  # without the groups below
     events = _counters(local if local.exists() else folder / "memory.events")
     return _Group(folder, None if limit == "max" else int(limit), events.get("oom_kill", 0), events.get("oom", 0))
 
 
+def _text(file: Path) -> str:
+    """The content of a small file of the kernel; several are read for each session, so without the layers of open()."""
+    fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 1 << 16).decode()
+    finally:
+        os.close(fd)
+
+
 def _counters(file: Path) -> dict[str, int]:
-    return {name: int(value) for name, value in (line.split() for line in file.read_text().splitlines())}
+    return {name: int(value) for name, value in (line.split() for line in _text(file).splitlines())}
 
 
 def _unescaped(word: str) -> str:
