@@ -12,9 +12,9 @@ __all__ = ["Draft", "real_path"]
 
 
 def real_path(path: Path) -> Path:
-    """What a path leads to once its links are followed. Of links that lead to each other: one of them.
+    """The path with its links followed; if they form a circle, one of the links in it.
 
-    ``Path.resolve`` raises RuntimeError for those, up to Python 3.12; whoever opens this path gets an OSError.
+    ``Path.resolve`` raises RuntimeError for a circle, up to Python 3.12. Opening this path raises OSError instead.
     """
     return Path(os.path.realpath(path))
 

@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.usefixtures("leak_check"),
     pytest.mark.promise(
         "memory pressure",
-        "a node that is killed for the limit of the program's control group is told of with that group and its limit",
+        "the error of a node that the program's control group's memory limit killed names that group and its limit",
         "groups of version 1 and 2, limits of the program's own group and of one above it; kills from elsewhere",
     ),
 ]

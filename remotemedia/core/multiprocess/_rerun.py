@@ -364,7 +364,7 @@ def _is_unwinding(frame: FrameType) -> bool:
     error = sys.exc_info()[1]
     if is_stop(error):
         return frame.f_lineno not in _handler_lines(frame.f_code.co_filename)
-    return _comes_of_a_stop(error)  # what a task is told that ends because of it
+    return _comes_of_a_stop(error)  # such as the CancelledError of a task that the stop ends
 
 
 def _comes_of_a_stop(error: BaseException | None) -> bool:

@@ -30,7 +30,7 @@ class MultiprocessConfig:
         shm_segment_size: payload memory of each process in bytes; virtual, pages are used when touched.
         node_memory_limit_bytes: how much private memory each node's process may have; None = no limit. A node's own
             ``memory_limit_bytes`` wins.
-        python_executable: the interpreter of the node processes, where there is no ``venv_path``. A bare ``python`` or
+        python_executable: the interpreter of the node processes, if ``venv_path`` is not set. A bare ``python`` or
             ``python3`` means the interpreter that would be used without it, and is not looked up in ``PATH``.
         venv_path: the folder of a virtual environment; its ``bin/python`` is the interpreter of the node processes.
         extra_paths: folders put in front of ``sys.path`` in the node processes.
