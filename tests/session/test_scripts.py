@@ -294,6 +294,37 @@ done.wait()
     assert "`if __name__ == '__main__':`" in warning
 
 
+def test_a_stop_that_comes_after_the_end_of_the_run_does_not_replace_its_error(script: Any, tmp_path: Path) -> None:
+    """The thread starts its session while the error of the main thread is being recorded."""
+    body = """
+import logging
+import remotemedia.core.multiprocess._side_effects as effects
+logging.basicConfig(filename="app.log", filemode="a")
+ended = threading.Event()
+recorded = effects.SideEffects.failed
+
+def record(self, error):
+    ended.set()
+    done.wait()  # the stop has reached the thread, and the signal for this one is on its way
+    time.sleep(0.2)
+    recorded(self, error)
+
+effects.SideEffects.failed = record
+
+def start():
+    ended.wait()
+    go()
+
+threading.Thread(target=start, daemon=True).start()
+if __name__ != "__main__":
+    raise ValueError("not again")
+ended.set()
+done.wait()
+"""
+    assert script(body) == "hi early\n"
+    assert "failed (ValueError: not again)" in (tmp_path / "app.log").read_text()
+
+
 def test_an_error_of_a_script_that_starts_no_thread_is_the_nodes(script: Any) -> None:
     body = """
 if __name__ != "__main__":

@@ -153,6 +153,7 @@ class Rerun:
         self._stopped_elsewhere = False
         self._due = False
         self._news = threading.Event()
+        self._within: CodeType | None = None
         self._tried: set[tuple[CodeType, int]] = set()
         self._threads_before = set(threading.enumerate())
         self._helper: threading.Thread | None = None
@@ -166,6 +167,7 @@ class Rerun:
     def __enter__(self) -> Self:
         global _current
         _current = self
+        self._within = sys._getframe(1).f_code
         self._trace_before = sys.gettrace()
         if threading.current_thread() is threading.main_thread():
             self._handler_before = signal.signal(_SIGNAL, self._on_signal)
@@ -254,8 +256,8 @@ class Rerun:
             return
         module = frame
         while module is not None and not self._is_module(module):
-            if module.f_code is Rerun.__exit__.__code__:
-                return  # it came in the very moment in which the run was over
+            if module.f_code is Rerun.__exit__.__code__ or (self._is_script and module.f_code is self._within):
+                return  # it came when the run had ended: how it ended, such as with an error, must not be lost
             module = module.f_back
         if self._due or module is None or module.f_lineno >= _last_statement(self._file or ""):
             self._trace_from(frame)
