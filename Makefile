@@ -17,7 +17,7 @@ INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 PEERS := $(VENV)/.peers
 
-.PHONY: help demo test check bench soak fuzz build proto clean
+.PHONY: help demo test check bench soak fuzz build proto picture clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -30,6 +30,7 @@ help:
 	@echo "make fuzz    an hour of scribbling over shared memory; FUZZ=-max_total_time=60 is a minute"
 	@echo "make build   the extension once more, after a change that make does not see"
 	@echo "make proto   what is generated from remotemedia_v1.proto, after a change of it"
+	@echo "make picture the rooms in docs/architecture.md, after a change of who imports whom"
 	@echo "make clean   remove what was built, and .venv"
 
 demo: $(INSTALLED)
@@ -61,6 +62,9 @@ build: $(TOOLS)
 
 proto: $(TOOLS)
 	@$(PY) tools/generate_wire.py
+
+picture: $(INSTALLED)
+	@$(PY) -m tools.rooms
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info remotemedia/*.so

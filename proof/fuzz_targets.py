@@ -28,7 +28,7 @@ from proof import fuzz_memory
 from proof.fuzz_memory import BLOCK_BYTES, DTYPES, FIELDS, SLOT_BYTES, SLOTS, TABLE, VALUES, Memory
 from proof.fuzz_world import METADATA, PAYLOADS, World
 from remotemedia import _ring
-from remotemedia.core.multiprocess._form import FORM
+from remotemedia.core.multiprocess.channel.form import FORM
 from remotemedia.errors import ChannelClosedError, ChannelCorruptedError, PayloadError
 
 POOL = 8192

@@ -12,8 +12,8 @@ import numpy as np
 from proof.fuzz_memory import BLOCK_BYTES, HEAD, SLOT_BYTES, SLOTS, TABLE, TAIL, Memory
 from remotemedia import _ring
 from remotemedia.core.data import AudioMetadata, DataType, RuntimeData, VideoMetadata
-from remotemedia.core.multiprocess._doorbell import Doorbell
-from remotemedia.core.multiprocess._form import FORM
+from remotemedia.core.multiprocess.channel.doorbell import Doorbell
+from remotemedia.core.multiprocess.channel.form import FORM
 from remotemedia.core.multiprocessing import Publisher, Subscriber
 from remotemedia.errors import ChannelError
 

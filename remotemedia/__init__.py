@@ -4,6 +4,8 @@ Start with ``remotemedia.core.multiprocessing`` (nodes, pipelines, sessions, cha
 ``remotemedia.core.data`` (what travels). This package imports nothing heavy.
 """
 
+# May import: nothing
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,5 +1,7 @@
 """``python -m remotemedia``: the same as the command ``remotemedia``."""
 
+# May import: cli
+
 import sys
 
 from remotemedia.cli import main

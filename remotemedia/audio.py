@@ -10,6 +10,8 @@
 AudioFileWriterNode work block by block. They need soundfile, which comes with the speech nodes.
 """
 
+# May import: core.data, _audio, _install
+
 from __future__ import annotations
 
 import logging

@@ -3,6 +3,9 @@
 Nothing heavier than click is imported until a command runs.
 """
 
+# May import: core.multiprocessing, core.data, audio, manifest, settings, monitoring, service, errors,
+#   service.config, _audio, _drafts, _naming, _orphans, _install, _libraries
+
 from __future__ import annotations
 
 __all__ = ["main"]

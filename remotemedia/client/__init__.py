@@ -11,6 +11,9 @@
 ``with PipelineClient(...) as client:`` gives the same calls without ``await``. docs/client.md tells more.
 """
 
+# May import: core.multiprocessing, core.data, audio, manifest, wire, errors, _event_loop, _install,
+#   _libraries
+
 try:
     import google.protobuf  # noqa: F401
     import grpc  # noqa: F401

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
-from remotemedia.core._layouts import LARGEST, audio_layout, check_text, frame_rate, frame_size
+from remotemedia.core.layouts import LARGEST, audio_layout, check_text, frame_rate, frame_size
 from remotemedia.errors import ChannelCorruptedError, PayloadError
 
 if TYPE_CHECKING:
@@ -247,14 +247,14 @@ class RuntimeData:
 
     def __repr__(self) -> str:
         """Type, shape, dtype, range and metadata, in a few hundred characters and a few milliseconds at most."""
-        from remotemedia.core._words import message_shown  # here: most messages are never shown
+        from remotemedia.core.wording import message_shown  # here: most messages are never shown
 
         return message_shown(self)
 
     @staticmethod
     def _maker_for(value: object) -> str:
         """For the channel: how to make a message of ``value``, in words."""
-        from remotemedia.core._words import maker_for
+        from remotemedia.core.wording import maker_for
 
         return maker_for(value)
 
@@ -327,10 +327,10 @@ def encode_metadata(metadata: Metadata | None) -> tuple[int, bytes]:
             return _JSON_KIND, raw
     except (struct.error, TypeError, ValueError, AttributeError, RecursionError) as error:
         if isinstance(metadata, dict):
-            from remotemedia.core._words import entry_refused
+            from remotemedia.core.wording import entry_refused
 
             raise PayloadError(entry_refused(metadata, error)) from None
-        from remotemedia.core._words import with_whole_numbers
+        from remotemedia.core.wording import with_whole_numbers
 
         return encode_metadata(with_whole_numbers(metadata))
     raise TypeError(

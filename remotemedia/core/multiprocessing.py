@@ -3,6 +3,8 @@
 Names are loaded on first use, so that a node's process, which needs two of them, does not pay for the rest.
 """
 
+# May import: session, graph, classes, node, channel, values, audio, errors
+
 from __future__ import annotations
 
 from importlib import import_module
@@ -10,10 +12,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from remotemedia.audio import load_audio_file, save_audio_file
-    from remotemedia.core.multiprocess.channel import Publisher, Subscriber
-    from remotemedia.core.multiprocess.config import MultiprocessConfig
-    from remotemedia.core.multiprocess.declaration import Param
-    from remotemedia.core.multiprocess.events import (
+    from remotemedia.core.multiprocess.channel.publisher import Publisher, Subscriber
+    from remotemedia.core.multiprocess.classes.registry import lookup_node, register_node, registered_nodes
+    from remotemedia.core.multiprocess.graph.pipeline import Connection, NodeConfig, Pipeline
+    from remotemedia.core.multiprocess.node.declaration import Param
+    from remotemedia.core.multiprocess.node.node import MultiprocessNode, NodeStatus
+    from remotemedia.core.multiprocess.session.executor import MultiprocessExecutor, NodeHandle, default_executor
+    from remotemedia.core.multiprocess.session.session import Session, SessionStatus
+    from remotemedia.core.multiprocess.session.status import Metrics, NodeMetrics, NodeReport, StatusReport
+    from remotemedia.core.multiprocess.values.config import MultiprocessConfig
+    from remotemedia.core.multiprocess.values.events import (
         EventsLost,
         EventStream,
         ExitReason,
@@ -24,14 +32,8 @@ if TYPE_CHECKING:
         ProcessReady,
         ProcessStarted,
     )
-    from remotemedia.core.multiprocess.executor import MultiprocessExecutor, NodeHandle, default_executor
-    from remotemedia.core.multiprocess.node import MultiprocessNode, NodeStatus
-    from remotemedia.core.multiprocess.pipeline import Connection, NodeConfig, Pipeline
-    from remotemedia.core.multiprocess.progress import InitProgress
-    from remotemedia.core.multiprocess.registry import lookup_node, register_node, registered_nodes
-    from remotemedia.core.multiprocess.session import Session, SessionStatus
-    from remotemedia.core.multiprocess.statistics import ChannelStats, NodeStats
-    from remotemedia.core.multiprocess.status import Metrics, NodeMetrics, NodeReport, StatusReport
+    from remotemedia.core.multiprocess.values.progress import InitProgress
+    from remotemedia.core.multiprocess.values.statistics import ChannelStats, NodeStats
     from remotemedia.errors import (
         AuthenticationError,
         ChannelClosedError,
@@ -59,10 +61,10 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "remotemedia.audio": ("load_audio_file", "save_audio_file"),
-    "remotemedia.core.multiprocess.channel": ("Publisher", "Subscriber"),
-    "remotemedia.core.multiprocess.config": ("MultiprocessConfig",),
-    "remotemedia.core.multiprocess.declaration": ("Param",),
-    "remotemedia.core.multiprocess.events": (
+    "remotemedia.core.multiprocess.channel.publisher": ("Publisher", "Subscriber"),
+    "remotemedia.core.multiprocess.values.config": ("MultiprocessConfig",),
+    "remotemedia.core.multiprocess.node.declaration": ("Param",),
+    "remotemedia.core.multiprocess.values.events": (
         "EventStream",
         "EventsLost",
         "ExitReason",
@@ -73,14 +75,14 @@ _HOMES = {
         "ProcessReady",
         "ProcessStarted",
     ),
-    "remotemedia.core.multiprocess.executor": ("MultiprocessExecutor", "NodeHandle", "default_executor"),
-    "remotemedia.core.multiprocess.node": ("MultiprocessNode", "NodeStatus"),
-    "remotemedia.core.multiprocess.pipeline": ("Connection", "NodeConfig", "Pipeline"),
-    "remotemedia.core.multiprocess.progress": ("InitProgress",),
-    "remotemedia.core.multiprocess.registry": ("lookup_node", "register_node", "registered_nodes"),
-    "remotemedia.core.multiprocess.session": ("Session", "SessionStatus"),
-    "remotemedia.core.multiprocess.statistics": ("ChannelStats", "NodeStats"),
-    "remotemedia.core.multiprocess.status": ("Metrics", "NodeMetrics", "NodeReport", "StatusReport"),
+    "remotemedia.core.multiprocess.session.executor": ("MultiprocessExecutor", "NodeHandle", "default_executor"),
+    "remotemedia.core.multiprocess.node.node": ("MultiprocessNode", "NodeStatus"),
+    "remotemedia.core.multiprocess.graph.pipeline": ("Connection", "NodeConfig", "Pipeline"),
+    "remotemedia.core.multiprocess.values.progress": ("InitProgress",),
+    "remotemedia.core.multiprocess.classes.registry": ("lookup_node", "register_node", "registered_nodes"),
+    "remotemedia.core.multiprocess.session.session": ("Session", "SessionStatus"),
+    "remotemedia.core.multiprocess.values.statistics": ("ChannelStats", "NodeStats"),
+    "remotemedia.core.multiprocess.session.status": ("Metrics", "NodeMetrics", "NodeReport", "StatusReport"),
     "remotemedia.errors": (
         "AuthenticationError",
         "ChannelClosedError",

@@ -3,6 +3,8 @@
 ``Pipeline.from_manifest`` and ``Pipeline.to_manifest`` are all that most programs need.
 """
 
+# May import: core.multiprocessing, errors, settings, _naming
+
 from remotemedia.manifest._load import Manifest, find_problems, load_manifest, read_manifest, read_settings
 from remotemedia.manifest._shape import manifest_schema
 from remotemedia.manifest._write import manifest_of

@@ -3,6 +3,8 @@
 Needs the extra ``monitoring``; importing this package alone needs and loads nothing.
 """
 
+# May import: core.multiprocessing, errors, _install
+
 from __future__ import annotations
 
 from importlib import import_module

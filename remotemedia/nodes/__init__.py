@@ -1,5 +1,7 @@
 """The built-in nodes. Importing this package registers them; libraries they need are loaded when a node starts."""
 
+# May import: core.multiprocessing, core.data, errors, client, _audio, _install
+
 from remotemedia.nodes.asr import PocketSphinxNode
 from remotemedia.nodes.audio_reader import AudioFileReaderNode
 from remotemedia.nodes.audio_writer import AudioFileWriterNode

@@ -8,7 +8,7 @@ import remotemedia_v1_pb2 as pb
 
 from remotemedia.core.multiprocessing import Pipeline
 from remotemedia.service._manifests import Refused
-from remotemedia.wire._audio import form_of, frame_bytes, frame_in_words
+from remotemedia.wire.audio import form_of, frame_bytes, frame_in_words
 from remotemedia.wire.payload import add_payload, payload_at
 
 __all__ = ["Frames"]

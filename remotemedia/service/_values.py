@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import remotemedia_v1_pb2 as pb
 
-from remotemedia.wire._texts import check_whole_characters, parse_json
+from remotemedia.wire.texts import check_whole_characters, parse_json
 
 if TYPE_CHECKING:
     from google.protobuf.struct_pb2 import Struct

@@ -1,5 +1,7 @@
 """ServiceConfig: the settings of the gRPC service."""
 
+# May import: errors, _rules
+
 from __future__ import annotations
 
 import ipaddress

@@ -1,5 +1,7 @@
 """Settings from files: ``runtime.toml`` and a manifest's ``metadata.multiprocess`` (seeds ``001`` and ``004``)."""
 
+# May import: core.multiprocessing, service.config, errors, _rules, _naming, _telling
+
 from remotemedia.settings._keys import find_setting_problems, setting_meanings
 from remotemedia.settings._node_modules import import_node_modules
 from remotemedia.settings._resolve import Settings, resolve_settings

@@ -15,10 +15,10 @@ import remotemedia_v1_pb2 as pb
 
 from remotemedia.core.data import DataType, Metadata, Payload, RuntimeData, encode_metadata
 from remotemedia.errors import PayloadError
-from remotemedia.wire._arrays import read_binary, read_numpy, read_tensor, write_tensor
-from remotemedia.wire._audio import read_audio, write_audio
-from remotemedia.wire._texts import read_file, read_json, read_json_object, read_text, write_text
-from remotemedia.wire._video import read_video, write_video
+from remotemedia.wire.arrays import read_binary, read_numpy, read_tensor, write_tensor
+from remotemedia.wire.audio import read_audio, write_audio
+from remotemedia.wire.texts import read_file, read_json, read_json_object, read_text, write_text
+from remotemedia.wire.video import read_video, write_video
 
 __all__ = ["audio_data_of", "buffer_of", "data_of", "kind_of"]
 

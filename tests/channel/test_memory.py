@@ -12,7 +12,7 @@ import pytest
 
 from remotemedia import _ring
 from remotemedia.core.data import RuntimeData
-from remotemedia.core.multiprocess._form import FORM
+from remotemedia.core.multiprocess.channel.form import FORM
 
 MB = 1_000_000
 KEPT_BYTES = 4 << 20

@@ -21,8 +21,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from remotemedia import _ring
 from remotemedia.core.data import RuntimeData
-from remotemedia.core.multiprocess._doorbell import Doorbell
-from remotemedia.core.multiprocess._form import FORM
+from remotemedia.core.multiprocess.channel.doorbell import Doorbell
+from remotemedia.core.multiprocess.channel.form import FORM
 from remotemedia.core.multiprocessing import Publisher, Subscriber
 from remotemedia.errors import ChannelClosedError
 

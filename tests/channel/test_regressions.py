@@ -20,9 +20,9 @@ import pytest
 from remotemedia import _ring
 from remotemedia.core.data import DataType, RuntimeData, decode_metadata, encode_metadata
 from remotemedia.core.dtypes import decode_dtype, encode_dtype
-from remotemedia.core.multiprocess import channel as channel_module
-from remotemedia.core.multiprocess._form import FORM
-from remotemedia.core.multiprocess._rendezvous import _address
+from remotemedia.core.multiprocess.channel import publisher as channel_module
+from remotemedia.core.multiprocess.channel.form import FORM
+from remotemedia.core.multiprocess.channel.rendezvous import _address
 from remotemedia.core.multiprocessing import Publisher, Subscriber
 from remotemedia.errors import ChannelClosedError, ChannelCorruptedError, PayloadError
 

@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from remotemedia.core.multiprocess import _cgroup, _oom
+from remotemedia.core.multiprocess.kernel import cgroup
+from remotemedia.core.multiprocess.process import oom
 from remotemedia.core.multiprocessing import ProcessCrashError
 
 pytestmark = [
@@ -43,13 +44,13 @@ def groups(request: pytest.FixtureRequest) -> Iterator[tuple[Path, Path]]:
     outer = Path()
     try:
         if request.param == "version 1":
-            found = _oom._find(Path("/proc/self/cgroup").read_text(), Path("/proc/self"))
+            found = oom._find(Path("/proc/self/cgroup").read_text(), Path("/proc/self"))
             if found is None or not (found[0] / "memory.limit_in_bytes").exists():
                 pytest.skip("no memory controller of version 1")
             outer = found[0] / f"test-{os.getpid()}"
             outer.mkdir()
         else:
-            outer = _cgroup._delegated_group() / f"test-{os.getpid()}"
+            outer = cgroup._delegated_group() / f"test-{os.getpid()}"
             outer.mkdir()
             (outer / "cgroup.subtree_control").write_text("+memory")
         inner = outer / "inner"
@@ -151,13 +152,13 @@ class StandIn:
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     def make(version: int, own: str = "/", root: str = "/") -> StandIn:
         made = StandIn(tmp_path, version, own, root)
-        monkeypatch.setattr(_oom, "_PROC", made.proc)
+        monkeypatch.setattr(oom, "_PROC", made.proc)
         return made
 
-    monkeypatch.setattr(_oom, "_told", {})
-    monkeypatch.setattr(_oom, "_warned", set())
+    monkeypatch.setattr(oom, "_told", {})
+    monkeypatch.setattr(oom, "_warned", set())
     yield make
-    _oom._find.cache_clear()
+    oom._find.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -172,12 +173,12 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def test_the_groups_own_limit_by_stand_in(stand_in: Any, version: int, own: str, root: str, name: str) -> None:
     files = stand_in(version, own, root)
     folder = files.group(name, 512 * MB, kills=3, hits=9)
-    watch = _oom.KillWatch()
+    watch = oom.KillWatch()
     assert watch.explain_kill() == ""
     files.group(name, 512 * MB, kills=5, hits=10)
     reason = f"memory limit of 512 MB of control group {folder} reached"
     assert [watch.explain_kill() for _ in range(3)] == [reason, reason, ""]  # two kills, two reasons
-    assert _oom.KillWatch().explain_kill() == ""
+    assert oom.KillWatch().explain_kill() == ""
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -186,7 +187,7 @@ def test_a_limit_above_by_stand_in(stand_in: Any, version: int) -> None:
     files.group("pod/app/worker")
     pod = files.group("pod", 2000 * MB, hits=1)
     files.group("pod/app", 3000 * MB)
-    watch = _oom.KillWatch()
+    watch = oom.KillWatch()
     files.group("pod/app/worker", kills=1)
     files.group("pod", 2000 * MB, hits=2)
     assert watch.explain_kill() == f"memory limit of 2000 MB of control group {pod} reached"
@@ -197,7 +198,7 @@ def test_a_group_without_the_controller_by_stand_in(stand_in: Any) -> None:
     files = stand_in(2, "/app/worker", "/")
     (files.top / "app" / "worker").mkdir(parents=True)
     app = files.group("app", 100 * MB)
-    watch = _oom.KillWatch()
+    watch = oom.KillWatch()
     files.group("app", 100 * MB, kills=1, hits=1)
     assert watch.explain_kill() == f"memory limit of 100 MB of control group {app} reached"
 
@@ -205,7 +206,7 @@ def test_a_group_without_the_controller_by_stand_in(stand_in: Any) -> None:
 def test_kills_in_groups_below_are_not_ours_by_stand_in(stand_in: Any) -> None:
     files = stand_in(2)
     files.group("", 512 * MB, kills=0, hits=0, local="oom 0\noom_kill 0\n")
-    watch = _oom.KillWatch()
+    watch = oom.KillWatch()
     files.group("", 512 * MB, kills=4, hits=4, local="oom 0\noom_kill 0\n")
     assert watch.explain_kill() == ""
 
@@ -214,7 +215,7 @@ def test_kills_in_groups_below_are_not_ours_by_stand_in(stand_in: Any) -> None:
 def test_a_machine_without_memory_by_stand_in(stand_in: Any, limit_bytes: int | None) -> None:
     files = stand_in(2)
     files.group("", limit_bytes)
-    watch = _oom.KillWatch()
+    watch = oom.KillWatch()
     files.group("", limit_bytes, kills=1)
     assert watch.explain_kill() == (
         f"the kernel killed it for lack of memory: the machine is out of memory, or a control group above {files.top} "
@@ -227,9 +228,9 @@ def test_a_node_with_a_group_of_its_own_by_stand_in(stand_in: Any) -> None:
     files = stand_in(2, "/app/main", "/")
     app, own = files.group("app", 512 * MB), files.group("app/remotemedia-1", 100 * MB)
     files.group("app/main")
-    group = object.__new__(_cgroup.MemoryGroup)
+    group = object.__new__(cgroup.MemoryGroup)
     group.path = own
-    watch = _oom.KillWatch()
+    watch = oom.KillWatch()
     files.group("app/remotemedia-1", 100 * MB, kills=1)
     files.group("app", 512 * MB, kills=1, hits=1)
     assert not group.oom_killed()
@@ -243,7 +244,7 @@ def test_where_there_is_nothing_to_read_by_stand_in(stand_in: Any, version: int 
     files = stand_in(version or 2, "/../outside" if version == 1 else "/gone")
     if version is None:
         (files.proc / "cgroup").unlink()
-    assert _oom.KillWatch().explain_kill() == ""
+    assert oom.KillWatch().explain_kill() == ""
 
 
 def test_a_session_that_is_killed_by_stand_in(px: Any, stand_in: Any) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from remotemedia.core.multiprocess import _cgroup
+from remotemedia.core.multiprocess.kernel import cgroup
 from remotemedia.core.multiprocessing import (
     ChannelCorruptedError,
     InitializationTimeout,
@@ -71,7 +71,7 @@ def prepare(stage: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
 
     def make(scenario: Any) -> Any:
         # The same limit everywhere; test_memory_limit.py has both.
-        monkeypatch.setattr(_cgroup, "_delegated_group", refuse)
+        monkeypatch.setattr(cgroup, "_delegated_group", refuse)
         scene = crash_scene.Scene(stage, scenario, tmp_path)
         if scenario.phase == matrix.STARTING and scenario.fault != "memory limit":
             (tmp_path / "sitecustomize.py").write_text(scene.sitecustomize())

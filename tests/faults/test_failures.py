@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from remotemedia.core.multiprocess._failure_log import FailureLog
+from remotemedia.core.multiprocess.session.failure_log import FailureLog
 from remotemedia.core.multiprocessing import (
     ChannelFullError,
     InitializationTimeout,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from remotemedia.core.data import RuntimeData
-from remotemedia.core.multiprocess import _cgroup
+from remotemedia.core.multiprocess.kernel import cgroup
 from remotemedia.core.multiprocessing import (
     MultiprocessConfig,
     MultiprocessExecutor,
@@ -39,7 +39,7 @@ TOO_MUCH_MB = 200
 
 
 def groups() -> set[Path]:
-    return set(_cgroup._delegated_group().glob("remotemedia-*"))
+    return set(cgroup._delegated_group().glob("remotemedia-*"))
 
 
 @pytest.fixture(params=["rlimit", "group"])
@@ -55,7 +55,7 @@ def held_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         def refuse() -> Path:
             raise PermissionError("not in this test")
 
-        monkeypatch.setattr(_cgroup, "_delegated_group", refuse)
+        monkeypatch.setattr(cgroup, "_delegated_group", refuse)
     return str(request.param)
 
 
@@ -219,7 +219,7 @@ def test_what_holds_the_limit_is_logged(
     px.run(main())
     messages = {(r.name, r.getMessage()) for r in caplog.records if "held by" in r.getMessage()}
     if held_by == "group":
-        how = f"control group {_cgroup._delegated_group()}/remotemedia-{os.getpid()}-"
+        how = f"control group {cgroup._delegated_group()}/remotemedia-{os.getpid()}-"
         messages = {(name, message[: -len("01234567")]) for name, message in messages}
     else:
         how = "RLIMIT_DATA (no control group: not in this test)"
@@ -255,7 +255,7 @@ def test_groups_are_removed_with_all_that_is_in_them(px: Any, held_by: str, limi
 
 DELEGATED = """
 from pathlib import Path
-from remotemedia.core.multiprocess._cgroup import _delegated_group
+from remotemedia.core.multiprocess.kernel.cgroup import _delegated_group
 
 (Path(sys.argv[1]) / "cgroup.procs").write_text(str(os.getpid()))
 try:
@@ -268,7 +268,7 @@ hear()
 
 @pytest.mark.parametrize("held_by", ["group"], indirect=True)
 def test_groups_are_made_only_where_that_is_delegated(px: Any, held_by: str, child_python: Any) -> None:
-    service = _cgroup._delegated_group() / f"test-{os.getpid()}"
+    service = cgroup._delegated_group() / f"test-{os.getpid()}"
     service.mkdir()
     (service / "main").mkdir()
     try:

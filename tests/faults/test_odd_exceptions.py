@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from remotemedia._telling import said, shown, trace
-from remotemedia.core.multiprocess._failure import describe_failure
+from remotemedia.core.multiprocess.node.failure import describe_failure
 from remotemedia.core.multiprocessing import (
     InitProgress,
     MultiprocessConfig,

@@ -17,7 +17,7 @@ import pytest
 
 from remotemedia import _ring
 from remotemedia.core.data import RuntimeData
-from remotemedia.core.multiprocess import _rendezvous
+from remotemedia.core.multiprocess.channel import rendezvous
 from remotemedia.core.multiprocessing import ChannelClosedError, ChannelError, Publisher, Subscriber
 
 pytestmark = pytest.mark.usefixtures("leak_check")
@@ -301,7 +301,7 @@ def test_answers_that_make_no_sense(name: str, side: Any, in_thread: Any, ledger
 @squatters_promise
 @pytest.mark.parametrize("side", SIDES)
 def test_no_answer(name: str, side: Any, in_thread: Any, monkeypatch: pytest.MonkeyPatch, ledger: Any) -> None:
-    monkeypatch.setattr(_rendezvous, "_ANSWER_TIMEOUT_SECS", 0.2)
+    monkeypatch.setattr(rendezvous, "_ANSWER_TIMEOUT_SECS", 0.2)
     with squatting(name, listens=False), pytest.raises(ChannelError, match=r"has answered nobody for 0\.2 s"):
         side(name)
     with squatting(name), pytest.raises(ChannelError, match=rf"pid {os.getpid()} holds .* did not answer"):

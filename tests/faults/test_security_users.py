@@ -43,7 +43,7 @@ AS_NOBODY = """
 import json, socket
 from remotemedia import _ring
 from remotemedia.core.data import RuntimeData
-from remotemedia.core.multiprocess import _rendezvous
+from remotemedia.core.multiprocess.channel import rendezvous
 from remotemedia.core.multiprocessing import Publisher, Subscriber
 
 name, *uids = sys.argv[1:]

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from remotemedia.core.multiprocess._control import ControlSocket
+from remotemedia.core.multiprocess.process.control import ControlSocket
 from remotemedia.core.multiprocessing import (
     MultiprocessConfig,
     MultiprocessError,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from remotemedia.core.data import DataType
-from remotemedia.core.multiprocess import registry
+from remotemedia.core.multiprocess.classes import registry
 from remotemedia.core.multiprocessing import MultiprocessNode, Param, register_node
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from remotemedia.core.multiprocess._output import Output
+from remotemedia.core.multiprocess.process.output import Output
 from remotemedia.core.multiprocessing import PipelineError, ProcessCrashError
 
 pytestmark = pytest.mark.usefixtures("leak_check")
@@ -78,7 +78,7 @@ def passed_on(monkeypatch: pytest.MonkeyPatch) -> Any:
     The pipe is real. The clock is not: these tests do not wait.
     """
     now = 1000.0
-    monkeypatch.setattr("remotemedia.core.multiprocess._output.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("remotemedia.core.multiprocess.process.output.time", SimpleNamespace(monotonic=lambda: now))
 
     async def play(chunks: tuple[tuple[float, bytes], ...]) -> tuple[list[str], str, list[str]]:
         nonlocal now

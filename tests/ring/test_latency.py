@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from remotemedia import _ring
-from remotemedia.core.multiprocess.statistics import NodeStats
+from remotemedia.core.multiprocess.values.statistics import NodeStats
 
 BUCKETS = _ring.LATENCY_BUCKETS
 # The clock is read again where the latency is counted: what it was then is the segment's ``latency_max_ns``.

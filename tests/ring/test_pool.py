@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from remotemedia import _ring
 from remotemedia.core.data import RuntimeData
-from remotemedia.core.multiprocess._form import FORM
+from remotemedia.core.multiprocess.channel.form import FORM
 from remotemedia.errors import ChannelCorruptedError, PayloadError
 
 UNIT = 64

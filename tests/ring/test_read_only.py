@@ -16,7 +16,7 @@ import pytest
 
 from remotemedia import _ring
 from remotemedia.core.data import RuntimeData
-from remotemedia.core.multiprocess._form import FORM
+from remotemedia.core.multiprocess.channel.form import FORM
 
 
 def permissions(address: int) -> str:
@@ -71,7 +71,7 @@ PROGRAM = """
 import ctypes, os, sys
 import numpy as np
 from remotemedia import _ring
-from remotemedia.core.multiprocess._form import FORM
+from remotemedia.core.multiprocess.channel.form import FORM
 from remotemedia.core.data import RuntimeData
 memory, ring = _ring.create_segment(65536, 1), _ring.create_ring(4)
 own = _ring.Segment(os.dup(memory), -1, True)

@@ -16,7 +16,7 @@ import mmap, os, random
 import numpy as np
 from remotemedia import _ring
 from remotemedia.core.data import AudioMetadata, DataType, RuntimeData
-from remotemedia.core.multiprocess._form import FORM
+from remotemedia.core.multiprocess.channel.form import FORM
 from remotemedia.errors import ChannelCorruptedError
 
 first, last = int(sys.argv[1]), int(sys.argv[2])
@@ -161,7 +161,7 @@ PUBLISHER = """
 import mmap, os
 from remotemedia import _ring
 from remotemedia.core.data import RuntimeData
-from remotemedia.core.multiprocess._form import FORM
+from remotemedia.core.multiprocess.channel.form import FORM
 fd = _ring.create_ring(1)
 ring = mmap.mmap(fd, os.fstat(fd).st_size)
 segment = _ring.Segment(_ring.create_segment(1 << 24, 1), -1, True)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from remotemedia.core.data import RuntimeData
-from remotemedia.core.multiprocess._procfs import ProcessUsage
+from remotemedia.core.multiprocess.kernel.procfs import ProcessUsage
 
 pytestmark = pytest.mark.usefixtures("leak_check")
 

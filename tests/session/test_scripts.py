@@ -298,7 +298,7 @@ def test_a_stop_that_comes_after_the_end_of_the_run_does_not_replace_its_error(s
     """The thread starts its session while the error of the main thread is being recorded."""
     body = """
 import logging
-import remotemedia.core.multiprocess._side_effects as effects
+import remotemedia.core.multiprocess.classes.side_effects as effects
 logging.basicConfig(filename="app.log", filemode="a")
 ended = threading.Event()
 recorded = effects.SideEffects.failed

@@ -4,6 +4,8 @@ Arguments and a control socket in, an exit code out. Start-up time is a budget: 
 does not need.
 """
 
+# May import: node, classes, channel, process, _ring
+
 from __future__ import annotations
 
 import argparse
@@ -19,7 +21,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn, TypeAlias
 
 from remotemedia import _ring
-from remotemedia.core.multiprocess._control import CONTROL_FD, NODE_MARK, ORCHESTRATOR_FD, ControlSocket, Message
+from remotemedia.core.multiprocess.process.control import CONTROL_FD, NODE_MARK, ORCHESTRATOR_FD, ControlSocket, Message
 
 __all__ = ["leave", "main"]
 
@@ -33,7 +35,7 @@ class _Life:
     """A node from ``initialize()`` to ``cleanup()``."""
 
     def __init__(self, node: Any, control: ControlSocket, hello: Message, fds: list[int]) -> None:
-        from remotemedia.core.multiprocess._node_loop import NodeLoop
+        from remotemedia.core.multiprocess.node.loop import NodeLoop
 
         self._node = node
         self._pid = os.getpid()
@@ -86,9 +88,9 @@ class _Life:
         return self._stopped.is_set()
 
     async def _run(self) -> None:
-        from remotemedia.core.multiprocess._handover import Handover, attach
-        from remotemedia.core.multiprocess._node_loop import settled
-        from remotemedia.core.multiprocess.node import NodeStatus
+        from remotemedia.core.multiprocess.channel.handover import Handover, attach
+        from remotemedia.core.multiprocess.node.loop import settled
+        from remotemedia.core.multiprocess.node.node import NodeStatus
 
         self._node._status = NodeStatus.INITIALIZING
         await settled(self._node.initialize(), "initialize()")
@@ -132,8 +134,8 @@ class _Life:
             self._stop(abort=True)
 
     async def _cleanup(self) -> None:
-        from remotemedia.core.multiprocess._node_loop import settled
-        from remotemedia.core.multiprocess.node import NodeStatus
+        from remotemedia.core.multiprocess.node.loop import settled
+        from remotemedia.core.multiprocess.node.node import NodeStatus
 
         self._node._status = NodeStatus.STOPPING
         try:
@@ -251,11 +253,11 @@ def _loop_factory(use_uvloop: bool) -> _LoopFactory:
 
 def _prepare(hello: Message) -> _LoopFactory:
     """Imports what every node needs, and then limits the memory: what exceeds the limit is the user's own."""
-    from remotemedia.core.multiprocess._imports import adopt_search_path
+    from remotemedia.core.multiprocess.classes.imports import adopt_search_path
 
     sys.path[:0] = hello["extra_paths"]
     adopt_search_path(**hello["class"]["path"])
-    import remotemedia.core.multiprocess._node_loop  # noqa: F401
+    import remotemedia.core.multiprocess.node.loop  # noqa: F401
 
     loop_factory = _loop_factory(hello["use_uvloop"])
     if hello["rlimit_data_bytes"] is not None:
@@ -278,8 +280,8 @@ def _limit_memory(limit_bytes: int) -> None:
 
 
 def _load(hello: Message, node_type: str, node_id: str, control: ControlSocket) -> Any:
-    from remotemedia.core.multiprocess._class_checks import why_unfit
-    from remotemedia.core.multiprocess._classref import load_class
+    from remotemedia.core.multiprocess.classes.checks import why_unfit
+    from remotemedia.core.multiprocess.classes.reference import load_class
 
     def tell(where: str) -> None:
         control.send({"type": "progress", "status": "loading", "progress": 0.0, "message": where})
@@ -301,14 +303,14 @@ class _Unfit(Exception):
 def _failure(error: BaseException) -> Message:
     if isinstance(error, _Unfit):
         return {"type": "failed", "reason": str(error), "traceback": "", "out_of_memory": False}
-    from remotemedia.core.multiprocess._failure import describe_failure
+    from remotemedia.core.multiprocess.node.failure import describe_failure
 
     return {"type": "failed", **describe_failure(error)}
 
 
 def leave(code: int) -> NoReturn:
     """Ends the process, without waiting for threads that the user's script started while it was run again."""
-    from remotemedia.core.multiprocess._rerun import script_threads
+    from remotemedia.core.multiprocess.classes.rerun import script_threads
 
     if all(thread.daemon for thread in script_threads()):
         sys.exit(code)
@@ -318,7 +320,7 @@ def leave(code: int) -> NoReturn:
 
 
 def _print_failure(error: BaseException) -> None:
-    from remotemedia.core.multiprocess._failure import print_failure
+    from remotemedia.core.multiprocess.node.failure import print_failure
 
     print_failure(error)
 

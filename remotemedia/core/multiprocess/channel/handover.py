@@ -1,0 +1,124 @@
+"""What a node's process gets to work with: its segment, its neighbours' and its rings, as JSON and descriptors.
+
+The orchestrator writes a Handover and sends it beside the descriptors; ``attach`` turns both into channels.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from remotemedia import _ring
+from remotemedia.core.multiprocess.channel.doorbell import Doorbell
+from remotemedia.core.multiprocess.channel.form import FORM
+from remotemedia.core.multiprocess.channel.publisher import Publisher, Subscriber
+
+__all__ = ["Attached", "Edge", "Handover", "OutputChannel", "attach"]
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One channel from the node's point of view.
+
+    Attributes:
+        name: the channel's name.
+        port: the node's own port; empty on an output to the session, where the message says which.
+        peer: the pool id of the segment at the other end.
+    """
+
+    name: str
+    port: str
+    peer: int
+
+
+@dataclass(frozen=True)
+class Handover:
+    """What belongs to one node. Its descriptors come in this order: memfd and eventfd of the node's own segment, those
+    of each of ``segments``, then the rings of ``inputs`` and of ``outputs``."""
+
+    session_id: str
+    segments: list[int] = field(default_factory=list)
+    inputs: list[Edge] = field(default_factory=list)
+    outputs: list[Edge] = field(default_factory=list)
+    backpressure: bool = True
+    spin_us: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> Handover:
+        """From what ``to_json`` gave; TypeError for anything else."""
+        return cls(
+            **{
+                **raw,
+                "inputs": [Edge(**edge) for edge in raw["inputs"]],
+                "outputs": [Edge(**edge) for edge in raw["outputs"]],
+            }
+        )
+
+
+@dataclass(frozen=True)
+class OutputChannel:
+    """A publisher and the output port it serves; an empty port serves every one and sends its name along."""
+
+    port: str
+    publisher: Publisher
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A node's ends of its channels."""
+
+    segment: _ring.Segment
+    turns: _ring.Segment
+    doorbell: Doorbell
+    inputs: list[Subscriber]
+    outputs: list[OutputChannel]
+
+
+ORCHESTRATOR = 0
+"""The pool id of the orchestrator's segment, which also counts the interruptions."""
+
+
+def attach(handover: Handover, fds: list[int]) -> Attached:
+    """Maps everything; takes over and closes ``fds``, also on failure. ChannelCorruptedError, ValueError or OSError."""
+    expected = 2 + 2 * len(handover.segments) + len(handover.inputs) + len(handover.outputs)
+    left = list(reversed(fds))
+    try:
+        if len(fds) != expected:
+            raise ValueError(f"the handover needs {expected} descriptors, {len(fds)} came")
+        own = _ring.Segment(left.pop(), left.pop(), True)
+        peers = {pool: _ring.Segment(left.pop(), left.pop(), False) for pool in handover.segments}
+        turns = peers[ORCHESTRATOR]
+        doorbell = Doorbell(own)
+        inputs = [
+            Subscriber.over(
+                edge.name,
+                _ring.Consumer(left.pop(), FORM, own, peers[edge.peer], peers, turns, edge.port),
+                own,
+                doorbell,
+                port=edge.port,
+                spin_us=handover.spin_us,
+            )
+            for edge in handover.inputs
+        ]
+        outputs = [
+            OutputChannel(
+                edge.port,
+                Publisher.over(
+                    edge.name,
+                    _ring.Producer(left.pop(), FORM, own, peers[edge.peer], peers.values(), handover.session_id, turns),
+                    own,
+                    doorbell,
+                    spin_us=handover.spin_us,
+                ),
+            )
+            for edge in handover.outputs
+        ]
+    finally:
+        for fd in left:
+            os.close(fd)
+    return Attached(own, turns, doorbell, inputs, outputs)

@@ -1,0 +1,112 @@
+"""What both sides of a channel have in common: being set up, being left, and never being forgotten half-closed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from remotemedia import _ring
+from remotemedia.core.multiprocess.channel.doorbell import Doorbell
+
+if TYPE_CHECKING:
+    from remotemedia.core.multiprocess.channel.rendezvous import Meeting
+
+__all__ = ["Side", "check_count", "check_name", "deadline_ns_after", "new_eventfd", "new_segment"]
+
+
+class Side(ABC):
+    """Base of Publisher and Subscriber."""
+
+    _meeting: Meeting | None
+    _closed: bool
+
+    def _set_up_side(self, name: str, segment: _ring.Segment, doorbell: Doorbell, spin_us: int) -> None:
+        self.channel_name = name
+        self._segment = segment
+        self._doorbell = doorbell
+        self._spin_ns = spin_us * 1000
+        self._meeting = None
+        self._owns_segment = False
+        self._closed = False
+
+    @abstractmethod
+    def close(self) -> None:
+        """Leaves the channel. May be repeated."""
+
+    @abstractmethod
+    def _end_of_interpreter(self) -> None:
+        """What closing still means when no other thread runs any more."""
+
+    def _leave(self, peer: _ring.Segment | None) -> None:
+        """Gives up the name and the descriptors of a named channel; mappings go with the last view into them."""
+        if self._meeting is not None:
+            self._meeting.close()
+        if self._owns_segment:
+            self._doorbell.close()
+            self._segment.close()
+            if peer is not None:
+                peer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        # A name must not stay taken because somebody forgot to close.
+        if not getattr(self, "_closed", True) and self._owns_segment:
+            if sys.is_finalizing():
+                # The rendezvous thread never runs again: waiting for it would be for ever, and the kernel tidies up.
+                self._end_of_interpreter()
+            else:
+                self.close()
+
+
+def new_eventfd() -> int:
+    """An eventfd for a doorbell."""
+    return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+
+def new_segment(pool_bytes: int) -> tuple[_ring.Segment, int]:
+    """A segment of this process's own, and a memfd to give to a peer; both are the caller's."""
+    memfd = _ring.create_segment(pool_bytes, 0)
+    try:
+        eventfd = new_eventfd()
+        try:
+            mapped = os.dup(memfd)
+        except BaseException:
+            os.close(eventfd)
+            raise
+        return _ring.Segment(mapped, eventfd, True), memfd  # takes both over, whatever happens
+    except BaseException:
+        os.close(memfd)
+        raise
+
+
+def deadline_ns_after(timeout: float | None) -> int:
+    """On the monotonic clock; 0 = none."""
+    if timeout is None:
+        return 0
+    if not timeout >= 0:
+        raise ValueError(f"timeout must be a number of seconds from 0, or None, not {timeout!r}")
+    return _ring.now_ns() + int(min(timeout * 1e9, float(1 << 62)))
+
+
+def check_name(name: object) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"channel_name must be a str, not {type(name).__name__}")
+    if not name:
+        raise ValueError("channel_name must not be empty")
+
+
+def check_count(what: str, value: object, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{what} must be a whole number, not {value!r}")
+    if not low <= value <= high:
+        raise ValueError(f"{what} must be from {low} to {high}, not {value}")

@@ -1,0 +1,158 @@
+"""What keeps a pipeline from running: the one list of checks for pipelines and for manifests."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Container, Iterator
+from typing import TYPE_CHECKING
+
+from remotemedia._naming import offer, place
+from remotemedia.core.multiprocess.classes.registry import lookup_node
+from remotemedia.core.multiprocess.node.declaration import data_types, param_problems
+from remotemedia.errors import PipelineError, Problem
+
+if TYPE_CHECKING:
+    from remotemedia.core.multiprocess.graph.pipeline import Connection, Pipeline
+    from remotemedia.core.multiprocess.node.declaration import Ports
+    from remotemedia.core.multiprocess.node.node import MultiprocessNode
+
+__all__ = ["SESSION_NAME", "made_twice", "pipeline_problems", "wrong_id"]
+
+SESSION_NAME = "session"
+"""What the names of channels call the session: ``session_to_asr``."""
+
+_MOST_NAMED = 20
+
+
+def pipeline_problems(pipeline: Pipeline) -> Iterator[Problem]:
+    """Every problem with its place, as a manifest would name it; the first kinds first."""
+    if not pipeline.nodes:
+        yield Problem("the pipeline has no nodes; add_node() adds one", "nodes")
+        return
+    yield from _wrong_ids(pipeline)
+    yield from _unknown_ids(pipeline)
+    yield from _cycles(pipeline)
+    yield from _names_of_channels(pipeline)
+    classes: dict[str, type[MultiprocessNode]] = {}
+    unknown: dict[str, PipelineError] = {}  # each takes a search through all installed packages
+    for index, node in enumerate(pipeline.nodes):
+        try:
+            if node.node_type in unknown:
+                raise unknown[node.node_type].with_traceback(None)
+            cls = classes[node.node_id] = lookup_node(node.node_type)
+        except PipelineError as error:
+            unknown[node.node_type] = error
+            yield Problem(f"node {node.node_id!r}: {error}", place("nodes", index, "node_type"))
+            continue
+        for key, message in param_problems(cls.params, node.config) if cls.params is not None else ():
+            yield Problem(f"node {node.node_id!r}: {message}", place("nodes", index, "params", key))
+    for index, connection in enumerate(pipeline.connections):
+        yield from _wrong_ports(connection, index, classes)
+
+
+def wrong_id(node_id: str, others: Container[str]) -> str | None:
+    """Why a node cannot be called so beside the others; None when it can."""
+    if node_id == SESSION_NAME:
+        return f"node id {node_id!r} is what channels call the session itself; choose another"
+    return f"node id {node_id!r} is used twice; ids must differ" if node_id in others else None
+
+
+def made_twice(connection: Connection) -> str:
+    """What is said of a connection that is there already."""
+    return f"connection {connection} is made twice"
+
+
+def _wrong_ids(pipeline: Pipeline) -> Iterator[Problem]:
+    known: set[str] = set()
+    for index, node_id in enumerate(pipeline.node_ids):
+        if wrong := wrong_id(node_id, known):
+            yield Problem(wrong, place("nodes", index, "id"))
+        known.add(node_id)
+    made: set[Connection] = set()
+    for index, connection in enumerate(pipeline.connections):
+        if connection in made:
+            yield Problem(made_twice(connection), place("connections", index))
+        made.add(connection)
+
+
+def _unknown_ids(pipeline: Pipeline) -> Iterator[Problem]:
+    known = set(pipeline.node_ids)
+    nodes = f"the nodes are: {', '.join(_few(pipeline.node_ids))}"
+    for index, connection in enumerate(pipeline.connections):
+        for end, node_id in (("from", connection.from_node), ("to", connection.to_node)):
+            if node_id not in known:
+                message = f"connection {connection}: there is no node {node_id!r}; {nodes}"
+                yield Problem(message, place("connections", index, end))
+    for kind, node_ids in (("input", pipeline.extra_inputs), ("output", pipeline.extra_outputs)):
+        for index, node_id in enumerate(node_ids):
+            if node_id not in known:
+                message = f"{kind} node {node_id!r}: there is no such node; {nodes}"
+                yield Problem(message, place(f"{kind}s", index))
+
+
+def _few(names: list[str]) -> list[str]:
+    # Each of a thousand problems with a thousand names in it is more than anybody reads, or has memory for.
+    return names if len(names) <= _MOST_NAMED else [*names[:_MOST_NAMED], f"({len(names) - _MOST_NAMED} more)"]
+
+
+def _cycles(pipeline: Pipeline) -> Iterator[Problem]:
+    after: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for index, connection in enumerate(pipeline.connections):
+        after[connection.from_node].append((connection.to_node, index))
+    done: set[str] = set()
+    for start in pipeline.node_ids:
+        # Depth first, with the path kept by hand: a graph may be deeper than Python's stack.
+        path: dict[str, None] = {}
+        stack: list[tuple[str, int, bool]] = [(start, 0, False)]
+        while stack:
+            node_id, index, leaving = stack.pop()
+            if leaving:
+                path.popitem()
+                done.add(node_id)
+            elif node_id in path:
+                order = list(path)
+                circle = " -> ".join([*_few(order[order.index(node_id) :]), node_id])
+                message = f"the connections form a cycle: {circle}; remove one of them"
+                yield Problem(message, place("connections", index))
+            elif node_id not in done:
+                path[node_id] = None
+                stack.append((node_id, index, True))
+                stack.extend((following, edge, False) for following, edge in after[node_id])
+
+
+def _names_of_channels(pipeline: Pipeline) -> Iterator[Problem]:
+    into = {f"{SESSION_NAME}_to_{node_id}" for node_id in pipeline.input_nodes if node_id != SESSION_NAME}
+    for name in sorted(into & {f"{node_id}_to_{SESSION_NAME}" for node_id in pipeline.output_nodes}):
+        yield Problem(f"two channels would both be called {name!r}; rename a node", "nodes")
+
+
+def _wrong_ports(connection: Connection, index: int, classes: dict[str, type[MultiprocessNode]]) -> Iterator[Problem]:
+    giver, taker = classes.get(connection.from_node), classes.get(connection.to_node)
+    outputs = None if giver is None else giver.outputs
+    inputs = None if taker is None else taker.inputs
+    ends = (
+        ("output", "from_port", connection.from_node, connection.from_port, outputs),
+        ("input", "to_port", connection.to_node, connection.to_port, inputs),
+    )
+    for kind, key, node_id, port, ports in ends:
+        if ports is not None and port not in ports:
+            hint = _ports(kind, port, ports)
+            yield Problem(
+                f"connection {connection}: node {node_id!r} has no {kind} port {port!r}; {hint}",
+                place("connections", index, key),
+            )
+    given, taken = data_types(outputs, connection.from_port), data_types(inputs, connection.to_port)
+    if given is not None and taken is not None and not given & taken:
+        yield Problem(
+            f"connection {connection}: {_names(given)} cannot go to {connection.to_node!r}, "
+            f"whose port {connection.to_port!r} takes {_names(taken)}",
+            place("connections", index),
+        )
+
+
+def _ports(kind: str, port: str, ports: Ports) -> str:
+    return offer(port, ports, f"its {kind} ports are") if ports else f"it has no {kind} ports"
+
+
+def _names(types: frozenset[object]) -> str:
+    return " or ".join(sorted(str(getattr(entry, "name", entry)) for entry in types))

@@ -1,0 +1,266 @@
+"""Pipeline: the graph of nodes (seed ``000``, "Session Creation"), and the checks on it before anything starts."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from remotemedia._naming import offer
+from remotemedia._telling import shown
+from remotemedia.core.multiprocess.classes.registry import lookup_node
+from remotemedia.core.multiprocess.graph.checks import SESSION_NAME, made_twice, pipeline_problems, wrong_id
+from remotemedia.core.multiprocess.node.declaration import Ports, data_types
+from remotemedia.errors import PipelineError, Problem
+
+if TYPE_CHECKING:
+    from remotemedia.core.data import RuntimeData
+
+__all__ = ["SESSION_NAME", "Connection", "NodeConfig", "Pipeline"]
+
+
+@dataclass(frozen=True)
+class NodeConfig:
+    """One node of a pipeline: its registered type, its id, the JSON values given to it, and its own memory limit.
+
+    What was given to it may be secret: ``repr`` leaves it out.
+    """
+
+    node_type: str
+    node_id: str
+    config: dict[str, Any] = field(default_factory=dict, repr=False)
+    memory_limit_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Connection:
+    """One edge: what ``from_node`` puts out on ``from_port`` arrives at ``to_node`` with ``data.port == to_port``."""
+
+    from_node: str
+    from_port: str
+    to_node: str
+    to_port: str
+
+    def __str__(self) -> str:
+        return f"{self.from_node}.{self.from_port} -> {self.to_node}.{self.to_port}"
+
+
+class Pipeline:
+    """Nodes and connections. Methods return the pipeline, so that calls can be chained.
+
+    Nodes without a connection into them take what ``session.send`` sends; nodes without one out of them are what
+    ``session.receive`` reads. ``add_input`` and ``add_output`` open further nodes to the session.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: list[NodeConfig] = []
+        self.connections: list[Connection] = []
+        self.extra_inputs: list[str] = []
+        self.extra_outputs: list[str] = []
+
+    def add_node(
+        self,
+        node_type: str,
+        node_id: str,
+        config: dict[str, Any] | None = None,
+        *,
+        memory_limit_bytes: int | None = None,
+    ) -> Self:
+        """Adds a node of a registered type. PipelineError for a wrong id, an id already used, a config not JSON, or a
+        memory limit that is none; without one, ``node_memory_limit_bytes`` of the session's settings holds."""
+        for name, value in (("node_type", node_type), ("node_id", node_id)):
+            if not isinstance(value, str) or not value or "\0" in value:
+                raise PipelineError(f"{name} must be a non-empty str, not {shown(value)}")
+        if wrong := wrong_id(node_id, self.node_ids):
+            raise PipelineError(wrong)
+        config = {} if config is None else config
+        if not isinstance(config, dict):
+            raise PipelineError(f"config of node {node_id!r} must be a dict, not {type(config).__name__}")
+        try:
+            _check_json(config, f"config of node {node_id!r}")
+            config = json.loads(json.dumps(config))  # a copy: what the caller changes afterwards was not checked
+        except (ValueError, RecursionError) as error:
+            if isinstance(error, PipelineError):
+                raise
+            raise PipelineError(f"config of node {node_id!r} cannot be JSON: {error}") from None
+        if memory_limit_bytes is not None and (
+            not isinstance(memory_limit_bytes, int) or not 1 << 20 <= memory_limit_bytes <= 1 << 60
+        ):
+            raise PipelineError(
+                f"memory_limit_bytes of node {node_id!r} must be a whole number from {1 << 20} to {1 << 60}, or None; "
+                f"not {shown(memory_limit_bytes)}"
+            )
+        self.nodes.append(NodeConfig(node_type, node_id, config, memory_limit_bytes))
+        return self
+
+    def connect(self, from_node: str, from_port: str, to_node: str, to_port: str) -> Self:
+        """Adds a connection. The nodes may be added later; ``validate`` checks that they were."""
+        names = (from_node, from_port, to_node, to_port)
+        for name in names:
+            if not isinstance(name, str) or not name:
+                given = Connection(*(other if isinstance(other, str) else shown(other) for other in names))
+                raise PipelineError(f"connection {given}: node ids and ports must be non-empty str, not {shown(name)}")
+        connection = Connection(*names)
+        if connection in self.connections:
+            raise PipelineError(made_twice(connection))
+        self.connections.append(connection)
+        return self
+
+    def add_input(self, node_id: str) -> Self:
+        """Lets ``session.send`` send to this node although other nodes feed it too."""
+        self.extra_inputs.append(node_id)
+        return self
+
+    def add_output(self, node_id: str) -> Self:
+        """Lets ``session.receive`` read this node's output although other nodes take it too; then it must be read."""
+        self.extra_outputs.append(node_id)
+        return self
+
+    # --- what the graph says ---
+
+    @property
+    def node_ids(self) -> list[str]:
+        """In the order they were added."""
+        return [node.node_id for node in self.nodes]
+
+    @property
+    def input_nodes(self) -> list[str]:
+        """Nodes that take what the session sends."""
+        fed = {connection.to_node for connection in self.connections}
+        return [n for n in self.node_ids if n not in fed or n in self.extra_inputs]
+
+    @property
+    def output_nodes(self) -> list[str]:
+        """Nodes whose output the session receives."""
+        read = {connection.from_node for connection in self.connections}
+        return [n for n in self.node_ids if n not in read or n in self.extra_outputs]
+
+    def input_port(self, node_id: str) -> str:
+        """The port that is meant where none is named: the only input port the node declares, else ``"input"``."""
+        return self._only_port(node_id, "inputs") or "input"
+
+    def output_port(self, node_id: str) -> str:
+        """The port that is meant where none is named: the only output port the node declares, else ``"output"``."""
+        return self._only_port(node_id, "outputs") or "output"
+
+    def declared_output_port(self, node_id: str) -> str:
+        """The node's declared output port; "" if it declares none, or several."""
+        return self._only_port(node_id, "outputs")
+
+    def as_message(self, node_id: str, value: object, port: str = "") -> RuntimeData:
+        """The message that a plain value stands for on an input port, if the node's declaration leaves one meaning.
+
+        Nothing is copied. A str can be sent where the port takes TEXT, an array or bytes where it takes TENSOR and
+        nothing else that could be meant. Elsewhere the TypeError says how to make a message. A message is returned
+        unchanged.
+        """
+        from remotemedia.core.data import RuntimeData  # here: making a pipeline does not need numpy
+        from remotemedia.core.multiprocess.graph.meant import message_meant
+
+        if isinstance(value, RuntimeData):
+            return value
+        port = port or self.input_port(node_id)
+        return message_meant(value, data_types(self._ports(node_id, "inputs"), port), node_id, port)
+
+    def check_input_port(self, node_id: str, port: str) -> None:
+        """PipelineError with the choices when the node declares its input ports and this is none of them."""
+        ports = self._ports(node_id, "inputs")
+        if ports is not None and port not in ports:
+            hint = offer(port, ports, "its input ports are") if ports else "it has no input ports"
+            raise PipelineError(f"node {node_id!r} has no input port {port!r}; {hint}")
+
+    def _only_port(self, node_id: str, declared: str) -> str:
+        ports = self._ports(node_id, declared)
+        return next(iter(ports)) if ports is not None and len(ports) == 1 else ""
+
+    def _ports(self, node_id: str, declared: str) -> Ports | None:
+        node_type = next((node.node_type for node in self.nodes if node.node_id == node_id), None)
+        try:
+            ports: Ports | None = getattr(lookup_node(node_type), declared) if node_type is not None else None
+        except PipelineError:
+            return None  # the checks say so
+        return ports
+
+    def ancestors(self, node_id: str) -> set[str]:
+        """All nodes whose output can reach this one."""
+        found: set[str] = set()
+        todo = [node_id]
+        while todo:
+            at = todo.pop()
+            for connection in self.connections:
+                if connection.to_node == at and connection.from_node not in found:
+                    found.add(connection.from_node)
+                    todo.append(connection.from_node)
+        return found
+
+    def channel_names(self) -> dict[Connection, str]:
+        """The name of each connection's channel: ``asr_to_tts``, with ports where that name would not be its alone."""
+        plain = {c: f"{c.from_node}_to_{c.to_node}" for c in self.connections}
+        uses = Counter(plain.values())
+        uses.update(f"{SESSION_NAME}_to_{node_id}" for node_id in self.input_nodes)
+        uses.update(f"{node_id}_to_{SESSION_NAME}" for node_id in self.output_nodes)
+        names: dict[Connection, str] = {}
+        for c, name in plain.items():
+            if uses[name] > 1:
+                name = f"{c.from_node}.{c.from_port}_to_{c.to_node}.{c.to_port}"
+                # Ids and ports may hold dots and "_to_" themselves.
+                while name in uses:
+                    name += "'"
+                uses[name] += 1
+            names[c] = name
+        return names
+
+    # --- checks ---
+
+    def validate(self) -> None:
+        """Raises PipelineError with the first of ``find_problems()``, if there is one."""
+        for problem in pipeline_problems(self):
+            raise PipelineError(problem.message)
+
+    def find_problems(self) -> list[Problem]:
+        """Everything that keeps the pipeline from running, each with its place (``nodes[2].params.chunk_size``).
+
+        Ids used twice or not known, connections made twice, cycles, unknown node types; and configs, ports and data
+        types that the node classes do not declare. Starts nothing; imports the packages that provide node types.
+        """
+        return list(pipeline_problems(self))
+
+    # --- manifests ---
+
+    @staticmethod
+    def from_manifest(source: Path | str | Mapping[str, Any]) -> Pipeline:
+        """The pipeline of a manifest: a path, a text in JSON or YAML, or a mapping as ``json.load`` gives.
+
+        Raises ManifestError with every problem and its place. Node types must be registered before.
+        """
+        from remotemedia.manifest import load_manifest
+
+        return load_manifest(source).pipeline
+
+    def to_manifest(self, name: str | None = None) -> dict[str, Any]:
+        """The manifest, as JSON values, that ``from_manifest`` makes an equal pipeline of; copies the configs."""
+        from remotemedia.manifest import manifest_of
+
+        return manifest_of(self, name)
+
+
+def _check_json(value: Any, where: str) -> None:
+    """PipelineError naming the key whose value would not arrive as it is."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise PipelineError(f"{where}: key {shown(key)} must be a str")
+            _check_json(item, f"{where}[{key!r}]")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            _check_json(item, f"{where}[{index}]")
+    else:
+        raise PipelineError(
+            f"{where} is a {type(value).__name__}; a config holds JSON values only "
+            f"(None, bool, int, float, str, list, dict)"
+        )

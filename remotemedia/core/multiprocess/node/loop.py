@@ -1,0 +1,429 @@
+"""NodeLoop: receive, process(), publish, in a node's own process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from contextlib import AsyncExitStack, aclosing, closing, nullcontext
+from inspect import isawaitable
+from types import AsyncGeneratorType, CoroutineType
+from typing import TYPE_CHECKING, Any
+
+from remotemedia import _ring
+from remotemedia._telling import clip, shown
+from remotemedia.core.data import RuntimeData
+from remotemedia.core.multiprocess.channel.handover import Attached, OutputChannel
+from remotemedia.core.multiprocess.channel.loan import loan_array
+from remotemedia.core.multiprocess.channel.publisher import Subscriber, any_ready_soon
+from remotemedia.core.multiprocess.node.failure import describe_failure
+from remotemedia.core.multiprocess.node.node import MultiprocessNode, NodeStatus
+from remotemedia.errors import ChannelClosedError, ChannelCorruptedError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+__all__ = ["NodeLoop", "settled"]
+
+Report = Callable[[dict[str, Any]], None]
+
+_LONGEST_STRETCH_NS = 5_000_000
+"""How long messages may be handled without a wait before the event loop gets a turn: for an interruption, a stop,
+and the node's own tasks."""
+
+_SHORT_CHARS = 1_000
+
+_NEVER_AWAITED = frozenset({RuntimeData, AsyncGeneratorType, type(None), dict})
+
+
+class NodeLoop:
+    """Runs one node over its channels.
+
+    ``report`` sends a control message to the orchestrator. One task does all the work: a message costs no task of its
+    own, and an interruption cancels that task only while it is inside the user's code.
+    """
+
+    def __init__(self, node: MultiprocessNode, report: Report) -> None:
+        self._node = node
+        self._report = report
+        self._channels: Attached | None = None
+        self._backpressure = True
+        self._spin_ns = 0
+        self._open: deque[Subscriber] = deque()
+        self._task: asyncio.Task[Any] | None = None
+        self._in_user_code = False
+        self._ended = False
+        self._aborted = False
+        self._interrupts: list[int] = []
+        self._turn = 0
+        self._origin = 0
+        self._unrouted: set[str] = set()
+        self._blocked_ns = 0
+        self._rested_ns = 0
+        self._staged: list[_ring.Producer] = []
+        node._node_loop = self
+
+    def connect(self, channels: Attached, *, backpressure: bool, spin_us: int) -> None:
+        """Gives the node its channels."""
+        self._channels = channels
+        self._backpressure = backpressure
+        self._spin_ns = spin_us * 1000
+        self._open = deque(channels.inputs)
+        for subscriber in channels.inputs:
+            self._node.input_channels[_free_key(self._node.input_channels, subscriber.port)] = subscriber
+        for output in channels.outputs:
+            self._node.output_channels[_free_key(self._node.output_channels, output.port)] = output.publisher
+
+    # --- for the node ---
+
+    def report_progress(self, fraction: float, message: str | None) -> None:
+        """See ``MultiprocessNode.report_progress``; from any thread."""
+        fraction = min(max(0.0, float(fraction)), 1.0)  # in this order NaN is 0
+        said = None if message is None else clip(str(message), _SHORT_CHARS)
+        self._report({"type": "progress", "status": "loading", "progress": fraction, "message": said})
+
+    def loan(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """See ``MultiprocessNode.loan``."""
+        if self._channels is None:
+            raise RuntimeError("loan() works once the node is connected, not in initialize()")
+        return loan_array(self._channels.segment, shape, dtype, self._spin_ns)
+
+    async def emit(self, output: Any) -> None:
+        """See ``MultiprocessNode.emit``."""
+        if self._channels is None:
+            raise RuntimeError("emit() works once the node is connected, not in initialize()")
+        try:
+            # A result of process() carries the origin of its message; emitted data carry their own.
+            await self._emit(output, self._turn, None)
+        finally:
+            del output
+            self._commit()
+
+    # --- main loop ---
+
+    async def run(self) -> None:
+        """Until all inputs have ended; then ``finish()``, and the end is passed on."""
+        assert self._channels is not None
+        self._task = asyncio.current_task()
+        while self._open:
+            if self._interrupts:
+                await self._acknowledge()
+            subscriber = self._next_input()
+            if subscriber is not None:
+                await self._handle(subscriber)
+                await self._rest()
+            elif self._open and not any_ready_soon(self._open):
+                await self._channels.doorbell.wait(self._ready)
+        # finish() belongs to the turn it begins in: on_interrupt() comes first, also when its word is still on the way.
+        while self._interrupts or self._turn != self._channels.turns.epoch:
+            await self._acknowledge()
+        await self._finish()
+        while self._interrupts:
+            await self._acknowledge()
+        self._ended = True
+        for output in self._channels.outputs:
+            output.publisher.close()
+
+    def interrupt(self, epoch: int) -> None:
+        """Called on the event loop: give the current message up, then acknowledge ``epoch``."""
+        if _not_before(self._turn, epoch):
+            self._report({"type": "interrupted", "epoch": epoch})  # a message of the new turn was here first
+            return
+        self._interrupts.append(epoch)
+        if self._ended:
+            self._task = None
+            self._report({"type": "interrupted", "epoch": self._interrupts.pop()})
+        elif self._in_user_code and self._task is not None:
+            self._task.cancel()
+        elif self._channels is not None:
+            self._channels.doorbell.wake()
+
+    def abort(self) -> None:
+        """Called before the task is cancelled for good: no interruption may take that cancellation for its own."""
+        self._aborted = True
+
+    async def _rest(self) -> None:
+        """Gives the event loop a turn when it had none for long: a backlog or a stream may never have to wait."""
+        if _ring.now_ns() - self._rested_ns > _LONGEST_STRETCH_NS:
+            await asyncio.sleep(0)
+            self._rested_ns = _ring.now_ns()
+
+    async def _acknowledge(self) -> None:
+        assert self._channels is not None
+        epochs, self._interrupts = self._interrupts, []
+        await self._begin_turn(self._channels.turns.epoch)
+        for epoch in epochs:
+            self._report({"type": "interrupted", "epoch": epoch})
+
+    async def _begin_turn(self, epoch: int) -> None:
+        if _not_before(self._turn, epoch):
+            return
+        self._turn = epoch
+        for subscriber in self._open:
+            subscriber.skip_stale()
+        try:
+            await settled(self._node.on_interrupt(), "on_interrupt()")
+        except (Exception, asyncio.CancelledError) as error:
+            if self._is_being_ended():
+                raise
+            self._report_failure(error, -1, "on_interrupt()")
+
+    def _ready(self) -> bool:
+        if self._interrupts:
+            return True
+        for subscriber in self._open:  # noqa: SIM110 - a generator would cost more than what it looks at
+            if subscriber.ready():
+                return True
+        return False
+
+    def _next_input(self) -> Subscriber | None:
+        """The next input that has a message, in turn, so that a busy one cannot starve the others."""
+        for _ in range(len(self._open)):
+            subscriber = self._open.popleft()
+            if subscriber.pending:
+                self._open.append(subscriber)
+                return subscriber
+            if not subscriber.ended:
+                self._open.append(subscriber)
+        return None
+
+    async def _handle(self, subscriber: Subscriber) -> None:
+        assert self._channels is not None
+        data = subscriber.try_receive()
+        if data is None:
+            return  # skipped: it belonged to an interrupted turn
+        segment, epoch, published_ns = self._channels.segment, subscriber.last_epoch, subscriber.last_published_ns
+        sequence, port = data.sequence, data.port
+        self._origin = data.origin
+        if epoch != self._turn:
+            await self._begin_turn(epoch)
+            if self._interrupts:
+                return  # interrupted again, before anything was done with it
+        failed = False
+        self._node._status = NodeStatus.PROCESSING
+        self._blocked_ns = 0
+        started_ns = segment.begin_processing()
+        try:
+            self._in_user_code = True
+            results = [self._node.process(data)]
+            # The node may keep the message; this loop must not, or its memory would wait for the next one.
+            del data
+            await self._emit_result(results, epoch)
+        except asyncio.CancelledError as error:
+            if self._is_being_ended():
+                raise
+            if not self._interrupts:  # a cancellation of the user's own making
+                failed = True
+                self._report_failure(error, sequence, port)
+        except ChannelCorruptedError:
+            raise  # no message will come through any more: see _Life.live
+        except Exception as error:
+            failed = True
+            self._report_failure(error, sequence, port)
+        finally:
+            self._leave_user_code()
+            # Waiting for room downstream is not this node's work.
+            segment.count_processed(published_ns, started_ns + self._blocked_ns, failed)
+            self._node._status = NodeStatus.READY
+
+    async def _finish(self) -> None:
+        assert self._channels is not None
+        self._blocked_ns = 0
+        started_ns = self._channels.segment.begin_processing()
+        try:
+            self._in_user_code = True
+            await self._emit_result([self._node.finish()], self._channels.turns.epoch)
+        except asyncio.CancelledError as error:
+            if self._is_being_ended():
+                raise
+            if not self._interrupts:
+                self._report_failure(error, -1, "finish()")
+        except ChannelCorruptedError:
+            raise
+        except Exception as error:
+            self._report_failure(error, -1, "finish()")
+        finally:
+            self._leave_user_code()
+            self._channels.segment.count_busy(started_ns + self._blocked_ns)
+
+    def _is_being_ended(self) -> bool:
+        if self._aborted:
+            return True
+        return not self._interrupts and self._task is not None and self._task.cancelling() > 0
+
+    def _leave_user_code(self) -> None:
+        self._in_user_code = False
+        if self._interrupts and self._task is not None and not self._aborted:
+            # The cancellation has done its work, also where the user's code swallowed it.
+            while self._task.cancelling():
+                self._task.uncancel()
+
+    # --- output ---
+
+    async def _emit_result(self, results: list[Any], epoch: int) -> None:
+        """Takes the one result out of ``results`` and sends it: nothing here may still hold it when it is sent."""
+        result = results.pop()
+        # The common cases first: inspect and the abstract classes cost more than sending a message.
+        kind = type(result)
+        if kind is CoroutineType or (kind not in _NEVER_AWAITED and isawaitable(result)):
+            result = await result
+        if not (isinstance(result, RuntimeData) or result is None or isinstance(result, dict)):
+            if isinstance(result, AsyncIterator):
+                return await self._emit_stream(result, epoch)
+            if isinstance(result, Iterator):
+                return await self._emit_plain_stream(result, epoch)
+        try:
+            await self._emit(result, epoch, self._origin)  # raises for a wrong type
+        finally:
+            del result
+            self._commit()
+
+    async def _emit_stream(self, outputs: AsyncIterator[Any], epoch: int) -> None:
+        async with AsyncExitStack() as stack:
+            if isinstance(outputs, AsyncGenerator):
+                await stack.enter_async_context(aclosing(outputs))
+            async for output in outputs:
+                if self._interrupts:
+                    break  # the user's code swallowed the cancellation and goes on
+                try:
+                    await self._emit(output, epoch, self._origin)
+                finally:
+                    del output
+                    self._commit()
+                await self._rest()
+
+    async def _emit_plain_stream(self, outputs: Iterator[Any], epoch: int) -> None:
+        with closing(outputs) if isinstance(outputs, Generator) else nullcontext():
+            for output in outputs:
+                try:
+                    await self._emit(output, epoch, self._origin)
+                finally:
+                    del output
+                    self._commit()
+                await self._rest()  # lets an interruption in: nothing else in this loop has to wait
+
+    def _commit(self) -> None:
+        """Sends what is staged, now that this process has dropped the payloads that it passes on.
+
+        So the next node is the only holder, and can write in place, however soon it looks, unless this node keeps the
+        payload. Nothing may be awaited between staging and this.
+        """
+        if staged := self._staged:
+            for producer in staged:
+                producer.commit()
+            staged.clear()
+
+    async def _emit(self, output: Any, epoch: int, origin: int | None) -> None:
+        assert self._channels is not None
+        if output is None:
+            return
+        if isinstance(output, RuntimeData):
+            self._channels.segment.count_published()
+            for channel in self._channels.outputs:
+                if not self._offer(channel, output, epoch, "", origin):
+                    await self._publish(channel, output, epoch, "", origin)
+        elif isinstance(output, dict):
+            for port, data in output.items():
+                if data is None:
+                    continue
+                if not isinstance(port, str) or not isinstance(data, RuntimeData):
+                    raise TypeError(
+                        f"process() of node {self._node.node_id!r} gave {{{shown(port)}: {type(data).__name__}}}; "
+                        f"a dict must hold RuntimeData by output port{_advice(data)}"
+                    )
+                await self._emit_on(port, data, epoch, origin)
+        else:
+            raise TypeError(
+                f"process() of node {self._node.node_id!r} gave {type(output).__name__}; it may give RuntimeData, "
+                f"None, or a dict of RuntimeData by output port, and yield any number of them{_advice(output)}"
+            )
+
+    async def _emit_on(self, port: str, data: RuntimeData, epoch: int, origin: int | None) -> None:
+        assert self._channels is not None
+        channels = [c for c in self._channels.outputs if c.port in (port, "")]
+        if not channels:
+            self._channels.segment.count_unrouted()
+            if port not in self._unrouted:
+                self._unrouted.add(port)
+                known = ", ".join(sorted({c.port for c in self._channels.outputs})) or "none"
+                print(
+                    f"node {self._node.node_id!r}: output port {port!r} is not connected, its data is dropped "
+                    f"(connected: {known})"
+                )
+            return
+        self._channels.segment.count_published()
+        # On an edge the receiving end knows its own port; only the session must be told which one this came from.
+        for channel in channels:
+            sent_port = "" if channel.port else port
+            if not self._offer(channel, data, epoch, sent_port, origin):
+                await self._publish(channel, data, epoch, sent_port, origin)
+
+    def _offer(self, channel: OutputChannel, data: RuntimeData, epoch: int, port: str, origin: int | None) -> bool:
+        """Whether that was all: sent at once, dropped, or nobody listens."""
+        assert self._channels is not None
+        try:
+            if channel.publisher.offer(data, epoch=epoch, port=port, origin=origin, staged=self._staged):
+                return True
+        except ChannelClosedError:
+            return True  # nobody downstream listens any more: the session is stopping
+        if self._backpressure:
+            return False
+        channel.publisher.drop()
+        self._channels.segment.count_dropped()
+        return True
+
+    async def _publish(
+        self, channel: OutputChannel, data: RuntimeData, epoch: int, port: str, origin: int | None
+    ) -> None:
+        """Waits for room."""
+        self._commit()  # channels with room need not wait for this one
+        since_ns = _ring.now_ns()
+        try:
+            await channel.publisher.publish_async(data, epoch=epoch, port=port, origin=origin, staged=self._staged)
+        except ChannelClosedError:
+            return
+        finally:
+            if asyncio.current_task() is self._task:  # what the node's own tasks wait takes nothing from process()
+                self._blocked_ns += _ring.now_ns() - since_ns
+
+    def _report_failure(self, error: BaseException, sequence: int, port: str) -> None:
+        self._report(
+            {
+                "type": "error",
+                **describe_failure(error),
+                "sequence": sequence,
+                "port": clip(port, _SHORT_CHARS),
+            }
+        )
+
+
+async def settled(given: Any, hook: str) -> None:
+    """Awaits what a hook returned, if it is awaitable: hooks may be written with or without ``async``.
+
+    TypeError for a generator, whose code would never run.
+    """
+    if isawaitable(given):
+        given = await given
+    if isinstance(given, AsyncGenerator | Generator):
+        raise TypeError(f"{hook} returned a generator, whose code never runs: it must not yield")
+
+
+def _advice(value: object) -> str:
+    if isinstance(value, RuntimeData):
+        return ""
+    from remotemedia.core.wording import maker_for
+
+    return f"; {maker_for(value)}"
+
+
+def _not_before(turn: int, epoch: int) -> bool:
+    return (turn - epoch) & 0x8000_0000 == 0
+
+
+def _free_key(channels: dict[str, Any], port: str) -> str:
+    port = port or "output"
+    key, number = port, 2
+    while key in channels:
+        key = f"{port}#{number}"
+        number += 1
+    return key

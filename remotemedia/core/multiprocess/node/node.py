@@ -1,0 +1,169 @@
+"""MultiprocessNode: what a user writes, and the states it goes through (seed ``000``, "Node Base Class")."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Generator, Iterator, Mapping
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+from remotemedia.core.multiprocess.node.declaration import Param, Ports, completed
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from remotemedia.core.data import RuntimeData
+    from remotemedia.core.multiprocess.channel.publisher import Publisher, Subscriber
+    from remotemedia.core.multiprocess.node.loop import NodeLoop
+
+__all__ = ["MultiprocessNode", "NodeStatus", "Nothing", "Output"]
+
+Output: TypeAlias = "RuntimeData | dict[str, RuntimeData] | None"
+"""What ``process()`` may return, or yield: data for every output port, data by port, or nothing."""
+
+_Result: TypeAlias = "Output | AsyncIterator[Output] | Iterator[Output]"
+
+_Done: TypeAlias = Any
+"""What a type checker sees as the result of a hook without a result: it may be written with or without ``async``, and
+``await super().initialize()`` works either way."""
+
+
+class NodeStatus(Enum):
+    """State of a node."""
+
+    IDLE = "idle"
+    INITIALIZING = "initializing"
+    READY = "ready"
+    PROCESSING = "processing"
+    ERROR = "error"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+class MultiprocessNode(ABC):
+    """Base class of nodes; each instance lives in a process of its own, with its own event loop and GIL.
+
+    ``process()`` is what a node must have; ``register_node`` supplies an ``initialize()`` and a ``cleanup()`` that do
+    nothing where a class has none. Every method that the framework calls may be written with ``async`` or without. One
+    without holds up the node's event loop while it runs: its progress, its interruption and its stop wait for it.
+
+    A class may declare what it takes and gives; pipelines and manifests are then checked against it before anything
+    starts, and ``remotemedia nodes show`` prints it. None, as here, means: not declared, not checked.
+
+    Attributes:
+        params: what may be in the config, as a dict of Param by key. ``config`` then has the defaults filled in, and a
+            config that does not fit is a ValueError that names the key.
+        inputs, outputs: the ports by name, with the DataType that passes, a tuple of several, or None for any.
+        node_id: the id given in ``Pipeline.add_node``.
+        config: the dict given in ``Pipeline.add_node`` (JSON values).
+        input_channels, output_channels: the channels of this node by port name; a second channel on the same port
+            is found under ``"port#2"`` and so on. The framework reads and writes them; a node seldom needs to.
+    """
+
+    params: ClassVar[Mapping[str, Param] | None] = None
+    inputs: ClassVar[Ports | None] = None
+    outputs: ClassVar[Ports | None] = None
+
+    def __init__(self, node_id: str, config: dict[str, Any]) -> None:
+        kinds: tuple[type, type] = type(node_id), type(config)
+        if not issubclass(kinds[0], str) or not issubclass(kinds[1], Mapping):
+            given = f"({kinds[0].__name__}, {kinds[1].__name__})"
+            raise TypeError(f"super().__init__(node_id, config) takes a str and a dict, in this order, not {given}")
+        self.node_id = node_id
+        declared = type(self).params
+        self.config = config if declared is None else completed(declared, config, type(self).__name__)
+        self.input_channels: dict[str, Subscriber] = {}
+        self.output_channels: dict[str, Publisher] = {}
+        self._status = NodeStatus.IDLE
+        self._node_loop: NodeLoop | None = None  # not "_loop": nodes use that name for their asyncio loop
+
+    @property
+    def status(self) -> NodeStatus:
+        """The state the node is in."""
+        return self._status
+
+    # No "async" here and below: that lets type checkers accept plain functions, coroutines and generators.
+    @abstractmethod
+    def initialize(self) -> _Done:
+        """Load models and resources; ``async`` or not. The session is ready when this has returned in every node."""
+        return Nothing()
+
+    @abstractmethod
+    def process(self, data: RuntimeData) -> _Result | Awaitable[_Result]:
+        """Handle one message; ``data.port`` says which input it came in on.
+
+        Write it as ``async def``, or as ``def`` where it awaits nothing. Return RuntimeData (it goes to every output),
+        None, or a dict by output port; or make it a generator, async or not, that yields any of these. An exception
+        fails this message only.
+        """
+
+    @abstractmethod
+    def cleanup(self) -> _Done:
+        """Release resources; called once before the process ends, unless it is killed."""
+        return Nothing()
+
+    def finish(self) -> _Result | Awaitable[_Result]:
+        """Called once after the last message of all inputs; write it like ``process``, without the argument."""
+        return Nothing()
+
+    def on_interrupt(self) -> _Done:
+        """Called when ``session.interrupt()`` dropped the current turn: forget what was gathered for it."""
+        return Nothing()
+
+    def report_progress(self, fraction: float, message: str | None = None) -> None:
+        """Tell the user how far ``initialize()`` is: a fraction from 0 to 1 and a few words. Does not block."""
+        if self._node_loop is not None:
+            self._node_loop.report_progress(fraction, message)
+
+    async def emit(self, output: Output) -> None:
+        """Sends what ``process()`` might have returned, from a task of the node's own.
+
+        Waits while a channel is full. The output belongs to the turn that is current at the call: after an interruption
+        the next node never sees it. It keeps its own ``origin``. When nobody listens any more it goes nowhere. What is
+        to come out before the end of the stream is emitted before ``finish()`` returns. RuntimeError before the node is
+        connected: start such tasks in ``run()``, not in ``initialize()``, and end them in ``cleanup()``.
+        """
+        if self._node_loop is None:
+            raise RuntimeError("emit() works in a running node")
+        emitting = self._node_loop.emit(output)
+        del output  # see NodeLoop._commit
+        await emitting
+
+    def loan(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """A writable array in shared memory; returning it from ``process()`` moves no bytes.
+
+        Its contents are undefined. Once published it becomes read-only; do not write through other views of it that
+        you made before. Blocks (the whole node) while the pool has
+        no room; PayloadError when it never could.
+        """
+        if self._node_loop is None:
+            raise RuntimeError("loan() works in a running node; outside one, use numpy.empty()")
+        return self._node_loop.loan(shape, dtype)
+
+    async def run(self) -> None:
+        """Main loop: receive, ``process()``, publish, until all inputs have ended. The framework calls it.
+
+        A node with tasks of its own overrides it: starts them, and awaits ``super().run()``.
+        """
+        if self._node_loop is None:
+            raise RuntimeError("run() is called by the framework, in the node's own process")
+        await self._node_loop.run()
+
+
+class Nothing(Coroutine[Any, Any, None]):
+    """The result of a hook that does nothing: a coroutine that does not warn if nobody awaits it.
+
+    So ``def initialize(self): super().initialize()`` works as well as with ``async`` and ``await``.
+    """
+
+    def send(self, value: Any) -> Any:
+        raise StopIteration
+
+    def throw(self, *error: Any) -> Any:
+        raise error[0]
+
+    def close(self) -> None:
+        pass
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        yield from ()
