@@ -69,7 +69,7 @@ IN_INITIALIZE: dict[str, tuple[str, str | None]] = {
     "progress without end": ("say(progress(progress=10 ** 400))", "OverflowError"),
     "a status of its own": ("say(progress(status='ready'))", "status 'ready'"),
     "a status of another type": ("say(progress(status={}))", "status {}"),
-    "failed, without words": ("say(words(type='failed'))", "KeyError"),
+    "failed, without words": ("say(words(type='failed'))", "'failed' without its reason, traceback, out_of_memory"),
     "progress in the name of another": ("say(progress(node_id='n1', node='n1', message=7, type='progress'))", None),
     "descriptors with it": ("[say(progress(), [2] * 253) for _ in range(9)]", None),
 }
@@ -79,7 +79,7 @@ IN_PROCESS: dict[str, tuple[str, str | None]] = {
     "ready again": ("say(words(type='ready'))", "'ready', but nothing more was due"),
     "unconnected, too late": ("say(words(type='unconnected'))", "'unconnected', but nothing more was due"),
     "failed, too late": ("say(error(type='failed'))", "'failed' from a node that is ready"),
-    "an error, without words": ("say(words(type='error'))", "KeyError"),
+    "an error, without words": ("say(words(type='error'))", "'error' without its reason, traceback"),
     "an error of no message": ("say(error(sequence='first'))", "ValueError"),
     "an error without end": ("say(error(sequence=float('inf')))", "OverflowError"),
     "interrupted, no number": ("say(words(type='interrupted', epoch=None))", "TypeError"),

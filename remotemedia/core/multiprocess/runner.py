@@ -4,7 +4,7 @@ Arguments and a control socket in, an exit code out. Start-up time is a budget: 
 does not need.
 """
 
-# May import: node, classes, channel, process, _ring
+# May import: node, classes, channel, process, values, _ring
 
 from __future__ import annotations
 
@@ -22,6 +22,22 @@ from typing import Any, NoReturn, TypeAlias
 
 from remotemedia import _ring
 from remotemedia.core.multiprocess.process.control import CONTROL_FD, NODE_MARK, ORCHESTRATOR_FD, ControlSocket, Message
+from remotemedia.core.multiprocess.values.protocol import (
+    Connect,
+    Failed,
+    FromNode,
+    Hello,
+    Here,
+    Interrupt,
+    Progress,
+    Ready,
+    Start,
+    Stop,
+    Unconnected,
+    Warned,
+    as_json,
+    to_node,
+)
 
 __all__ = ["leave", "main"]
 
@@ -34,16 +50,16 @@ EXIT_ABANDONED = 4
 class _Life:
     """A node from ``initialize()`` to ``cleanup()``."""
 
-    def __init__(self, node: Any, control: ControlSocket, hello: Message, fds: list[int]) -> None:
+    def __init__(self, node: Any, control: ControlSocket, hello: Hello, fds: list[int]) -> None:
         from remotemedia.core.multiprocess.node.loop import NodeLoop
 
         self._node = node
         self._pid = os.getpid()
         self._control = control
-        self._loop = NodeLoop(node, control.send)
+        self._loop = NodeLoop(node, self._say)
         self._channels: asyncio.Future[tuple[Message, list[int]]] = asyncio.get_running_loop().create_future()
-        if hello["handover"] is not None:
-            self._channels.set_result((hello["handover"], fds))
+        if hello.handover is not None:
+            self._channels.set_result((hello.handover, fds))
         self._started = asyncio.Event()
         self._stopped = asyncio.Event()
         self._work: asyncio.Task[None] | None = None
@@ -65,7 +81,7 @@ class _Life:
                 if self._ready:  # its loop cannot go on after this
                     _print_failure(error)
                     return EXIT_ABANDONED
-                self._control.send(_failure(error))
+                self._say(_failure(error))
                 code = EXIT_FAILED_TO_INITIALIZE
         if self._initialized:
             await self._cleanup()
@@ -97,7 +113,7 @@ class _Life:
         self._initialized = True
         self._progress("connecting", 0.95)
         if not self._channels.done():
-            self._control.send({"type": "unconnected"})
+            self._say(Unconnected())
         raw, fds = await self._channels
         handover = Handover.from_json(raw)
         channels = attach(handover, fds)
@@ -105,20 +121,23 @@ class _Life:
         self._loop.connect(channels, backpressure=handover.backpressure, spin_us=handover.spin_us)
         self._node._status = NodeStatus.READY
         self._ready = True
-        self._control.send({"type": "ready"})
+        self._say(Ready())
         await self._started.wait()
         await settled(self._node.run(), "run()")
 
-    def _on_message(self, message: Message, fds: list[int]) -> None:
-        kind = message["type"]
-        if kind == "start":
-            self._started.set()
-        elif kind == "connect":
-            self._channels.set_result((message["handover"], fds))
-        elif kind == "interrupt":
-            self._loop.interrupt(int(message["epoch"]))
-        elif kind == "stop":
-            self._stop(abort=bool(message.get("abort")))
+    def _say(self, message: FromNode) -> None:
+        self._control.send(as_json(message))
+
+    def _on_message(self, raw: Message, fds: list[int]) -> None:
+        match to_node(raw):
+            case Start():
+                self._started.set()
+            case Connect(handover):
+                self._channels.set_result((handover, fds))
+            case Interrupt(epoch):
+                self._loop.interrupt(epoch)
+            case Stop(abort):
+                self._stop(abort=abort)
 
     def _stop(self, *, abort: bool) -> None:
         self._stopped.set()
@@ -145,7 +164,7 @@ class _Life:
             _print_failure(error)
 
     def _progress(self, status: str, fraction: float) -> None:
-        self._control.send({"type": "progress", "status": status, "progress": fraction, "message": None})
+        self._say(Progress(status, fraction))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -185,18 +204,18 @@ def _run_node(arguments: argparse.Namespace, control: ControlSocket) -> int:
         _ring.start_deathwatch(ORCHESTRATOR_FD, CONTROL_FD)
         os.close(ORCHESTRATOR_FD)
         # The answer carries descriptors; it is sent once somebody is there to take them.
-        control.send({"type": "here"})
+        control.send(as_json(Here()))
         received = control.receive()
         if received is None:
             return EXIT_ABANDONED
-        hello, fds = received
-        if hello["type"] != "hello":
+        hello, fds = to_node(received[0]), received[1]
+        if not isinstance(hello, Hello):
             return 0  # told to stop before it was told what it is
         loop_factory = _prepare(hello)
-        control.send({"type": "progress", "status": "loading", "progress": 0.0, "message": None})
+        control.send(as_json(Progress("loading", 0.0)))
         node = _load(hello, arguments.node_type, arguments.node_id, control)
     except BaseException as error:
-        control.send(_failure(error))
+        control.send(as_json(_failure(error)))
         return EXIT_FAILED_TO_INITIALIZE
     pid = os.getpid()
     with asyncio.Runner(loop_factory=loop_factory) as runner:
@@ -207,11 +226,11 @@ def _run_node(arguments: argparse.Namespace, control: ControlSocket) -> int:
             raise
 
 
-async def _live(node: Any, control: ControlSocket, hello: Message, fds: list[int]) -> int:
+async def _live(node: Any, control: ControlSocket, hello: Hello, fds: list[int]) -> int:
     try:
         life = _Life(node, control, hello, fds)
     except Exception as error:  # for example, the user's class has its own __setattr__
-        control.send(_failure(error))
+        control.send(as_json(_failure(error)))
         return EXIT_FAILED_TO_INITIALIZE
     return await life.live()
 
@@ -251,17 +270,17 @@ def _loop_factory(use_uvloop: bool) -> _LoopFactory:
     return None
 
 
-def _prepare(hello: Message) -> _LoopFactory:
+def _prepare(hello: Hello) -> _LoopFactory:
     """Imports what every node needs, and then limits the memory: what exceeds the limit is the user's own."""
     from remotemedia.core.multiprocess.classes.imports import adopt_search_path
 
-    sys.path[:0] = hello["extra_paths"]
-    adopt_search_path(**hello["class"]["path"])
+    sys.path[:0] = hello.extra_paths
+    adopt_search_path(**hello.node_class["path"])
     import remotemedia.core.multiprocess.node.loop  # noqa: F401
 
-    loop_factory = _loop_factory(hello["use_uvloop"])
-    if hello["rlimit_data_bytes"] is not None:
-        _limit_memory(hello["rlimit_data_bytes"])
+    loop_factory = _loop_factory(hello.use_uvloop)
+    if hello.rlimit_data_bytes is not None:
+        _limit_memory(hello.rlimit_data_bytes)
     return loop_factory
 
 
@@ -279,18 +298,18 @@ def _limit_memory(limit_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
 
 
-def _load(hello: Message, node_type: str, node_id: str, control: ControlSocket) -> Any:
+def _load(hello: Hello, node_type: str, node_id: str, control: ControlSocket) -> Any:
     from remotemedia.core.multiprocess.classes.checks import why_unfit
     from remotemedia.core.multiprocess.classes.reference import load_class
 
     def tell(where: str) -> None:
-        control.send({"type": "progress", "status": "loading", "progress": 0.0, "message": where})
+        control.send(as_json(Progress("loading", 0.0, where)))
 
     def warn(what: str) -> None:
-        control.send({"type": "warning", "text": what})
+        control.send(as_json(Warned(what)))
 
-    cls = load_class(hello["class"], node_type, tell, warn)
-    node = cls(node_id, hello["config"])
+    cls = load_class(hello.node_class, node_type, tell, warn)
+    node = cls(node_id, hello.config)
     if unfit := why_unfit(cls, node):
         raise _Unfit(unfit)
     return node
@@ -300,12 +319,12 @@ class _Unfit(Exception):
     """One sentence for the user, without a traceback, which would only show this file."""
 
 
-def _failure(error: BaseException) -> Message:
+def _failure(error: BaseException) -> Failed:
     if isinstance(error, _Unfit):
-        return {"type": "failed", "reason": str(error), "traceback": "", "out_of_memory": False}
+        return Failed(str(error), traceback="", out_of_memory=False)
     from remotemedia.core.multiprocess.node.failure import describe_failure
 
-    return {"type": "failed", **describe_failure(error)}
+    return describe_failure(error)
 
 
 def leave(code: int) -> NoReturn:

@@ -6,8 +6,8 @@ The orchestrator writes a Handover and sends it beside the descriptors; ``attach
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from remotemedia import _ring
 from remotemedia.core.multiprocess.channel.doorbell import Doorbell
@@ -17,8 +17,7 @@ from remotemedia.core.multiprocess.channel.publisher import Publisher, Subscribe
 __all__ = ["Attached", "Edge", "Handover", "OutputChannel", "attach"]
 
 
-@dataclass(frozen=True)
-class Edge:
+class Edge(NamedTuple):
     """One channel from the node's point of view.
 
     Attributes:
@@ -32,21 +31,24 @@ class Edge:
     peer: int
 
 
-@dataclass(frozen=True)
-class Handover:
+class Handover(NamedTuple):
     """What belongs to one node. Its descriptors come in this order: memfd and eventfd of the node's own segment, those
     of each of ``segments``, then the rings of ``inputs`` and of ``outputs``."""
 
     session_id: str
-    segments: list[int] = field(default_factory=list)
-    inputs: list[Edge] = field(default_factory=list)
-    outputs: list[Edge] = field(default_factory=list)
+    segments: list[int]
+    inputs: list[Edge]
+    outputs: list[Edge]
     backpressure: bool = True
     spin_us: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
-        return asdict(self)
+        edges = {
+            "inputs": [edge._asdict() for edge in self.inputs],
+            "outputs": [edge._asdict() for edge in self.outputs],
+        }
+        return {**self._asdict(), **edges}
 
     @classmethod
     def from_json(cls, raw: dict[str, Any]) -> Handover:

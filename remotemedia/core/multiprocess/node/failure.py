@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-from typing import Any
 
 from remotemedia._telling import clip, family, said, trace
+from remotemedia.core.multiprocess.values.protocol import Failed
 
 __all__ = ["describe_failure", "print_failure"]
 
@@ -16,16 +16,16 @@ _FAMILY = 1_000
 _errno = OSError.__dict__["errno"].__get__
 
 
-def describe_failure(error: BaseException) -> dict[str, Any]:
-    """The failure as JSON values: type and message, the traceback, and whether a lack of memory caused it.
+def describe_failure(error: BaseException) -> Failed:
+    """The failure in words: type and message, the traceback, and whether a lack of memory caused it.
 
     The exception's own methods may fail without ending anything. Only one that never returns holds the node up.
     """
-    return {
-        "reason": clip(said(error), _REASON_CHARS),
-        "traceback": trace(error, _TRACEBACK_CHARS),
-        "out_of_memory": any(map(_is_out_of_memory, family(error, _FAMILY))),
-    }
+    return Failed(
+        reason=clip(said(error), _REASON_CHARS),
+        traceback=trace(error, _TRACEBACK_CHARS),
+        out_of_memory=any(map(_is_out_of_memory, family(error, _FAMILY))),
+    )
 
 
 def print_failure(error: BaseException) -> None:

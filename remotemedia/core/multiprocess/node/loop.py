@@ -18,6 +18,7 @@ from remotemedia.core.multiprocess.channel.loan import loan_array
 from remotemedia.core.multiprocess.channel.publisher import Subscriber, any_ready_soon
 from remotemedia.core.multiprocess.node.failure import describe_failure
 from remotemedia.core.multiprocess.node.node import MultiprocessNode, NodeStatus
+from remotemedia.core.multiprocess.values.protocol import FromNode, Interrupted, MessageFailed, Progress
 from remotemedia.errors import ChannelClosedError, ChannelCorruptedError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NodeLoop", "settled"]
 
-Report = Callable[[dict[str, Any]], None]
+Report = Callable[[FromNode], None]
 
 _LONGEST_STRETCH_NS = 5_000_000
 """How long messages may be handled without a wait before the event loop gets a turn: for an interruption, a stop,
@@ -80,7 +81,7 @@ class NodeLoop:
         """See ``MultiprocessNode.report_progress``; from any thread."""
         fraction = min(max(0.0, float(fraction)), 1.0)  # in this order NaN is 0
         said = None if message is None else clip(str(message), _SHORT_CHARS)
-        self._report({"type": "progress", "status": "loading", "progress": fraction, "message": said})
+        self._report(Progress("loading", fraction, said))
 
     def loan(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """See ``MultiprocessNode.loan``."""
@@ -127,12 +128,12 @@ class NodeLoop:
     def interrupt(self, epoch: int) -> None:
         """Called on the event loop: give the current message up, then acknowledge ``epoch``."""
         if _not_before(self._turn, epoch):
-            self._report({"type": "interrupted", "epoch": epoch})  # a message of the new turn was here first
+            self._report(Interrupted(epoch))  # a message of the new turn was here first
             return
         self._interrupts.append(epoch)
         if self._ended:
             self._task = None
-            self._report({"type": "interrupted", "epoch": self._interrupts.pop()})
+            self._report(Interrupted(self._interrupts.pop()))
         elif self._in_user_code and self._task is not None:
             self._task.cancel()
         elif self._channels is not None:
@@ -153,7 +154,7 @@ class NodeLoop:
         epochs, self._interrupts = self._interrupts, []
         await self._begin_turn(self._channels.turns.epoch)
         for epoch in epochs:
-            self._report({"type": "interrupted", "epoch": epoch})
+            self._report(Interrupted(epoch))
 
     async def _begin_turn(self, epoch: int) -> None:
         if _not_before(self._turn, epoch):
@@ -387,14 +388,7 @@ class NodeLoop:
                 self._blocked_ns += _ring.now_ns() - since_ns
 
     def _report_failure(self, error: BaseException, sequence: int, port: str) -> None:
-        self._report(
-            {
-                "type": "error",
-                **describe_failure(error),
-                "sequence": sequence,
-                "port": clip(port, _SHORT_CHARS),
-            }
-        )
+        self._report(MessageFailed(*describe_failure(error), sequence, clip(port, _SHORT_CHARS)))
 
 
 async def settled(given: Any, hook: str) -> None:

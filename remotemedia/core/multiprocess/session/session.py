@@ -32,6 +32,7 @@ from remotemedia.core.multiprocess.session.wiring import Wiring
 from remotemedia.core.multiprocess.values.config import MultiprocessConfig
 from remotemedia.core.multiprocess.values.logs import about
 from remotemedia.core.multiprocess.values.progress import InitProgress
+from remotemedia.core.multiprocess.values.protocol import Start
 from remotemedia.core.multiprocess.values.statistics import ChannelStats, NodeStats
 from remotemedia.errors import (
     ChannelClosedError,
@@ -240,7 +241,7 @@ class Session:
         self._require("start()", SessionStatus.READY)
         assert self._supervisor is not None
         self._supervisor.require_own("start()")
-        self._supervisor.broadcast({"type": "start"})
+        self._supervisor.broadcast(Start())
         self.status = SessionStatus.RUNNING
 
     async def stop(self, *, abort: bool = False) -> None:

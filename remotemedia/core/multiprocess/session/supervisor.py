@@ -29,6 +29,25 @@ from remotemedia.core.multiprocess.values.events import (
 )
 from remotemedia.core.multiprocess.values.logs import about
 from remotemedia.core.multiprocess.values.progress import InitProgress
+from remotemedia.core.multiprocess.values.protocol import (
+    LOADING_STATES,
+    Failed,
+    Here,
+    Interrupt,
+    Interrupted,
+    MessageFailed,
+    Progress,
+    Ready,
+    Stop,
+    ToNode,
+    Unconnected,
+    Warned,
+    as_json,
+    from_node,
+    kind_said,
+    name_of,
+    said_in,
+)
 from remotemedia.errors import (
     InitializationTimeout,
     MultiprocessError,
@@ -52,13 +71,9 @@ TERM_GRACE_SECS = 1.0
 
 _logger = logging.getLogger("remotemedia.session")
 
-_WARNING_CHARS = 4_000
-
-_LOADING_STATES = ("starting", "loading", "connecting")
 _WROTE_TO_PAYLOAD = (
     "it wrote to a received payload, which is read-only; as_numpy(writable=True) returns an array to write to"
 )
-_SAID_WHILE = {"failed": _LOADING_STATES, "warning": _LOADING_STATES, "error": ("ready",), "interrupted": ("ready",)}
 
 
 class Supervisor:
@@ -144,7 +159,7 @@ class Supervisor:
         except OSError as error:
             raise ProcessSpawnError(f"cannot watch the process of node {node_id!r}: {error}") from error
         self.children[node_id] = child
-        self._due[node_id] = "here"
+        self._due[node_id] = name_of(Here)
         child.exited.add_done_callback(lambda exited: self._exited(child, exited.result()))
         self._on_event(ProcessStarted(**self._whose(node_id)))
         self._note(InitProgress(node_id, "starting", 0.0))
@@ -158,9 +173,9 @@ class Supervisor:
             self._fail_without_memory(node_id, error)
         else:
             child = self.children[node_id]
-            self._due[node_id] = "unconnected" if hello["handover"] is None else "ready"
+            self._due[node_id] = name_of(Unconnected if hello.handover is None else Ready)
             rlimit_bytes = None if child.memory is None else child.memory.rlimit_bytes
-            child.control.send({**hello, "rlimit_data_bytes": rlimit_bytes}, fds)
+            child.control.send(as_json(hello._replace(rlimit_data_bytes=rlimit_bytes)), fds)
 
     def connect(self) -> None:
         """There are channels now: gives them to the nodes that asked before there were any."""
@@ -176,8 +191,9 @@ class Supervisor:
         if channels is None:
             self._unconnected.add(node_id)
         else:
-            self._due[node_id] = "ready"
-            self.children[node_id].control.send(*channels)
+            connect, fds = channels
+            self._due[node_id] = name_of(Ready)
+            self.children[node_id].control.send(as_json(connect), fds)
 
     def _fail_without_memory(self, node_id: str, error: OSError) -> None:
         self._fail(ProcessSpawnError(f"node {node_id!r} cannot be given its shared memory: {error}"))
@@ -210,7 +226,7 @@ class Supervisor:
 
     def _beat(self, elapsed_secs: float) -> None:
         for progress in list(self._progress.values()):
-            if progress.status in _LOADING_STATES:
+            if progress.status in LOADING_STATES:
                 said = f" ({progress.message})" if progress.message else ""
                 again = InitProgress(
                     progress.node_id, progress.status, progress.progress, f"{elapsed_secs:.0f} s so far{said}"
@@ -255,17 +271,18 @@ class Supervisor:
 
     # --- while it runs ---
 
-    def broadcast(self, message: Message) -> None:
+    def broadcast(self, message: ToNode) -> None:
         """Sends a control message to every node."""
+        raw = as_json(message)
         for child in self.children.values():
-            child.control.send(message)
+            child.control.send(raw)
 
     async def interrupt(self, epoch: int) -> None:
         """Tells every node of the new epoch; returns when all have acknowledged, or the pipeline has failed."""
         done = self._loop.create_future()
         self._acks[epoch] = set(self.children), done
         try:
-            self.broadcast({"type": "interrupt", "epoch": epoch})
+            self.broadcast(Interrupt(epoch))
             await done
         finally:
             del self._acks[epoch]
@@ -277,56 +294,57 @@ class Supervisor:
         elif not self._ending:
             child.put_down_if_deserted()
 
-    def _take(self, node_id: str, message: Message) -> None:
+    def _take(self, node_id: str, raw: Message) -> None:
         """What a node says counts for that node alone, and only where it was due. Raises when it makes no sense."""
-        kind, status = message["type"], self._progress[node_id].status
-        if kind in ("here", "unconnected", "ready"):
-            if kind != self._due[node_id]:
-                raise ValueError(f"{kind!r}, but {self._due[node_id]} was due")
+        kind, status = kind_said(raw), self._progress[node_id].status
+        if kind in (Here, Unconnected, Ready):
+            if name_of(kind) != self._due[node_id]:
+                raise ValueError(f"{name_of(kind)!r}, but {self._due[node_id]} was due")
             self._due[node_id] = "nothing more"
-        elif kind in _SAID_WHILE and status not in _SAID_WHILE[kind]:
-            raise ValueError(f"{kind!r} from a node that is {status}")
-        if kind == "here":
-            self._introduce(node_id)
-        elif kind == "unconnected":
-            self._connect(node_id)
-        elif kind == "progress":
-            if status not in _LOADING_STATES:
-                return  # a late word from a thread of the node does not make it loading again
-            progress = float(message["progress"])
-            if message["status"] not in _LOADING_STATES or not 0.0 <= progress <= 1.0:
-                raise ValueError(f"progress {progress} of status {message['status']!r}")
-            self._note(InitProgress(node_id, message["status"], progress, _text_or_none(message["message"])))
-        elif kind == "ready":
-            self._note(InitProgress(node_id, "ready", 1.0))
-            if all(p.status == "ready" for p in self._progress.values()) and not self._all_ready.done():
-                self._all_ready.set_result(None)
-        elif kind == "failed":
-            reason = self._reason(node_id, message)
-            self._note(InitProgress(node_id, "failed", 1.0, reason))
-            failure = NodeInitializationError(node_id, reason, str(message["traceback"]))
-            self._on_event(NodeFailed(**self._whose(node_id), error=failure))
-            self._fail(failure)
-        elif kind == "error":
-            error = NodeProcessError(
-                node_id,
-                self._reason(node_id, message),
-                int(message["sequence"]),
-                str(message["port"]),
-                str(message["traceback"]),
-            )
-            self._on_event(NodeFailed(**self._whose(node_id), error=error))
-            self._on_error(error)
-        elif kind == "warning":
-            self._warnings[node_id] = str(message["text"])[:_WARNING_CHARS]
-        elif kind == "interrupted":
-            waiting = self._acks.get(int(message["epoch"]))
-            if waiting is not None:
-                waiting[0].discard(node_id)
-                if not waiting[0] and not waiting[1].done():
-                    waiting[1].set_result(None)
-        else:
-            raise ValueError(f"type {kind!r}")
+        elif not said_in(kind, status):
+            raise ValueError(f"{name_of(kind)!r} from a node that is {status}")
+        elif kind is Progress and status not in LOADING_STATES:
+            return  # a late word from a thread of the node does not make it loading again
+        match from_node(raw):
+            case Here():
+                self._introduce(node_id)
+            case Unconnected():
+                self._connect(node_id)
+            case Progress() as step:
+                self._note(InitProgress(node_id, step.status, step.progress, step.message))
+            case Ready():
+                self._note(InitProgress(node_id, "ready", 1.0))
+                if all(p.status == "ready" for p in self._progress.values()) and not self._all_ready.done():
+                    self._all_ready.set_result(None)
+            case Warned() as warned:
+                self._warnings[node_id] = warned.text
+            case Failed() as failed:
+                self._take_failed(node_id, failed)
+            case MessageFailed() as failed:
+                self._take_message_failed(node_id, failed)
+            case Interrupted(epoch):
+                self._take_interrupted(node_id, epoch)
+
+    def _take_failed(self, node_id: str, failed: Failed) -> None:
+        reason = self._reason(node_id, failed)
+        self._note(InitProgress(node_id, "failed", 1.0, reason))
+        error = NodeInitializationError(node_id, reason, failed.traceback)
+        self._on_event(NodeFailed(**self._whose(node_id), error=error))
+        self._fail(error)
+
+    def _take_message_failed(self, node_id: str, failed: MessageFailed) -> None:
+        reason = self._reason(node_id, failed)
+        error = NodeProcessError(node_id, reason, failed.sequence, failed.port, failed.traceback)
+        self._on_event(NodeFailed(**self._whose(node_id), error=error))
+        self._on_error(error)
+
+    def _take_interrupted(self, node_id: str, epoch: int) -> None:
+        if epoch not in self._acks:
+            return
+        missing, done = self._acks[epoch]
+        missing.discard(node_id)
+        if not missing and not done.done():
+            done.set_result(None)
 
     def _warn(self) -> None:
         """Logs the warnings of the nodes, each text once: all nodes of one script send the same.
@@ -337,9 +355,9 @@ class Supervisor:
             _logger.warning("%s", text, extra=about(self._session_id, node_id))
         self._warnings.clear()
 
-    def _reason(self, node_id: str, message: Message) -> str:
-        reason, memory = str(message["reason"]), self.children[node_id].memory
-        return memory.explain_error(reason) if memory is not None and message["out_of_memory"] else reason
+    def _reason(self, node_id: str, failed: Failed | MessageFailed) -> str:
+        memory = self.children[node_id].memory
+        return memory.explain_error(failed.reason) if memory is not None and failed.out_of_memory else failed.reason
 
     # --- the end ---
 
@@ -441,7 +459,7 @@ class Supervisor:
                 await asyncio.to_thread(child.memory.group.remove)
 
     async def _end_processes(self, grace_secs: float, *, abort: bool) -> None:
-        self.broadcast({"type": "stop", "abort": abort})
+        self.broadcast(Stop(abort))
         for number, secs in ((signal.SIGTERM, grace_secs), (signal.SIGKILL, TERM_GRACE_SECS)):
             running = [child.exited for child in self.children.values() if not child.exited.done()]
             if not running:
@@ -530,7 +548,3 @@ def _retrieve(future: asyncio.Future[None]) -> None:
     # Whoever waits raises it; when nobody does, asyncio need not complain of it.
     if not future.cancelled():
         future.exception()
-
-
-def _text_or_none(value: object) -> str | None:
-    return None if value is None else str(value)
