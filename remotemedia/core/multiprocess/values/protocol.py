@@ -21,8 +21,6 @@ node may say anything; out of turn it is an error. These are named tuples becaus
 times as long to make.
 """
 
-from __future__ import annotations
-
 from typing import Any, Final, NamedTuple, TypeAlias
 
 __all__ = [
@@ -66,7 +64,7 @@ class Progress(NamedTuple):
     progress: float
     message: str | None = None
 
-    def checked(self) -> Progress:
+    def checked(self) -> "Progress":
         """With each field of its type. ValueError, TypeError or OverflowError if one makes no sense."""
         progress = float(self.progress)
         if self.status not in LOADING_STATES or not 0.0 <= progress <= 1.0:
@@ -79,7 +77,7 @@ class Warned(NamedTuple):
 
     text: str
 
-    def checked(self) -> Warned:
+    def checked(self) -> "Warned":
         """Its text, cut to what a log line takes."""
         return Warned(str(self.text)[:_WARNING_CHARS])
 
@@ -99,7 +97,7 @@ class Failed(NamedTuple):
     traceback: str
     out_of_memory: bool
 
-    def checked(self) -> Failed:
+    def checked(self) -> "Failed":
         """With each field of its type."""
         return Failed(str(self.reason), str(self.traceback), bool(self.out_of_memory))
 
@@ -113,7 +111,7 @@ class MessageFailed(NamedTuple):
     sequence: int
     port: str
 
-    def checked(self) -> MessageFailed:
+    def checked(self) -> "MessageFailed":
         """With each field of its type. ValueError, TypeError or OverflowError if one makes no sense."""
         failed = Failed(self.reason, self.traceback, self.out_of_memory).checked()
         return MessageFailed(*failed, int(self.sequence), str(self.port))
@@ -124,7 +122,7 @@ class Interrupted(NamedTuple):
 
     epoch: int
 
-    def checked(self) -> Interrupted:
+    def checked(self) -> "Interrupted":
         """With each field of its type. ValueError, TypeError or OverflowError if one makes no sense."""
         return Interrupted(int(self.epoch))
 
