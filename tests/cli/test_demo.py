@@ -92,6 +92,14 @@ def test_recordings_of_a_person(remotemedia, transcribe, name):
     assert json.loads(done.out)["transcript"] == transcribe(path) != []
 
 
+def test_a_question_through_a_pipe(tmp_path, environment, transcribe):
+    (path,) = RECORDINGS.glob("*-0880.wav")
+    arguments = [sys.executable, "-m", "remotemedia", "demo", "-i", "-", "--quiet", "--json"]
+    done = subprocess.run(arguments, cwd=tmp_path, env=environment, input=path.read_bytes(), capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(done.stdout)["transcript"] == transcribe(path)
+
+
 def test_words_come_while_the_audio_is_fed(remotemedia, stereo_question):
     done = remotemedia("demo", "-i", str(stereo_question))
     assert done.code == 0
