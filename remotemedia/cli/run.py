@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from remotemedia.cli._completion import complete_manifest
 from remotemedia.cli._errors import Mistake, guarded, set_up_logging
-from remotemedia.cli._manifests import check_manifest, config_option, nodes_option
-from remotemedia.cli._settings import parse_settings
+from remotemedia.cli._manifests import check_manifest, config_option, nodes_option, parse_settings
+from remotemedia.cli.completion import complete_manifest
 from remotemedia.errors import ManifestError
 
 if TYPE_CHECKING:
