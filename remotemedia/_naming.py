@@ -1,11 +1,11 @@
-"""How errors name a place in a file, and which names they offer instead of a wrong one."""
+"""How a place in a file or on the network is named, and which names errors offer instead of a wrong one."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
-__all__ = ["offer", "place"]
+__all__ = ["authority", "offer", "place"]
 
 _PLAIN = re.compile(r"[\w$-]+")
 
@@ -21,6 +21,11 @@ def place(*steps: str | int) -> str:
         else:
             text += f"[{step!r}]"
     return text
+
+
+def authority(host: str, port: int) -> str:
+    """``HOST:PORT`` as in a URL: an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def offer(wrong: object, known: Iterable[str], what: str) -> str:

@@ -1,43 +1,33 @@
-"""What ``remotemedia demo`` does: the speech pipeline as a session, fed and read at the same time."""
+"""What ``remotemedia demo`` does: two jobs, one that makes the question and one that hears and answers it."""
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import json
-import signal
-import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import ExitStack, asynccontextmanager, closing
-from dataclasses import asdict, dataclass, field
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
-from remotemedia.cli._errors import (
-    EXIT_DONE,
-    EXIT_FAILED,
-    EXIT_NOTHING_CAME,
-    Mistake,
-    Terminated,
-    complain,
-    set_up_logging,
-)
-from remotemedia.core.multiprocessing import (
-    ChannelStats,
-    MultiprocessConfig,
-    NodeInitializationError,
-    NodeProcessError,
-    NodeStats,
-    Pipeline,
-    Session,
-)
+import numpy as np
+import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from remotemedia.cli._demo_audio import AudioSource, MadeAudio
-    from remotemedia.cli._demo_screen import Screen
-    from remotemedia.cli._drafts import Draft
+from remotemedia.cli._audio_file import block_frames
+from remotemedia.cli._demo_screen import DemoScreen, demo_screens
+from remotemedia.cli._drafts import Draft, new_draft, real_path
+from remotemedia.cli._errors import EXIT_DONE, EXIT_FAILED, EXIT_NOTHING_CAME, Mistake, complain, set_up_logging
+from remotemedia.cli._job import Feed, Job, Sink, Source, Summary
+from remotemedia.cli._run_session import run_job
+from remotemedia.cli._run_signals import Stop, terminable
+from remotemedia.cli._run_sinks import AUDIO_SUFFIXES
+from remotemedia.cli._run_sources import open_source
+from remotemedia.cli._screen import Screen
+from remotemedia.core.data import AudioMetadata, RuntimeData
+from remotemedia.core.multiprocessing import MultiprocessConfig, NodeInitializationError, Pipeline
 
-__all__ = ["Request", "Summary", "run_demo"]
+__all__ = ["DemoRequest", "run_demo"]
 
 # PocketSphinx knows the voices of people; of the voices of eSpeak NG it understands this one best.
 _QUESTION_VOICE = {"voice": "en-us+klatt6", "rate": 170}
@@ -54,11 +44,9 @@ _LIBRARIES = {
     "soundfile": "soundfile",
 }
 
-_T = TypeVar("_T")
-
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class DemoRequest:
     """What the user asked for; ``question`` or ``input_path`` is given, not both."""
 
     input_path: Path | None
@@ -69,57 +57,38 @@ class Request:
     chunk_ms: int
 
 
-@dataclass
-class Summary:
-    """What came of it."""
-
-    question: str | None
-    input: str | None
-    audio_secs: float = 0.0
-    transcript: list[str] = field(default_factory=list)
-    replies: list[str] = field(default_factory=list)
-    answer_path: str | None = None
-    answer_secs: float = 0.0
-    init_secs: float = 0.0
-    run_secs: float = 0.0
-    warnings: list[str] = field(default_factory=list)
-    pids: dict[str, int] = field(default_factory=dict)
-    nodes: list[NodeStats] = field(default_factory=list)
-    channels: list[ChannelStats] = field(default_factory=list)
-
-    def to_json(self) -> str:
-        """For ``--json``."""
-        content = asdict(self)
-        del content["pids"], content["answer_path"], content["answer_secs"]
-        content["answer"] = {"path": self.answer_path, "secs": self.answer_secs} if self.answer_path else None
-        for node in content["nodes"]:
-            node["pid"] = self.pids[node["node_id"]]
-        return json.dumps(content, indent=2)
-
-
-def run_demo(request: Request, *, quiet: bool, as_json: bool, debug: bool) -> int:
-    """The exit code. Raises Mistake and MultiprocessError."""
+def run_demo(request: DemoRequest, *, quiet: bool, as_json: bool, debug: bool) -> int:
+    """The exit code. Raises Mistake, MultiprocessError, BrokenPipeError, and what stands for a signal."""
     _check(request)
     set_up_logging(debug=debug)
-    from remotemedia.cli._demo_screen import open_screen
-
-    with open_screen(quiet=quiet, as_json=as_json) as screen:
-        summary = asyncio.run(_until_terminated(_demo(request, screen)))
-        screen.finished(summary)
-    for warning in summary.warnings:
-        complain(warning)
+    stop = Stop()
+    with terminable(), ExitStack() as resources:
+        asking, screen = demo_screens(quiet=quiet, as_json=as_json)
+        resources.callback(asking.close)
+        resources.callback(screen.close)
+        source: Source | None = None
+        if request.input_path is not None:
+            source = open_source(str(request.input_path), "audio", chunk_ms=request.chunk_ms, whole_text=False)
+            resources.callback(source.close)
+        draft = resources.enter_context(_answer_draft(request))
+        if source is None:
+            source = _make_question(request, asking, stop)
+        talk = _Talk(screen)
+        answer = _Answer(request, draft, talk)
+        summary = _converse(request, source, talk, answer, screen, stop)
     if as_json:
-        print(summary.to_json(), flush=True)
-    if not summary.transcript:
+        print(json.dumps(_as_json(request, talk, answer, summary), indent=2), flush=True)
+    stop.raise_signal()
+    if not talk.transcript:
         complain(_nothing_understood(request, summary))
         return EXIT_NOTHING_CAME
-    if summary.answer_path is None:
+    if not answer.secs:
         complain("the answer is missing although something was understood")
         return EXIT_FAILED
     return EXIT_DONE
 
 
-def _check(request: Request) -> None:
+def _check(request: DemoRequest) -> None:
     missing = [name for module, name in _LIBRARIES.items() if importlib.util.find_spec(module) is None]
     if missing:
         from remotemedia._install import install_advice
@@ -133,7 +102,30 @@ def _check(request: Request) -> None:
         raise Mistake("--voice needs the name of a voice, such as en-us")
 
 
-def _nothing_understood(request: Request, summary: Summary) -> str:
+def _answer_draft(request: DemoRequest) -> AbstractContextManager[Draft]:
+    """For the node that writes the answer. Mistake for a path that cannot be written."""
+    path, question = request.output_path, request.input_path
+    final = real_path(path)
+    if not final.is_dir() and not {path.suffix.lower(), final.suffix.lower()} <= set(AUDIO_SUFFIXES):
+        raise Mistake(f"the answer's file must end in {' or '.join(AUDIO_SUFFIXES)}, not {str(path)!r}")
+    if question is not None and real_path(question) == final:
+        raise Mistake(f"the answer would replace the question {question}; choose another -o")
+    return new_draft(path, "the answer", named=True)
+
+
+def _as_json(request: DemoRequest, talk: _Talk, answer: _Answer, summary: Summary) -> dict[str, Any]:
+    return {
+        "question": request.question,
+        "input": None if request.input_path is None else str(request.input_path),
+        "audio_secs": summary.job.feeds[0].fed,
+        "transcript": talk.transcript,
+        "replies": talk.replies,
+        **summary.figures(),
+        "answer": {"path": answer.file, "secs": answer.secs} if answer.secs else None,
+    }
+
+
+def _nothing_understood(request: DemoRequest, summary: Summary) -> str:
     heard_speech = any(node.node_id == "vad" and node.published for node in summary.nodes)
     if request.input_path is None:
         return (
@@ -141,88 +133,68 @@ def _nothing_understood(request: Request, summary: Summary) -> str:
             f'Try plain English words, such as "what time is it".'
         )
     what = "there was speech but no words were recognised" if heard_speech else "no speech was found"
+    secs = summary.job.feeds[0].fed
     return (
-        f"nothing was understood in {request.input_path} ({summary.audio_secs:.1f} s): {what}, so there is no answer. "
+        f"nothing was understood in {request.input_path} ({secs:.1f} s): {what}, so there is no answer. "
         f"Try English, spoken clearly by one person near the microphone, without music; "
         f"`remotemedia demo` without -i shows that the rest works."
     )
 
 
-async def _until_terminated(work: Coroutine[Any, Any, _T]) -> _T:
-    """SIGTERM cancels, as asyncio lets SIGINT do: processes are stopped, the draft of the answer is removed."""
-    task = asyncio.ensure_future(work)
-    terminated = False
-
-    def terminate() -> None:
-        nonlocal terminated
-        terminated = True
-        task.cancel()
-
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
-    try:
-        return await task
-    except asyncio.CancelledError:
-        if terminated:
-            raise Terminated from None
-        raise
+# --- the two jobs ------------------------------------------------------------------------------------------------
 
 
-async def _demo(request: Request, screen: Screen) -> Summary:
-    from remotemedia.cli._audio_file import AudioFile
-    from remotemedia.cli._demo_audio import answer_file
+def _make_question(request: DemoRequest, screen: Screen, stop: Stop) -> Source:
+    """The question, spoken by the TTS node."""
+    text = request.question or ""
+    parts: list[npt.NDArray[np.float32]] = []
+    rate = 0
 
-    summary = Summary(request.question, None if request.input_path is None else str(request.input_path))
-    with ExitStack() as resources:
-        source: AudioSource | None = None
-        if request.input_path is not None:
-            source = resources.enter_context(closing(AudioFile(request.input_path)))
-        answer = resources.enter_context(answer_file(request.output_path, request.input_path))
-        if source is None:
-            assert request.question is not None
-            source = await _make_question(request.question, screen)
-        await _converse(request, source, answer, screen, summary)
-        if summary.replies:
-            _keep(request, answer, summary)
-    return summary
+    def collect(data: RuntimeData) -> None:
+        nonlocal rate
+        assert isinstance(data.metadata, AudioMetadata)
+        rate = data.metadata.sample_rate
+        # A copy: the shared memory goes with the session.
+        parts.append(np.array(data.as_numpy(), np.float32))
 
-
-def _keep(request: Request, answer: Draft, summary: Summary) -> None:
-    from remotemedia.cli._demo_audio import length_secs
-
-    secs, _ = length_secs(answer.path)
-    if secs > 0:
-        answer.keep()
-        summary.answer_path, summary.answer_secs = str(request.output_path), secs
-
-
-# --- the two sessions --------------------------------------------------------------------------------------------
-
-
-async def _make_question(text: str, screen: Screen) -> MadeAudio:
-    """The question, spoken by the TTS node in a session of its own."""
-    import numpy as np
-
-    from remotemedia.cli._demo_audio import MadeAudio
-    from remotemedia.core.data import AudioMetadata, RuntimeData
-
-    pipeline = Pipeline().add_node("EspeakTTSNode", "question", _QUESTION_VOICE)
-    parts, sample_rate = [], 0
-    async with _running("question", pipeline, screen, f'making the question "{text}"') as (session, watched):
-        await session.send("question", RuntimeData.text(text))
-        await session.end_input()
-
-        async def collect() -> None:
-            nonlocal sample_rate
-            while (data := await session.receive("question")) is not None:
-                assert isinstance(data.metadata, AudioMetadata)
-                sample_rate = data.metadata.sample_rate
-                # A copy: the shared memory goes with the session.
-                parts.append(np.array(data.as_numpy(), np.float32))
-
-        await watched(collect())
+    job = Job(
+        pipeline=Pipeline().add_node("EspeakTTSNode", "question", _QUESTION_VOICE),
+        config=_CONFIG,
+        session_id="question",
+        feeds=[Feed("question", _Prepared("the words", "B", [(RuntimeData.text(text), len(text.encode()))]))],
+        sinks=[_Handler("question", collect)],
+        title=f'making the question "{text}"',
+        drains=False,
+    )
+    run_job(job, screen, stop)
     if not parts:
         raise Mistake(f"--question {text!r} cannot be spoken")
-    return MadeAudio(np.concatenate(parts), sample_rate)
+    samples, step = np.concatenate(parts), block_frames(rate, request.chunk_ms)
+    blocks = [samples[start : start + step] for start in range(0, len(samples), step)]
+    ends = accumulate(map(len, blocks))
+    messages = [(RuntimeData.audio(block, rate), end / rate) for block, end in zip(blocks, ends, strict=True)]
+    return _Prepared("the question", "s", messages)
+
+
+def _converse(
+    request: DemoRequest, source: Source, talk: _Talk, answer: _Answer, screen: Screen, stop: Stop
+) -> Summary:
+    job = Job(
+        pipeline=_speech_pipeline(request.voice, answer.draft.path),
+        config=_CONFIG,
+        session_id="demo",
+        feeds=[Feed("resample", source)],
+        sinks=[_Handler("asr", talk.hear), _Handler("reply", talk.reply), answer],
+        realtime=request.realtime,
+        drains=False,
+    )
+    try:
+        return run_job(job, screen, stop)
+    except NodeInitializationError as error:
+        _, found, reason = error.reason.partition("param 'voice': ")
+        if found:
+            raise Mistake(f"--voice: {reason}") from error
+        raise
 
 
 def _speech_pipeline(voice: str, path: Path) -> Pipeline:
@@ -246,104 +218,85 @@ def _speech_pipeline(voice: str, path: Path) -> Pipeline:
     )
 
 
-async def _converse(request: Request, source: AudioSource, answer: Draft, screen: Screen, summary: Summary) -> None:
-    pipeline = _speech_pipeline(request.voice, answer.path)
-    began = time.monotonic()
-    async with _running("demo", pipeline, screen, "starting one process per node") as (session, watched):
-        summary.init_secs = time.monotonic() - began
-        summary.pids = session.pids
-        screen.listening(source.secs)
-        began = time.monotonic()
-        await watched(
-            _feed(session, source, request, screen, summary),
-            _listen(session, screen, summary),
-        )
-        summary.run_secs = time.monotonic() - began
-    summary.nodes = session.node_stats()
-    summary.channels = session.channel_stats()
+# --- what they are fed, and who takes what comes out -------------------------------------------------------------
 
 
-async def _feed(session: Session, source: AudioSource, request: Request, screen: Screen, summary: Summary) -> None:
-    from remotemedia.core.data import RuntimeData
+class _Prepared:
+    """A source that is in memory."""
 
-    began = time.monotonic()
-    frames, fed_secs = 0, 0.0
-    for block in source.blocks(request.chunk_ms):
-        frames += len(block)
-        fed_secs = frames / source.sample_rate
-        if request.realtime:
-            # A microphone gives a block when its last sample has been spoken.
-            await asyncio.sleep(max(0.0, began + fed_secs - time.monotonic()))
-        # Waits while the pipeline is busy with what it has.
-        await session.send("resample", RuntimeData.audio(block, source.sample_rate, source.channels))
-        screen.fed(fed_secs)
-    summary.audio_secs = fed_secs
-    if source.warning is not None:
-        summary.warnings.append(source.warning)
-    await session.end_input()
+    warning = None
+
+    def __init__(self, name: str, unit: str, messages: Sequence[tuple[RuntimeData, float]]) -> None:
+        self.name = name
+        self.unit = unit
+        self.total: float | None = messages[-1][1]
+        self._messages = messages
+
+    async def messages(self) -> AsyncGenerator[tuple[RuntimeData, float], None]:
+        for message in self._messages:
+            yield message
+
+    def close(self) -> None:
+        pass
 
 
-async def _listen(session: Session, screen: Screen, summary: Summary) -> None:
-    early: list[str] = []
-    async for node_id, data in session.outputs():
+class _Handler(Sink):
+    """Hands each message of a node to a function."""
+
+    def __init__(self, node_id: str, handle: Callable[[RuntimeData], None]) -> None:
+        super().__init__(node_id)
+        self._handle = handle
+
+    async def take(self, data: RuntimeData) -> None:
+        self._handle(data)
+
+
+class _Talk:
+    """What was heard, and the reply to each of it."""
+
+    def __init__(self, screen: DemoScreen) -> None:
+        self.transcript: list[str] = []
+        self.replies: list[str] = []
+        self._early: list[str] = []
+        self._screen = screen
+
+    def hear(self, data: RuntimeData) -> None:
+        """The words of an utterance, or those so far: the port says which."""
         text = str(data.payload)
-        if node_id == "asr" and data.port == "partial":
-            screen.partial(text)
-        elif node_id == "asr":
-            summary.transcript.append(text)
-            screen.heard(text)
-        elif node_id == "reply":
-            early.append(text)
-        # Two channels, two processes: a reply may be here before the words it replies to.
-        while early and len(summary.replies) < len(summary.transcript):
-            summary.replies.append(early.pop(0))
-            screen.replied(summary.replies[-1])
+        if data.port == "partial":
+            self._screen.partial(text)
+        else:
+            self.transcript.append(text)
+            self._screen.heard(text)
+            self._match()
+
+    def reply(self, data: RuntimeData) -> None:
+        """Two channels, two processes: a reply may be here before the words it replies to."""
+        self._early.append(str(data.payload))
+        self._match()
+
+    def _match(self) -> None:
+        while self._early and len(self.replies) < len(self.transcript):
+            self.replies.append(self._early.pop(0))
+            self._screen.replied(self.replies[-1])
 
 
-Watched = Callable[..., Coroutine[Any, Any, None]]
+class _Answer(Sink):
+    """The file that the last node writes: kept if there was a reply and the file has sound in it."""
 
+    def __init__(self, request: DemoRequest, draft: Draft, talk: _Talk) -> None:
+        super().__init__("write", file=str(request.output_path))
+        self.draft = draft
+        self._talk = talk
 
-@asynccontextmanager
-async def _running(
-    session_id: str, pipeline: Pipeline, screen: Screen, title: str
-) -> AsyncIterator[tuple[Session, Watched]]:
-    """A running session, and a function that runs coroutines together until all are done or one, or a node, fails."""
-    session = Session(session_id, pipeline, _CONFIG)
-    failed: asyncio.Future[NodeProcessError] = asyncio.get_running_loop().create_future()
-    session.on_error(lambda error: None if failed.done() else failed.set_result(error))
+    async def finish(self) -> bool:
+        if self._talk.replies:
+            import soundfile  # here: _check says it better if it is missing
 
-    async def watch() -> None:
-        # A message that failed is missing in the transcript or in the answer: the demo does not go on without it.
-        raise await asyncio.shield(failed)
+            info = soundfile.info(self.draft.path)
+            self.secs = info.frames / info.samplerate
+        return self.secs > 0
 
-    async def watched(*work: Coroutine[Any, Any, None]) -> None:
-        try:
-            async with asyncio.TaskGroup() as group:
-                watching = group.create_task(watch())
-                await asyncio.gather(*(group.create_task(part) for part in work))
-                watching.cancel()
-        except BaseExceptionGroup as several:
-            raise several.exceptions[0] from None
-
-    try:
-        screen.starting(title, {node.node_id: node.node_type for node in pipeline.nodes})
-        try:
-            await session.initialize(screen.progress)
-        except NodeInitializationError as error:
-            _raise_if_voice(error)
-            raise
-        finally:
-            screen.started()
-        await session.start()
-        yield session, watched
-    finally:
-        await session.cleanup()
-    # What a node says of its last message may arrive after all its output.
-    if failed.done():
-        raise failed.result()
-
-
-def _raise_if_voice(error: NodeInitializationError) -> None:
-    _, found, reason = error.reason.partition("param 'voice': ")
-    if found:
-        raise Mistake(f"--voice: {reason}") from error
+    def keep(self) -> None:
+        if self.secs:
+            self.draft.keep()

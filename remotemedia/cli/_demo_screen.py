@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -14,34 +11,18 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from remotemedia.cli._screen import LiveNodes, PipeConsole, init_line
+from remotemedia.cli._screen import LiveScreen, PlainScreen, Screen, open_console
 
 if TYPE_CHECKING:
-    from remotemedia.cli._demo_run import Summary
-    from remotemedia.core.multiprocessing import ChannelStats, InitProgress, NodeStats
+    from remotemedia.cli._job import Feed, Summary
 
-__all__ = ["Screen", "open_screen"]
+__all__ = ["DemoScreen", "demo_screens"]
 
 _LABEL_WIDTH = 9
 
 
-class Screen:
-    """Shows nothing; what the others override, in the order it is called."""
-
-    def starting(self, title: str, node_types: dict[str, str]) -> None:
-        """The processes of these nodes are being started."""
-
-    def progress(self, progress: InitProgress) -> None:
-        """A node is this far."""
-
-    def started(self) -> None:
-        """All nodes are ready, or one has failed."""
-
-    def listening(self, total_secs: float | None) -> None:
-        """Feeding begins; the total is given if it is known."""
-
-    def fed(self, secs: float) -> None:
-        """So much of it has been fed."""
+class DemoScreen(Screen):
+    """Shows nothing of what is said; what the others override."""
 
     def partial(self, text: str) -> None:
         """The words of an utterance so far."""
@@ -52,14 +33,21 @@ class Screen:
     def replied(self, text: str) -> None:
         """The answer to it."""
 
-    def finished(self, summary: Summary) -> None:
-        """All is done."""
 
-    def close(self) -> None:
-        """Leave the terminal as it was; called whatever happens."""
+def demo_screens(*, quiet: bool, as_json: bool) -> tuple[Screen, DemoScreen]:
+    """For the making of the question, of which only the start is shown, and for the rest.
+
+    With ``as_json`` stdout is left alone.
+    """
+    if quiet:
+        return Screen(), DemoScreen() if as_json else _QuietDemo()
+    console = open_console(stderr=as_json)
+    if console.is_terminal:
+        return _LiveStart(console), _LiveDemo(console)
+    return PlainScreen(console), _PlainDemo(console)
 
 
-class QuietScreen(Screen):
+class _QuietDemo(DemoScreen):
     """What was heard, the reply, and where the answer is."""
 
     def heard(self, text: str) -> None:
@@ -69,64 +57,44 @@ class QuietScreen(Screen):
         print(f"reply: {text}", flush=True)
 
     def finished(self, summary: Summary) -> None:
-        if summary.answer_path is not None:
-            print(f"answer: {summary.answer_path}", flush=True)
+        for sink in summary.job.sinks:
+            if sink.secs:
+                print(f"answer: {sink.file}", flush=True)
 
 
-class PlainScreen(Screen):
-    """Lines without control codes, for files and pipes."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._began = 0.0
-        self._fed_secs = 0.0
-
-    def starting(self, title: str, node_types: dict[str, str]) -> None:
-        self._began = time.monotonic()
-        self._line(title)
-
-    def progress(self, progress: InitProgress) -> None:
-        line = init_line(progress, time.monotonic() - self._began)
-        if line is not None:
-            self._line(line)
-
-    def listening(self, total_secs: float | None) -> None:
-        self._line("feeding speech" if total_secs is None else f"feeding {total_secs:.1f} s of speech")
-
-    def fed(self, secs: float) -> None:
-        self._fed_secs = secs
+class _PlainDemo(PlainScreen, DemoScreen):
+    def running(self, summary: Summary) -> None:
+        (self._feed,) = summary.job.feeds
+        total = self._feed.source.total
+        self._line("feeding speech" if total is None else f"feeding {total:.1f} s of speech")
 
     def partial(self, text: str) -> None:
-        shown = text if len(text) <= 90 else f"...{text[-87:]}"
-        self._line(f"  {self._fed_secs:5.1f} s  hearing {shown}")
+        self._say("hearing", text if len(text) <= 90 else f"...{text[-87:]}")
 
     def heard(self, text: str) -> None:
-        self._line(f"  {self._fed_secs:5.1f} s  heard   {text}")
+        self._say("heard", text)
 
     def replied(self, text: str) -> None:
-        self._line(f"  {self._fed_secs:5.1f} s  reply   {text}")
+        self._say("reply", text)
 
     def finished(self, summary: Summary) -> None:
         _print_summary(self._console, summary, None)
 
-    def _line(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+    def _say(self, label: str, text: str) -> None:
+        self._line(f"  {self._feed.fed:5.1f} s  {label:<7} {text}")
 
 
-class LiveScreen(LiveNodes, Screen):
-    """Tables and bars that change while things happen."""
+class _LiveStart(LiveScreen):
+    def starting(self, summary: Summary) -> None:
+        self._console.print(Text(summary.job.title, "bold"))
+        super().starting(summary)
 
-    def starting(self, title: str, node_types: dict[str, str]) -> None:
-        self._console.print(Text(title, "bold"))
-        self._show_nodes(node_types)
 
-    def listening(self, total_secs: float | None) -> None:
+class _LiveDemo(_LiveStart, DemoScreen):
+    def running(self, summary: Summary) -> None:
         self._console.print(Text("\nlistening", "bold"))
-        self._hearing = _Hearing(total_secs)
+        self._hearing = _Hearing(summary.job.feeds[0])
         self._show(self._hearing)
-
-    def fed(self, secs: float) -> None:
-        self._hearing.fed_secs = secs
 
     def partial(self, text: str) -> None:
         self._hearing.partial = text
@@ -143,46 +111,19 @@ class LiveScreen(LiveNodes, Screen):
         _print_summary(self._console, summary, box.SIMPLE_HEAD)
 
 
-@contextmanager
-def open_screen(*, quiet: bool, as_json: bool) -> Iterator[Screen]:
-    """The screen that fits; with ``as_json`` stdout is left alone."""
-    screen = _choose(quiet, as_json)
-    try:
-        yield screen
-    finally:
-        screen.close()
-
-
-def _choose(quiet: bool, as_json: bool) -> Screen:
-    if quiet:
-        return Screen() if as_json else QuietScreen()
-    console = PipeConsole(stderr=as_json)
-    if console.is_terminal and not console.is_dumb_terminal:
-        return LiveScreen(console)
-    stream = sys.stderr if as_json else sys.stdout
-    return PlainScreen(PipeConsole(file=stream, force_terminal=False, color_system=None, width=120))
-
-
-# --- live parts --------------------------------------------------------------------------------------------------
-
-
 class _Hearing:
     """The words so far on one line, above how much has been fed."""
 
-    def __init__(self, total_secs: float | None) -> None:
-        self._total_secs = total_secs
-        self.fed_secs = 0.0
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
         self.partial = ""
 
     def __rich_console__(self, console: Console, _options: object) -> Iterator[RenderableType]:
         bar = Table.grid(padding=(0, 1))
-        total = self.fed_secs if self._total_secs is None else max(self._total_secs, self.fed_secs)
-        of_total = "" if self._total_secs is None else f" of {total:.1f}"
-        bar.add_row(
-            _label("fed"),
-            ProgressBar(total or 1.0, self.fed_secs, width=30),
-            Text(f"{self.fed_secs:.1f}{of_total} s", "dim"),
-        )
+        fed, known = self._feed.fed, self._feed.source.total
+        total = max(known or 0.0, fed)
+        amount = f"{fed:.1f} s" if known is None else f"{fed:.1f} of {total:.1f} s"
+        bar.add_row(_label("fed"), ProgressBar(total or 1.0, fed, width=30), Text(amount, "dim"))
         if self.partial:
             yield Group(_one_line("hearing", self.partial, console.width), bar)
         else:
@@ -214,48 +155,37 @@ def _one_line(label: str, text: str, width: int) -> Table:
 def _print_summary(console: Console, summary: Summary, lines: box.Box | None) -> None:
     if not lines:
         console.print()
-    for table in (_node_table(summary.nodes, summary.pids, lines), _channel_table(summary.channels, lines)):
+    for table in (_node_table(summary, lines), _channel_table(summary, lines)):
         console.print(table)
         if not lines:
             console.print()
-    speed = summary.audio_secs / summary.run_secs if summary.run_secs else 0.0
+    fed = summary.job.feeds[0].fed
+    speed = fed / summary.run_secs if summary.run_secs else 0.0
     _fact(console, f"{len(summary.nodes)} processes ready in {summary.init_secs:.2f} s")
-    _fact(
-        console, f"{summary.audio_secs:.1f} s of speech answered in {summary.run_secs:.2f} s ({speed:.1f}x real time)"
-    )
-    if summary.answer_path is not None:
-        _fact(console, f"answer: {summary.answer_path} ({summary.answer_secs:.1f} s)", "bold green")
+    _fact(console, f"{fed:.1f} s of speech answered in {summary.run_secs:.2f} s ({speed:.1f}x real time)")
+    for sink in summary.job.sinks:
+        if sink.secs:
+            _fact(console, f"answer: {sink.file} ({sink.secs:.1f} s)", "bold green")
 
 
 def _fact(console: Console, text: str, style: str = "") -> None:
     console.print(Text(f"  {text}" if console.is_terminal else text, style), soft_wrap=True)
 
 
-def _node_table(nodes: list[NodeStats], pids: dict[str, int], lines: box.Box | None) -> Table:
+def _node_table(summary: Summary, lines: box.Box | None) -> Table:
     table = _table(lines, "node", "pid", "messages", "busy", "mean latency", "p95 below")
-    for node in nodes:
-        table.add_row(
-            node.node_id,
-            str(pids.get(node.node_id, "")),
-            str(node.messages),
-            _duration(node.busy_secs),
-            _duration(node.latency_mean_secs),
-            _duration(node.latency_p95_secs),
-        )
+    for node in summary.nodes:
+        times = map(_duration, (node.busy_secs, node.latency_mean_secs, node.latency_p95_secs))
+        table.add_row(node.node_id, str(summary.pids[node.node_id]), str(node.messages), *times)
     return table
 
 
-def _channel_table(channels: list[ChannelStats], lines: box.Box | None) -> Table:
+def _channel_table(summary: Summary, lines: box.Box | None) -> Table:
     table = _table(lines, "channel", "messages", "bytes", "copied", "most/room", "blocked")
-    for channel in channels:
-        table.add_row(
-            channel.name,
-            str(channel.message_count),
-            _size(channel.bytes_transferred),
-            _size(channel.bytes_copied),
-            f"{channel.high_water_mark}/{channel.capacity}",
-            _duration(channel.blocked_secs),
-        )
+    for channel in summary.channels:
+        sizes = map(_size, (channel.bytes_transferred, channel.bytes_copied))
+        most = f"{channel.high_water_mark}/{channel.capacity}"
+        table.add_row(channel.name, str(channel.message_count), *sizes, most, _duration(channel.blocked_secs))
     return table
 
 

@@ -1,20 +1,24 @@
-"""Opening a manifest as commands do: with its settings, and with the node types of the user's own modules."""
+"""Opening a manifest as commands do: with its settings, and with the node types of the user's own modules.
+
+And the options that say which those are.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from remotemedia.cli._errors import Mistake
 from remotemedia.errors import ConfigurationError, ManifestError, Problem
 
 if TYPE_CHECKING:
     from remotemedia.manifest import Manifest
     from remotemedia.settings import Settings
 
-__all__ = ["check_manifest", "config_option", "know_node_types", "nodes_option"]
+__all__ = ["check_manifest", "config_option", "know_node_types", "nodes_option", "parse_settings"]
 
 _CommandT = TypeVar("_CommandT", bound=Callable[..., object])
 
@@ -39,6 +43,22 @@ def config_option(command: _CommandT) -> _CommandT:
         metavar="FILE",
         help="The runtime.toml to read.  [default: the one beside the manifest, or in the current folder]",
     )(command)
+
+
+def parse_settings(settings: Iterable[str]) -> dict[str, object]:
+    """``--set KEY=VALUE``, the value as in runtime.toml, where a text may go without quotes."""
+    import tomllib
+
+    found: dict[str, object] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise Mistake(f"--set {setting}: write KEY=VALUE")
+        try:
+            found[key] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            found[key] = value
+    return found
 
 
 def know_node_types(node_modules: Sequence[str], config_path: Path | None) -> None:

@@ -66,7 +66,8 @@ class Stop:
             asyncio.get_running_loop().call_soon(task.cancel)
 
     async def end(self, session: Session) -> None:
-        """Cleans up: gracefully, unless the second signal has come or comes meanwhile."""
+        """Cleans up: gracefully, unless the second signal has come. CancelledError if it comes meanwhile."""
+        cancelled = False
         cleaning = asyncio.ensure_future(session.cleanup())
         if self._killed:
             await asyncio.sleep(0)  # a task that is cancelled before its first step does nothing at all
@@ -75,9 +76,12 @@ class Stop:
             try:
                 await asyncio.wait({cleaning})
             except asyncio.CancelledError:
+                cancelled = True
                 cleaning.cancel()
         if not cleaning.cancelled():
             cleaning.result()
+        if cancelled:  # else what comes next would keep the output
+            raise asyncio.CancelledError
 
     def raise_signal(self) -> None:
         """KeyboardInterrupt or Terminated, if there was a signal."""

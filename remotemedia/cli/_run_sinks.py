@@ -19,10 +19,11 @@ from remotemedia._audio.wav import check_form, wav_head
 from remotemedia._audio.writer import SoundEncoder
 from remotemedia.cli._drafts import Draft, new_draft
 from remotemedia.cli._errors import Mistake
+from remotemedia.cli._job import Sink
 from remotemedia.cli._pipes import PipeWriter
 from remotemedia.core.data import AudioMetadata, DataType, RuntimeData
 
-__all__ = ["AUDIO_SUFFIXES", "STDOUT", "Sink", "is_special"]
+__all__ = ["AUDIO_SUFFIXES", "STDOUT", "FileSink", "is_special"]
 
 STDOUT = "-"
 
@@ -31,25 +32,14 @@ AUDIO_SUFFIXES = _WAV, _FLAC = ".wav", ".flac"
 _FLAC_SUBTYPES = {"int16": "PCM_16", "int32": "PCM_24", "float32": "PCM_24", "float64": "PCM_24"}
 
 
-class Sink:
+class FileSink(Sink):
     """One ``-O``: what comes out of a node, on its way into a file.
 
     A file is written beside the one it becomes when ``keep()`` is called; pipes and devices are written as they are.
-
-    Attributes:
-        file: as the user gave it.
-        messages: how many have been written.
-        secs: of audio written.
-        warning: once it has finished, what there is to say of what was written.
     """
 
-    def __init__(self, file: str, node_id: str, port: str | None) -> None:
-        self.file = file
-        self.node_id = node_id
-        self.port = port
-        self.messages = 0
-        self.secs = 0.0
-        self.warning: str | None = None
+    def __init__(self, node_id: str, port: str | None, file: str) -> None:
+        super().__init__(node_id, port, file)
         self._numbers = NotNumbers()
         self._resources = ExitStack()
         self._content: _Text | _Wav | _Flac | None = None
@@ -87,12 +77,7 @@ class Sink:
     def _suffix(self) -> str:
         return Path(self.file).suffix.lower()
 
-    def takes(self, port: str) -> bool:
-        """Whether this is where an output on ``port`` goes; what a node puts out on no port goes to all of them."""
-        return self.port is None or not port or self.port == port
-
     async def take(self, data: RuntimeData) -> None:
-        """Writes one message; Mistake for one that does not fit. BrokenPipeError when nobody reads on."""
         with self._errors():
             if data.type is DataType.AUDIO:
                 await self._take_audio(data)
@@ -103,7 +88,6 @@ class Sink:
         self.messages += 1
 
     async def finish(self) -> bool:
-        """Completes what was written; False if it should be audio and none came."""
         with self._errors():
             if self._content is not None:
                 await self._content.finish()
@@ -158,13 +142,11 @@ class Sink:
         return _Wav(PipeWriter(self._fd), rate, channels, dtype)
 
     def keep(self) -> None:
-        """The draft becomes the file, if it should."""
         if self._draft is not None and (self._content is not None or not self.wants_audio):
             with self._errors():
                 self._draft.keep()
 
     def close(self) -> None:
-        """Closes everything; a draft that was not kept is removed."""
         if isinstance(self._content, _Flac):
             self._content.close()
         self._resources.close()

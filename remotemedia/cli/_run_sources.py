@@ -7,7 +7,7 @@ import stat
 import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from remotemedia._audio.kinds import WAV, kind_of, may_become_a_kind
 from remotemedia._audio.wav import WavBody, no_sound
@@ -18,38 +18,15 @@ from remotemedia.core.data import RuntimeData
 
 if TYPE_CHECKING:
     from remotemedia.cli._audio_file import AudioFile
+    from remotemedia.cli._job import Source
 
-__all__ = ["STDIN", "Source", "open_source"]
+__all__ = ["STDIN", "open_source"]
 
 STDIN = "-"
 
 _AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64", ".rf64")
 _AUDIO_KINDS = (WAV, "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF", "W64")
 _SNIFFED_BYTES = 4096
-
-
-class Source(Protocol):
-    """Messages to be fed; one owner closes it.
-
-    Attributes:
-        name: of the file, for messages.
-        unit: what ``total`` and the amounts are in: "s" or "B".
-        total: all there is to feed, or None.
-    """
-
-    name: str
-    unit: str
-    total: float | None
-
-    @property
-    def warning(self) -> str | None:
-        """A warning about the input, or None; valid when all of it has been fed."""
-
-    def messages(self) -> AsyncGenerator[tuple[RuntimeData, float], None]:
-        """Each message, and how much that makes so far. Mistake for what cannot be read."""
-
-    def close(self) -> None:
-        """May be repeated."""
 
 
 def open_source(file: str, form: str, *, chunk_ms: int, whole_text: bool) -> Source:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from remotemedia._libraries import unfit_library
+from remotemedia._naming import authority
 from remotemedia._orphans import reaping_strangers
 from remotemedia.cli._errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, Mistake, complain
 from remotemedia.cli._manifests import know_node_types
@@ -119,8 +120,7 @@ def _signals_into(signals: asyncio.Queue[int]) -> Iterator[None]:
 
 def _announcement(service: Service, *, as_json: bool) -> str:
     config = service.config
-    host = f"[{config.host}]" if ":" in config.host else config.host
-    address = f"{host}:{service.port}"
+    address = authority(config.host, service.port)
     if as_json:
         facts = {
             "address": address,

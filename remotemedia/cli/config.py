@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from remotemedia.cli._completion import complete_manifest
 from remotemedia.cli._errors import Mistake, guarded
+from remotemedia.cli._manifests import config_option
+from remotemedia.cli.completion import complete_manifest
 from remotemedia.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -24,13 +25,7 @@ _PIPE_COLUMNS = 400
 
 @click.command(context_settings={"max_content_width": 100})
 @click.argument("manifest", required=False, type=click.Path(path_type=Path), shell_complete=complete_manifest)
-@click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The runtime.toml to read.  [default: the one beside the manifest, or in the current folder]",
-)
+@config_option
 @click.option("--service", "of_service", is_flag=True, help="Show the settings of `remotemedia serve` itself.")
 @click.option("--json", "as_json", is_flag=True, help="Print the settings as JSON.")
 def config(manifest: Path | None, config_path: Path | None, of_service: bool, as_json: bool) -> int:

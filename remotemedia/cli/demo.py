@@ -20,7 +20,8 @@ DEFAULT_QUESTION = "hello what time is it"
     "input_path",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="English speech to listen to: WAV, FLAC or OGG, any rate, mono or stereo. Without it a question is made.",
+    help="English speech to listen to: WAV, FLAC or OGG, any rate, mono or stereo; - for stdin (WAV). Without it a "
+    "question is made.",
 )
 @click.option(
     "-o",
@@ -88,9 +89,9 @@ def demo(
 
     def run() -> int:
         # Here and not above: --help needs none of it.
-        from remotemedia.cli._demo_run import Request, run_demo
+        from remotemedia.cli._demo_run import DemoRequest, run_demo
 
-        request = Request(
+        request = DemoRequest(
             input_path=input_path,
             output_path=output_path,
             question=DEFAULT_QUESTION if question is None and input_path is None else question,

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from remotemedia.cli._completion import complete_node_type
 from remotemedia.cli._errors import Mistake, complain, guarded
 from remotemedia.cli._manifests import config_option, know_node_types, nodes_option
+from remotemedia.cli.completion import complete_node_type
 
 if TYPE_CHECKING:
     from remotemedia.core.multiprocessing import MultiprocessNode, Param

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from remotemedia.cli._completion import complete_manifest
 from remotemedia.cli._errors import Mistake, guarded, set_up_logging
-from remotemedia.cli._manifests import check_manifest, config_option, nodes_option
-from remotemedia.cli._settings import parse_settings
+from remotemedia.cli._manifests import check_manifest, config_option, nodes_option, parse_settings
+from remotemedia.cli.completion import complete_manifest
 from remotemedia.errors import ManifestError
 
 if TYPE_CHECKING:
@@ -111,8 +111,8 @@ def run(
 
     def work() -> int:
         # Here and not above: --help needs none of it.
-        from remotemedia.cli._run_screen import open_screen
-        from remotemedia.cli._run_session import Job, run_job
+        from remotemedia.cli._run_files import RunRequest, run_files
+        from remotemedia.cli._run_screen import run_screen
 
         stdout_is_data = any(output == "-" or output.endswith("=-") for output in outputs)
         if as_json and stdout_is_data:
@@ -121,7 +121,7 @@ def run(
             raise Mistake("--session-id needs a name")
         set_up_logging(debug=debug)
         pipeline, config, name = _open(manifest, node_modules, config_path, parse_settings(settings))
-        job = Job(
+        request = RunRequest(
             pipeline=pipeline,
             config=config,
             session_id=session_id or name,
@@ -133,8 +133,8 @@ def run(
             realtime=realtime,
             keep_going=keep_going,
         )
-        with open_screen(quiet=quiet, stdout_is_data=stdout_is_data) as screen:
-            return run_job(job, screen, as_json=as_json)
+        with closing(run_screen(quiet=quiet, stdout_is_data=stdout_is_data)) as screen:
+            return run_files(request, screen, as_json=as_json)
 
     return guarded(work, debug=debug, engine=True)
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import click
 
 from remotemedia.cli._errors import guarded
-from remotemedia.cli._manifests import nodes_option
-from remotemedia.cli._settings import parse_settings
+from remotemedia.cli._manifests import nodes_option, parse_settings
 
 __all__ = ["serve"]
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from remotemedia.cli._completion import complete_manifest
 from remotemedia.cli._errors import EXIT_MISTAKE, guarded
 from remotemedia.cli._manifests import check_manifest, config_option, nodes_option
+from remotemedia.cli.completion import complete_manifest
 
 if TYPE_CHECKING:
     from remotemedia.errors import Problem

@@ -3,7 +3,7 @@
 Needs the extra ``monitoring``; importing this package alone needs and loads nothing.
 """
 
-# May import: core.multiprocessing, errors, _install
+# May import: core.multiprocessing, errors, _install, _naming
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.registry import Collector
 
+from remotemedia._naming import authority
 from remotemedia.core.multiprocessing import MultiprocessExecutor, Session
 from remotemedia.monitoring._prometheus import PrometheusCollector
 
@@ -64,8 +65,7 @@ class MetricsServer:
     @property
     def url(self) -> str:
         """What Prometheus is to scrape."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}/metrics"
+        return f"http://{authority(self.host, self.port)}/metrics"
 
     def close(self) -> None:
         """Closes the port, also under a scrape that is under way, and waits for the thread to end. May be repeated."""

@@ -19,6 +19,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 import remotemedia
+from remotemedia._naming import authority
 from remotemedia.core.multiprocessing import MultiprocessConfig, MultiprocessExecutor, registered_nodes
 from remotemedia.errors import MultiprocessError
 from remotemedia.service._gate import Gate
@@ -104,7 +105,7 @@ class Service:
             reflection.enable_server_reflection(
                 (EXECUTION, STREAMING, health.SERVICE_NAME, reflection.SERVICE_NAME), server
             )
-        address = _address(self.config)
+        address = authority(self.config.host, self.config.port)
         try:
             if credentials is None:
                 self.port = server.add_insecure_port(address)
@@ -250,11 +251,7 @@ def _check_address(config: ServiceConfig) -> None:
     except OSError as error:
         reason = error
     if reason is not None:
-        raise OSError(f"cannot listen at {_address(config)}: {reason.strerror or reason}") from None
-
-
-def _address(config: ServiceConfig) -> str:
-    return f"{_bracketed(config.host)}:{config.port}"
+        raise OSError(f"cannot listen at {authority(config.host, config.port)}: {reason.strerror or reason}") from None
 
 
 def _serve_metrics(config: ServiceConfig, house: House, gate: Gate) -> MetricsServer:
@@ -278,7 +275,3 @@ def _options(max_message_bytes: int) -> list[tuple[str, int]]:
         # Two services at one port would take turns without a word.
         ("grpc.so_reuseport", 0),
     ]
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -71,6 +71,15 @@ class Loading(Base):
         await asyncio.Event().wait()
 
 
+@register_node("run-leaving")
+class Leaving(Base):
+    """Has all its output out, and is not done until somebody writes to the pipe."""
+
+    async def cleanup(self):
+        with open(self.config["fifo"]) as fifo:  # noqa: PTH123
+            fifo.read()
+
+
 @register_node("run-ports")
 class Ports(Base):
     """Letters on one port, their number on another."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-RECORDINGS = Path(__file__).parents[3] / "shared" / "speech"
+RECORDINGS = Path(__file__).parents[1] / "recordings"
 
 pytestmark = pytest.mark.usefixtures("speech_libraries")
 
@@ -86,12 +86,18 @@ def test_the_transcript_does_not_depend_on_the_chunks(remotemedia, stereo_questi
 
 @pytest.mark.parametrize("name", ["0870", "0880", "0890", "0920", "0930"])
 def test_recordings_of_a_person(remotemedia, transcribe, name):
-    found = sorted(RECORDINGS.glob(f"*{name}.wav"))
-    if not found:
-        pytest.skip(f"recording *{name}.wav: not in ../shared/speech")
-    done = remotemedia("demo", "-i", str(found[0]), "--quiet", "--json")
+    (path,) = RECORDINGS.glob(f"*-{name}.wav")
+    done = remotemedia("demo", "-i", str(path), "--quiet", "--json")
     assert (done.code, done.err) == (0, "")
-    assert json.loads(done.out)["transcript"] == transcribe(found[0]) != []
+    assert json.loads(done.out)["transcript"] == transcribe(path) != []
+
+
+def test_a_question_through_a_pipe(tmp_path, environment, transcribe):
+    (path,) = RECORDINGS.glob("*-0880.wav")
+    arguments = [sys.executable, "-m", "remotemedia", "demo", "-i", "-", "--quiet", "--json"]
+    done = subprocess.run(arguments, cwd=tmp_path, env=environment, input=path.read_bytes(), capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(done.stdout)["transcript"] == transcribe(path)
 
 
 def test_words_come_while_the_audio_is_fed(remotemedia, stereo_question):

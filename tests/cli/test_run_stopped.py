@@ -171,6 +171,22 @@ def test_the_second_signal_kills_what_loads(start, rx, tmp_path):
     assert names(tmp_path) == ["hold", "m.json"]
 
 
+def test_the_second_signal_kills_what_takes_leave(start, rx, tmp_path):
+    """It comes when all output is there, but before the files are: they stay as they were."""
+    os.mkfifo(tmp_path / "hold")
+    path = rx.manifest(tmp_path, ("run-leaving", {"fifo": str(tmp_path / "hold")}), settings=FOREVER)
+    process = start(path, "-i-", "-O", "out.txt")
+    process.stdin.close()
+    with in_node(tmp_path):
+        nodes = node_pids(process.pid)
+        process.send_signal(signal.SIGINT)
+        said(process, "once more ends them at once")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 130
+    assert (len(nodes), exist(nodes)) == (1, [])
+    assert names(tmp_path) == ["hold", "m.json"]
+
+
 def test_an_ignored_ctrl_c_stays_ignored(start, holding, tmp_path):
     """As for a shell's background job."""
     process = start(holding, "-i-", "-O-", preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))

@@ -18,7 +18,7 @@ from remotemedia.core.multiprocessing import MultiprocessNode
 
 Drive = Callable[[MultiprocessNode, Iterable[RuntimeData]], list[Any]]
 
-_RECORDINGS = Path(__file__).parents[3] / "shared" / "speech"
+_RECORDINGS = Path(__file__).parents[1] / "recordings"
 
 
 async def _collect(result: Any) -> list[Any]:
@@ -81,11 +81,9 @@ def question(drive: Drive) -> npt.NDArray[np.float32]:
 
 @pytest.fixture(params=["0880", "0930"])
 def recording(request: pytest.FixtureRequest) -> npt.NDArray[np.float32]:
-    """A person's voice, 16 kHz mono; these are not part of the project."""
+    """A person's voice, 16 kHz mono."""
     soundfile = pytest.importorskip("soundfile")
-    found = sorted(_RECORDINGS.glob(f"*{request.param}.wav"))
-    if not found:
-        pytest.skip(f"recording *{request.param}.wav: not in ../shared/speech")
-    samples, sample_rate = soundfile.read(found[0], dtype="float32")
+    (path,) = _RECORDINGS.glob(f"*-{request.param}.wav")
+    samples, sample_rate = soundfile.read(path, dtype="float32")
     assert sample_rate == 16_000
     return samples

@@ -24,7 +24,7 @@ import weakref
 from collections.abc import Callable
 from typing import Literal
 
-from remotemedia.core.multiprocess.kernel.descriptors import receive
+from remotemedia.core.multiprocess.kernel.descriptors import close_all, receive
 from remotemedia.errors import ChannelError, ChannelInUseError
 
 __all__ = ["Meeting", "Role"]
@@ -105,7 +105,7 @@ class Meeting:
 
     def _close_fds(self) -> None:
         fds, self._fds = self._fds, []
-        _close_all(fds)
+        close_all(fds)
 
     # --- first comer ---
 
@@ -159,13 +159,13 @@ class Meeting:
             return
         refusal = self._refusal(hello, fds)
         if refusal:
-            _close_all(fds)
+            close_all(fds)
             self._refuse(connection, *refusal)
             return
         try:
             _send(connection, {"version": _VERSION, "role": self.role}, self._fds)
         except OSError:
-            _close_all(fds)
+            close_all(fds)
             self._drop(connection)
             return
         self._greeting.pop(connection, None)
@@ -228,7 +228,7 @@ class Meeting:
             raise
         other = "subscriber" if self.role == "publisher" else "publisher"
         if answer.get("role") != other or len(fds) != _expected_fds(other):
-            _close_all(fds)
+            close_all(fds)
             connection.close()
             kind = ChannelInUseError if answer.get("refused") == "taken" else ChannelError
             raise kind(str(answer.get("why", self._nonsense())))
@@ -249,7 +249,7 @@ class Meeting:
         self.peer_pid = _peer_pid(connection)
         met = self._met()
         if met is None:
-            _close_all(fds)
+            close_all(fds)
             return
         met(fds, self.peer_pid)
         self._close_fds()
@@ -419,14 +419,9 @@ def _receive(sock: socket.socket) -> tuple[dict[str, object], list[int]]:
         if flags & (socket.MSG_CTRUNC | socket.MSG_TRUNC) or not isinstance(message, dict):
             raise ValueError("not a greeting")
     except BaseException:
-        _close_all(fds)
+        close_all(fds)
         raise
     return message, fds
-
-
-def _close_all(fds: list[int]) -> None:
-    for fd in fds:
-        os.close(fd)
 
 
 def _credentials(sock: socket.socket) -> tuple[int, int, int]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import array
+import os
 import socket
+from collections.abc import Iterable
+from contextlib import suppress
 
-__all__ = ["receive"]
+__all__ = ["close_all", "receive"]
 
 
 def receive(sock: socket.socket, max_bytes: int, max_fds: int) -> tuple[bytes, list[int], int]:
@@ -21,3 +24,10 @@ def receive(sock: socket.socket, max_bytes: int, max_fds: int) -> tuple[bytes, l
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             fds.frombytes(raw[: len(raw) - len(raw) % fds.itemsize])
     return data, fds.tolist(), flags
+
+
+def close_all(fds: Iterable[int]) -> None:
+    """Closes each, also where another cannot be closed."""
+    for fd in fds:
+        with suppress(OSError):
+            os.close(fd)

@@ -7,7 +7,6 @@ ends: blocking while a node's process starts, on an event loop afterwards.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import json
 import os
@@ -18,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from remotemedia.core.multiprocess.kernel.descriptors import receive
+from remotemedia.core.multiprocess.kernel.descriptors import close_all, receive
 from remotemedia.core.multiprocess.kernel.watch import watch
 
 __all__ = ["CONTROL_FD", "NODE_MARK", "ORCHESTRATOR_FD", "ControlSocket", "Message"]
@@ -106,15 +105,15 @@ class ControlSocket:
         try:
             raw = json.dumps({**message, "fds": len(fds)} if fds else message).encode()
         except BaseException:
-            _close_all(fds)
+            close_all(fds)
             raise
         if len(raw) > _MAX_MESSAGE_BYTES:
-            _close_all(fds)
+            close_all(fds)
             raise ValueError(f"a control message of {len(raw)} bytes is over the limit of {_MAX_MESSAGE_BYTES}")
         frame = memoryview(_LENGTH.pack(len(raw)) + raw)
         with self._lock:
             if self._sock.fileno() < 0:
-                _close_all(fds)
+                close_all(fds)
                 return
             # One byte carries each batch of descriptors but the last, so that none is without data.
             while len(fds) > _FDS_PER_SEND:
@@ -145,9 +144,9 @@ class ControlSocket:
                 self._loop.remove_writer(self._sock)
             self._sock.close()
             for _, fds in self._out:
-                _close_all(fds)
+                close_all(fds)
             self._out.clear()
-            _close_all(self._in_fds)
+            close_all(self._in_fds)
             self._in_fds.clear()
             self._on_message = self._on_end = None
 
@@ -168,10 +167,10 @@ class ControlSocket:
                 return
             except OSError:
                 for _, rest in self._out:
-                    _close_all(rest)
+                    close_all(rest)
                 self._out.clear()
                 return
-            _close_all(fds)
+            close_all(fds)
             self._out.popleft()
             if sent < len(data):
                 self._out.appendleft((data[sent:], []))
@@ -227,7 +226,7 @@ class ControlSocket:
             return False  # the peer is gone, or somebody closed the descriptor behind our back
         self._in += data
         if flags & socket.MSG_CTRUNC:
-            _close_all(self._in_fds)  # whoever tells of it needs one
+            close_all(self._in_fds)  # whoever tells of it needs one
             self._in_fds.clear()
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return bool(data)
@@ -249,9 +248,3 @@ class ControlSocket:
         if not isinstance(count, int) or not 0 <= count <= len(self._in_fds):
             raise ValueError("a control message came without its descriptors")
         return message, [self._in_fds.popleft() for _ in range(count)]
-
-
-def _close_all(fds: list[int] | deque[int]) -> None:
-    for fd in fds:
-        with contextlib.suppress(OSError):
-            os.close(fd)
