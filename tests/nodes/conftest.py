@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import itertools
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -15,8 +14,9 @@ import pytest
 
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocessing import MultiprocessNode
+from remotemedia.testing import run_node
 
-Drive = Callable[[MultiprocessNode, Iterable[RuntimeData]], list[Any]]
+Drive = Callable[[MultiprocessNode, Iterable[RuntimeData]], list[RuntimeData]]
 
 _RECORDINGS = Path(__file__).parents[1] / "recordings"
 
@@ -37,16 +37,7 @@ def collect() -> Callable[[Any], Awaitable[list[Any]]]:
 @pytest.fixture(scope="session")
 def drive() -> Drive:
     """A node's whole life on these messages: what it sent, in order."""
-
-    async def live(node: MultiprocessNode, messages: Iterable[RuntimeData]) -> list[Any]:
-        await node.initialize()
-        try:
-            outputs = [output for message in messages for output in await _collect(node.process(message))]
-            return outputs + await _collect(node.finish())
-        finally:
-            await node.cleanup()
-
-    return lambda node, messages: asyncio.run(live(node, messages))
+    return run_node
 
 
 @pytest.fixture(scope="session")

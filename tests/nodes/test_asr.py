@@ -8,12 +8,13 @@ import pytest
 
 from remotemedia.core.data import RuntimeData
 from remotemedia.nodes import PocketSphinxNode
+from remotemedia.testing import NodeHost
 
 pytest.importorskip("pocketsphinx")
 
 
 def texts(outputs, port="text"):
-    return [output[port].payload for output in outputs if port in output]
+    return [output.payload for output in outputs if output.port == port]
 
 
 def marker():
@@ -26,7 +27,7 @@ def test_partials_grow_into_the_text_which_comes_once(drive, split, question):
     partials = texts(outputs, "partial")
     assert partials
     assert all(one != next_one for one, next_one in itertools.pairwise(partials))
-    assert list(outputs[-1]) == ["text"]
+    assert outputs[-1].port == "text"
 
 
 def test_chunk_size_and_earlier_utterances_do_not_matter(drive, split, question):
@@ -48,18 +49,15 @@ def test_nothing_said_gives_no_text(drive, messages):
     assert texts(drive(PocketSphinxNode("a", {}), messages)) == []
 
 
-def test_interrupt_forgets_the_open_utterance(split, collect, question):
+def test_interrupt_forgets_the_open_utterance(split, question):
     async def turns():
-        node = PocketSphinxNode("a", {})
-        await node.initialize()
-        for message in split(question[:20_000], 16_000, [3000]):
-            await collect(node.process(message))
-        await node.on_interrupt()
-        silent = await collect(node.finish())
-        again = [sent for message in split(question, 16_000, [900]) for sent in await collect(node.process(message))]
-        again += await collect(node.process(marker()))
-        await node.cleanup()
-        return silent, again
+        async with NodeHost(PocketSphinxNode("a", {})) as host:
+            for message in split(question[:20_000], 16_000, [3000]):
+                await host.feed(message)
+            await host.interrupt()
+            silent = await host.feed(marker())
+            again = [sent for message in split(question, 16_000, [900]) for sent in await host.feed(message)]
+            return silent, again + await host.finish()
 
     silent, again = asyncio.run(turns())
     assert silent == []

@@ -13,6 +13,7 @@ import pytest
 
 from remotemedia.core.data import RuntimeData
 from remotemedia.nodes import AudioFileReaderNode, AudioFileWriterNode
+from remotemedia.testing import NodeHost
 
 soundfile = pytest.importorskip("soundfile")
 
@@ -53,14 +54,12 @@ def test_without_audio_the_file_is_valid(drive, tmp_path, suffix, frames, messag
     assert not soundfile.read(path)[0].any()
 
 
-def test_cleanup_alone_completes_the_file(collect, tmp_path):
+def test_cleanup_alone_completes_the_file(tmp_path):
     path = tmp_path / "a.wav"
 
     async def stopped():
-        node = AudioFileWriterNode("w", {"path": str(path)})
-        await node.initialize()
-        await collect(node.process(RuntimeData.audio(noise(30), 8_000)))
-        await node.cleanup()
+        async with NodeHost(AudioFileWriterNode("w", {"path": str(path)})) as host:
+            await host.feed(RuntimeData.audio(noise(30), 8_000))
 
     asyncio.run(stopped())
     assert soundfile.info(path).frames == 30

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from remotemedia.core.data import AudioMetadata, DataType, RuntimeData
 from remotemedia.nodes import AudioChunkerNode
+from remotemedia.testing import NodeHost
 
 
 @settings(max_examples=60, deadline=None)
@@ -30,9 +31,13 @@ def test_same_samples_in_chunks_of_one_size(drive, split, chunk_size, sizes, tot
     assert np.array_equal(joined, samples)
 
 
-def test_chunks_inside_a_message_are_not_copied(drive):
+def test_chunks_inside_a_message_are_not_copied(collect):
+    async def chunks():
+        node = AudioChunkerNode("c", {})
+        return await collect(node.process(RuntimeData.audio(samples, 16_000))) + await collect(node.finish())
+
     samples = np.zeros(1100, np.float32)
-    first, second, rest = drive(AudioChunkerNode("c", {}), [RuntimeData.audio(samples, 16_000)])
+    first, second, rest = asyncio.run(chunks())
     assert np.shares_memory(first.payload, samples)
     assert np.shares_memory(second.payload, samples)
     assert len(rest.payload) == 76
@@ -56,12 +61,12 @@ def test_another_format_begins_a_new_chunk(drive):
     ]
 
 
-def test_interrupt_drops_what_waits(collect):
+def test_interrupt_drops_what_waits():
     async def turns():
-        node = AudioChunkerNode("c", {"chunk_size": 4})
-        await collect(node.process(RuntimeData.audio(np.ones(3, np.float32), 16_000)))
-        await node.on_interrupt()
-        return await collect(node.process(RuntimeData.audio(np.zeros(4, np.float32), 16_000)))
+        async with NodeHost(AudioChunkerNode("c", {"chunk_size": 4})) as host:
+            await host.feed(RuntimeData.audio(np.ones(3, np.float32), 16_000))
+            await host.interrupt()
+            return await host.feed(RuntimeData.audio(np.zeros(4, np.float32), 16_000))
 
     (chunk,) = asyncio.run(turns())
     assert not chunk.payload.any()

