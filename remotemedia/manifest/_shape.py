@@ -13,6 +13,7 @@ from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 
 from remotemedia._naming import offer, place
+from remotemedia._telling import json_shown
 from remotemedia.errors import Problem
 from remotemedia.settings import find_setting_problems
 
@@ -50,7 +51,7 @@ def _reworded(error: ValidationError, steps: tuple[str | int, ...]) -> Iterator[
     value: Any = error.instance
     rule: Any = error.validator_value
     schema: Any = error.schema
-    at, shown = place(*steps), _shown(value)
+    at, shown = place(*steps), json_shown(value)
     match error.validator:
         case "additionalProperties":
             known = schema["properties"]
@@ -67,9 +68,9 @@ def _reworded(error: ValidationError, steps: tuple[str | int, ...]) -> Iterator[
             types = [rule] if isinstance(rule, str) else rule
             yield Problem(f"must be {' or '.join(_TYPES[name] for name in types)}, not {shown}", at)
         case "const":
-            yield Problem(f"must be {_shown(rule)}, not {shown}", at)
+            yield Problem(f"must be {json_shown(rule)}, not {shown}", at)
         case "enum":
-            yield Problem(f"must be {' or '.join(map(_shown, rule))}, not {shown}", at)
+            yield Problem(f"must be {' or '.join(map(json_shown, rule))}, not {shown}", at)
         case "minItems" | "minLength":
             yield Problem("must not be empty", at)
         case "uniqueItems":
@@ -81,11 +82,6 @@ def _reworded(error: ValidationError, steps: tuple[str | int, ...]) -> Iterator[
             yield Problem(f"must be at {bound} {rule}, not {shown}", at)
         case _:
             yield Problem(error.message, at)
-
-
-def _shown(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=repr)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 @cache

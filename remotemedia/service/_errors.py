@@ -9,6 +9,7 @@ from typing import Any
 
 import remotemedia_v1_pb2 as pb
 
+from remotemedia._telling import clip
 from remotemedia.errors import (
     InitializationTimeout,
     NodeInitializationError,
@@ -96,6 +97,4 @@ def _told(
 
 def sendable(text: str) -> str:
     """Cut short where it quotes too much of what the client or a node said; halves of characters as escapes."""
-    if len(text) > _MOST_CHARS:
-        text = f"{text[: _MOST_CHARS // 2]} [...] {text[-_MOST_CHARS // 2 :]}"
-    return text.encode(errors="backslashreplace").decode()
+    return clip(text, _MOST_CHARS).encode(errors="backslashreplace").decode()

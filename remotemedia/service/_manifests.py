@@ -11,6 +11,7 @@ from typing import Any
 import remotemedia_v1_pb2 as pb
 
 from remotemedia._rules import PYTHONS_IN_FORCE
+from remotemedia._telling import clip
 from remotemedia.core.multiprocessing import MultiprocessConfig, Pipeline, lookup_node
 from remotemedia.errors import ManifestError, PipelineError, Problem
 from remotemedia.manifest import load_manifest
@@ -238,7 +239,7 @@ def _param_report(node: Mapping[str, Any], problem: Problem) -> dict[str, Any]:
 
 def _brief(value: object) -> object:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return value if len(text) <= _MOST_RECEIVED_CHARS else f"{text[:_MOST_RECEIVED_CHARS]}..."
+    return value if len(text) <= _MOST_RECEIVED_CHARS else clip(text, _MOST_RECEIVED_CHARS)
 
 
 def _declared(node_type: str) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ import grpc
 import numpy as np
 import remotemedia_v1_pb2 as pb
 
+from remotemedia._telling import clip
 from remotemedia.core.data import RuntimeData
 from remotemedia.errors import InitializationTimeout, NodeProcessError, PayloadError, ResourceLimitError
 from remotemedia.service._errors import name_of, response_of
@@ -90,7 +91,7 @@ async def _execute(house: House, call: Call, raw: bytes) -> Envelope[pb.ExecuteR
     except InitializationTimeout as error:
         told = response_of(error)
         secs = f"{plan.config.init_timeout_secs:g}"
-        told.message = told.message[:_MOST_CHARS_IN_METADATA]
+        told.message = clip(told.message, _MOST_CHARS_IN_METADATA)
         details = f"Node {told.failing_node_id!r} failed to initialize within {secs}s"
         raise _NoRun(grpc.StatusCode.DEADLINE_EXCEEDED, details, told) from None
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
-import json
 import re
 from collections.abc import Mapping, Sequence
 
 from remotemedia._rules import Rule, is_text
+from remotemedia._telling import json_shown
 from remotemedia.core.multiprocessing import MultiprocessConfig
 from remotemedia.errors import Problem
 from remotemedia.service.config import ServiceConfig
@@ -20,7 +20,6 @@ __all__ = [
     "find_setting_problems",
     "find_value_problem",
     "setting_meanings",
-    "shown",
     "unknown_key",
 ]
 
@@ -41,7 +40,7 @@ def find_setting_problems(settings: object, place: str = "metadata.multiprocess"
         place: where it stands, for the messages.
     """
     if not isinstance(settings, Mapping):
-        return [Problem(f"must be settings by name, not {shown(settings)}", place)]
+        return [Problem(f"must be settings by name, not {json_shown(settings)}", place)]
     prefix = f"{place}." if place else ""
     found = []
     for key, value in settings.items():
@@ -57,22 +56,13 @@ def find_value_problem(rule: Rule, value: object, null: str | None) -> str | Non
     if not rule.refusal(value):
         return None
     says = rule.says.lower()  # "True or False" is how Python writes it
-    return f"must be {says}{f' or {null}' if null and rule.optional else ''}, not {shown(value)}"
+    return f"must be {says}{f' or {null}' if null and rule.optional else ''}, not {json_shown(value)}"
 
 
 def unknown_key(key: object, known: Sequence[str], what: str = "keys") -> str:
     """What to say of a key that is none of ``known``."""
     near = difflib.get_close_matches(str(key), known, n=1)
     return f"unknown key{f'; did you mean {near[0]}?' if near else ''} (the {what} are: {', '.join(known)})"
-
-
-def shown(value: object) -> str:
-    """A value about as its file has it, cut where it is long."""
-    try:
-        text = json.dumps(value, ensure_ascii=False, default=str)
-    except (TypeError, ValueError, RecursionError):  # a key that is no text, a number of thousands of digits
-        return f"this {type(value).__name__}"
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def setting_meanings(of: type[MultiprocessConfig] | type[ServiceConfig] = MultiprocessConfig) -> dict[str, str]:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from remotemedia._rules import Rule
+from remotemedia._telling import clip, json_shown
 from remotemedia.core.multiprocessing import MultiprocessConfig
 from remotemedia.errors import Problem
-from remotemedia.settings._keys import FIELDS, SERVICE_RULES, find_value_problem, shown, unknown_key
+from remotemedia.settings._keys import FIELDS, SERVICE_RULES, find_value_problem, unknown_key
 
 __all__ = ["RuntimeFile", "read_runtime_file"]
 
@@ -104,7 +105,7 @@ def _syntax_problem(path: Path, text: str, error: Exception) -> Problem:
         lines = text.rstrip().split("\n")
         message, line = match[1], int(match[2] or len(lines))
         if line <= len(lines):
-            message += f", in: {lines[line - 1].strip()[:80]}"
+            message += f", in: {clip(lines[line - 1].strip(), 80)}"
     return Problem(f"is not TOML: {message}", file=str(path), line=line)
 
 
@@ -123,7 +124,7 @@ def _settings(document: Mapping[str, Any]) -> Iterator[tuple[Key, object]]:
 
 def _what_is_wrong_here(key: Key, value: object) -> str:
     if key in _TABLES:
-        return f"must be a table, [{'.'.join(key)}], not {shown(value)}"
+        return f"must be a table, [{'.'.join(key)}], not {json_shown(value)}"
     if key == (*_SERVICE_TABLE, "tokens"):
         return "tokens do not belong here: write them into a file of their own, one a line, and name that as token_file"
     # What is right at another place is told that place; python_executable has a name of its own there.

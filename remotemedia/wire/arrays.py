@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import remotemedia_v1_pb2 as pb
 
+from remotemedia._telling import shown
 from remotemedia.core.data import Payload
 from remotemedia.errors import PayloadError
 from remotemedia.wire.payload import add_payload, payload_at
@@ -63,7 +64,7 @@ def read_numpy(buffer: pb.NumpyBuffer, payloads: Sequence[memoryview]) -> tuple[
     dtype = _NUMPY_DTYPES.get(buffer.dtype)
     if dtype is None:
         raise ValueError(
-            f"NumpyBuffer.dtype {buffer.dtype[:40]!r} is no bool or number of fixed size, such as 'float32'"
+            f"NumpyBuffer.dtype {shown(buffer.dtype, 40)} is no bool or number of fixed size, such as 'float32'"
         )
     size = _checked_count("NumpyBuffer", shape) * dtype.itemsize
     if not strides:

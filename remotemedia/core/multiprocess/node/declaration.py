@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import copy
 import math
-import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from remotemedia._naming import offer
+from remotemedia._telling import shown
 
 if TYPE_CHECKING:
     from remotemedia.core.data import DataType
@@ -86,7 +86,7 @@ class Param:
 
     def refusal(self, value: object) -> str | None:
         """Why not this value, in words that follow the name of the param; None when it may be."""
-        return None if self._fits(value) else f"must be {self.rule}; not {reprlib.repr(value)}"
+        return None if self._fits(value) else f"must be {self.rule}; not {shown(value)}"
 
     def _span(self) -> str:
         if self.low is not None and self.high is not None:
@@ -150,12 +150,12 @@ def data_types(ports: Ports | None, port: str) -> frozenset[DataType] | None:
 def check_declarations(cls: Any) -> None:
     """TypeError that names the class and the attribute when its params, inputs or outputs are no declarations."""
     if cls.params is not None and not _is_table(cls.params, lambda value: isinstance(value, Param)):
-        raise TypeError(f"{cls.__qualname__}.params must be a dict of Param by name, not {reprlib.repr(cls.params)}")
+        raise TypeError(f"{cls.__qualname__}.params must be a dict of Param by name, not {shown(cls.params)}")
     for name in ("inputs", "outputs"):
         if (ports := getattr(cls, name)) is not None and not _is_table(ports, _is_port):
             raise TypeError(
                 f"{cls.__qualname__}.{name} must be a dict by port name of a DataType, a tuple of several, or None "
-                f"for any, not {reprlib.repr(ports)}"
+                f"for any, not {shown(ports)}"
             )
 
 
