@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 
-from remotemedia._naming import offer, place
+from remotemedia._naming import place, unknown_key
 from remotemedia._telling import json_shown
 from remotemedia.errors import Problem
 from remotemedia.settings import find_setting_problems
@@ -57,8 +57,7 @@ def _reworded(error: ValidationError, steps: tuple[str | int, ...]) -> Iterator[
             known = schema["properties"]
             for key in value:
                 if key not in known:
-                    message = f"there is no key {key!r} here; {offer(key, known, 'the keys are')}"
-                    yield Problem(message, place(*steps, key))
+                    yield Problem(unknown_key(key, known), place(*steps, key))
         case "required":
             # One error for each missing key; which one, only its message says.
             for key in rule:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
+from remotemedia._naming import unknown_key
 from remotemedia._rules import Rule, is_text
 from remotemedia._telling import json_shown
 from remotemedia.core.multiprocessing import MultiprocessConfig
@@ -20,7 +20,6 @@ __all__ = [
     "find_setting_problems",
     "find_value_problem",
     "setting_meanings",
-    "unknown_key",
 ]
 
 FIELDS = tuple(field.name for field in dataclasses.fields(MultiprocessConfig))
@@ -57,12 +56,6 @@ def find_value_problem(rule: Rule, value: object, null: str | None) -> str | Non
         return None
     says = rule.says.lower()  # "True or False" is how Python writes it
     return f"must be {says}{f' or {null}' if null and rule.optional else ''}, not {json_shown(value)}"
-
-
-def unknown_key(key: object, known: Sequence[str], what: str = "keys") -> str:
-    """What to say of a key that is none of ``known``."""
-    near = difflib.get_close_matches(str(key), known, n=1)
-    return f"unknown key{f'; did you mean {near[0]}?' if near else ''} (the {what} are: {', '.join(known)})"
 
 
 def setting_meanings(of: type[MultiprocessConfig] | type[ServiceConfig] = MultiprocessConfig) -> dict[str, str]:

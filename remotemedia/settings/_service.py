@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from remotemedia._naming import unknown_key
 from remotemedia.errors import ConfigurationError, Problem
 from remotemedia.service.config import ServiceConfig
-from remotemedia.settings._keys import SERVICE_RULES, find_value_problem, unknown_key
+from remotemedia.settings._keys import SERVICE_RULES, find_value_problem
 from remotemedia.settings._resolve import absolute_path, find_runtime_file
 
 __all__ = ["ServiceSettings", "resolve_service_settings"]
@@ -72,7 +73,7 @@ def resolve_service_settings(
     found: dict[str, _Found] = {}
     for name, value in (overrides or {}).items():
         rule = SERVICE_RULES.get(name)
-        message = unknown_key(name, [*SERVICE_RULES]) if rule is None else find_value_problem(rule, value, None)
+        message = unknown_key(name, SERVICE_RULES) if rule is None else find_value_problem(rule, value, None)
         if message:
             problems.append(Problem(message, name))
         else:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from remotemedia._naming import unknown_key
 from remotemedia._rules import Rule
 from remotemedia._telling import clip, json_shown
 from remotemedia.core.multiprocessing import MultiprocessConfig
 from remotemedia.errors import Problem
-from remotemedia.settings._keys import FIELDS, SERVICE_RULES, find_value_problem, unknown_key
+from remotemedia.settings._keys import FIELDS, SERVICE_RULES, find_value_problem
 
 __all__ = ["RuntimeFile", "read_runtime_file"]
 
@@ -130,9 +131,9 @@ def _what_is_wrong_here(key: Key, value: object) -> str:
     # What is right at another place is told that place; python_executable has a name of its own there.
     belongs = _KEY_OF.get(key[-1]) or next((known for known in _KEY_OF.values() if known[-1] == key[-1]), None)
     if belongs is not None:
-        return f"unknown key here; it is {belongs[-1]} in [{'.'.join(belongs[:-1])}]"
+        return f"there is no key {key[-1]!r} here; it is {belongs[-1]!r} in [{'.'.join(belongs[:-1])}]"
     if len(key) == 1:
-        return unknown_key(key[0], [".".join(table) for table in _TABLES], "tables")
+        return unknown_key(key[0], [".".join(table) for table in _TABLES], "table")
     tables = [_PYTHON_TABLE[-1]] if key[:-1] == _TABLE else []
     return unknown_key(key[-1], [name[-1] for name in _NAME_OF if name[:-1] == key[:-1]] + tables)
 

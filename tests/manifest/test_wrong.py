@@ -140,7 +140,7 @@ CASES: dict[str, tuple[str, int | None, str, str]] = {
         settings("channel_capasity: 5"),
         5,
         "metadata.multiprocess.channel_capasity",
-        "unknown key; did you mean channel_capacity?",
+        "there is no key 'channel_capasity' here; did you mean 'channel_capacity'?",
     ),
     "setting-of-the-wrong-type": (
         settings("channel_capacity: '5'"),

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Container, Iterator
 from typing import TYPE_CHECKING
 
-from remotemedia._naming import offer, place
+from remotemedia._naming import few, offer, place
 from remotemedia.core.multiprocess.classes.registry import lookup_node
 from remotemedia.core.multiprocess.node.declaration import data_types, param_problems
 from remotemedia.errors import PipelineError, Problem
@@ -77,7 +77,7 @@ def _wrong_ids(pipeline: Pipeline) -> Iterator[Problem]:
 
 def _unknown_ids(pipeline: Pipeline) -> Iterator[Problem]:
     known = set(pipeline.node_ids)
-    nodes = f"the nodes are: {', '.join(_few(pipeline.node_ids))}"
+    nodes = f"the nodes are: {', '.join(few(pipeline.node_ids, _MOST_NAMED))}"
     for index, connection in enumerate(pipeline.connections):
         for end, node_id in (("from", connection.from_node), ("to", connection.to_node)):
             if node_id not in known:
@@ -88,11 +88,6 @@ def _unknown_ids(pipeline: Pipeline) -> Iterator[Problem]:
             if node_id not in known:
                 message = f"{kind} node {node_id!r}: there is no such node; {nodes}"
                 yield Problem(message, place(f"{kind}s", index))
-
-
-def _few(names: list[str]) -> list[str]:
-    # Each of a thousand problems with a thousand names in it is more than anybody reads, or has memory for.
-    return names if len(names) <= _MOST_NAMED else [*names[:_MOST_NAMED], f"({len(names) - _MOST_NAMED} more)"]
 
 
 def _cycles(pipeline: Pipeline) -> Iterator[Problem]:
@@ -111,7 +106,7 @@ def _cycles(pipeline: Pipeline) -> Iterator[Problem]:
                 done.add(node_id)
             elif node_id in path:
                 order = list(path)
-                circle = " -> ".join([*_few(order[order.index(node_id) :]), node_id])
+                circle = " -> ".join([*few(order[order.index(node_id) :], _MOST_NAMED), node_id])
                 message = f"the connections form a cycle: {circle}; remove one of them"
                 yield Problem(message, place("connections", index))
             elif node_id not in done:
