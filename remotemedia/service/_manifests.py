@@ -10,7 +10,7 @@ from typing import Any
 
 import remotemedia_v1_pb2 as pb
 
-from remotemedia._rules import PYTHONS_IN_FORCE
+from remotemedia._rules import LEAST_MEMORY_LIMIT_BYTES, MOST_MEMORY_LIMIT_BYTES, PYTHONS_IN_FORCE
 from remotemedia._telling import clip
 from remotemedia.core.multiprocessing import MultiprocessConfig, Pipeline, lookup_node
 from remotemedia.errors import ManifestError, PipelineError, Problem
@@ -177,7 +177,7 @@ def _merged(
     config = dataclasses.replace(base, **values)
     limits = [config.node_memory_limit_bytes, service.max_node_memory_bytes]
     if asked_bytes:
-        limits.append(min(max(asked_bytes, 1 << 20), 1 << 60))
+        limits.append(min(max(asked_bytes, LEAST_MEMORY_LIMIT_BYTES), MOST_MEMORY_LIMIT_BYTES))
     lowest = min((limit for limit in limits if limit is not None), default=None)
     return dataclasses.replace(config, node_memory_limit_bytes=lowest)
 

@@ -12,7 +12,19 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import ClassVar
 
-from remotemedia._rules import FLAG, SECS, Rule, check, is_list_of_paths, is_text, number, whole_number
+from remotemedia._rules import (
+    FLAG,
+    MEMORY_LIMIT,
+    SECS,
+    TOKEN,
+    Rule,
+    check,
+    is_list_of_paths,
+    is_text,
+    number,
+    positive_number,
+    whole_number,
+)
 
 __all__ = ["ServiceConfig"]
 
@@ -99,19 +111,19 @@ class ServiceConfig:
             "max_sessions": _COUNT,
             "max_sessions_per_client": _COUNT,
             "max_processes": _COUNT,
-            "max_starts_per_sec": number("a positive number", optional=True),
-            "max_node_memory_bytes": whole_number(1 << 20, 1 << 60, optional=True),
-            "max_execution_secs": number(SECS.says, optional=True),
+            "max_starts_per_sec": positive_number("a positive number", optional=True),
+            "max_node_memory_bytes": MEMORY_LIMIT,
+            "max_execution_secs": SECS.or_none(),
             "tokens": Rule(
-                "a list of tokens of visible ASCII characters",
+                f"a list of tokens of {TOKEN.says}",
                 _is_list_of_tokens,
-                lambda value: all(re.fullmatch(r"[!-~]+", token) for token in value),
+                lambda value: not any(map(TOKEN.refusal, value)),
             ),
-            "require_auth": Rule(FLAG.says, FLAG.has_type, optional=True),
+            "require_auth": FLAG.or_none(),
             "tls_certificate": _FILE,
             "tls_key": _FILE,
             "tls_client_ca": _FILE,
-            "drain_secs": number("a number of seconds, 0 or more", zero=True),
+            "drain_secs": number(0, says="a number of seconds, 0 or more"),
             "allowed_pythons": _PATHS_OF_CLIENTS,
             "allowed_venvs": _PATHS_OF_CLIENTS,
             "allowed_extra_paths": _PATHS_OF_CLIENTS,

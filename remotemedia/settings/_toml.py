@@ -15,7 +15,7 @@ from remotemedia._rules import Rule
 from remotemedia._telling import clip, json_shown
 from remotemedia.core.multiprocessing import MultiprocessConfig
 from remotemedia.errors import Problem
-from remotemedia.settings._keys import FIELDS, SERVICE_RULES, find_value_problem
+from remotemedia.settings._keys import FIELDS, SERVICE_RULES
 
 __all__ = ["RuntimeFile", "read_runtime_file"]
 
@@ -67,7 +67,7 @@ def read_runtime_file(path: Path) -> RuntimeFile:
     values, wrong = {}, []
     for key, value in _settings(document):
         name = _NAME_OF.get(key)
-        message = _what_is_wrong_here(key, value) if name is None else find_value_problem(_RULES[name], value, None)
+        message = _what_is_wrong_here(key, value) if name is None else _RULES[name].wrong(value, "", json_shown)
         if message:
             wrong.append((key, message))
         elif name is not None:

@@ -91,7 +91,11 @@ def speech(**config: Any) -> Pipeline:
 @pytest.mark.parametrize(
     ("pipeline", "place", "said"),
     [
-        (speech(chunk_size=0), "nodes[0].params.chunk_size", "node 'chunk': param 'chunk_size' must be an integer of"),
+        (
+            speech(chunk_size=0),
+            "nodes[0].params.chunk_size",
+            "node 'chunk': param 'chunk_size' must be a whole number of",
+        ),
         (speech(chunk=5), "nodes[0].params.chunk", "there is no param 'chunk'; did you mean 'chunk_size'?"),
         (speech().connect("chunk", "audio", "reply", "txt"), "connections[0].to_port", "did you mean 'text'?"),
         (speech().connect("chunk", "out", "reply", "text"), "connections[0].from_port", "output ports are: 'audio'"),
