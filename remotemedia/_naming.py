@@ -1,11 +1,11 @@
-"""How a place in a file or on the network is named, and which names errors offer instead of a wrong one."""
+"""How places, addresses and ports of nodes are named, and which names errors offer instead of a wrong one."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
-__all__ = ["authority", "few", "nearest", "offer", "place", "unknown_key"]
+__all__ = ["authority", "few", "nearest", "node_and_port", "offer", "place", "unknown_key"]
 
 _PLAIN = re.compile(r"[\w$-]+")
 _MOST_OFFERED = 40
@@ -27,6 +27,18 @@ def place(*steps: str | int) -> str:
 def authority(host: str, port: int) -> str:
     """``HOST:PORT`` as in a URL: an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def node_and_port(end: str, node_ids: Container[str]) -> tuple[str, str]:
+    """Node and port of ``"node.port"``; port "" if it has none. Ids may have dots: the longest that is one wins.
+
+    All of it is the node where no part of it is one of ``node_ids``, or nothing follows the dot.
+    """
+    node_id, port = end, ""
+    while node_id and node_id not in node_ids:
+        node_id = node_id.rpartition(".")[0]
+        port = end[len(node_id) + 1 :]
+    return (node_id, port) if node_id and (port or node_id == end) else (end, "")
 
 
 def offer(wrong: object, known: Iterable[str], what: str) -> str:

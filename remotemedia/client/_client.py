@@ -171,7 +171,7 @@ class PipelineClient:
         for node_id, data in (inputs or {}).items():
             if node_id not in plan.inputs:
                 raise PipelineError(f"node {node_id!r} takes no input; the input nodes are: {', '.join(plan.inputs)}")
-            message = plan.types.as_message(node_id, data)
+            message = plan.graph.as_message(node_id, data)
             request.message.data_inputs[node_id].CopyFrom(buffer_of(message, request.payloads))
         raw = await self._call("ExecutePipeline", encode(request), timeout_secs)
         try:

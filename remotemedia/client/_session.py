@@ -120,7 +120,7 @@ class RemoteSession:
         stream.raise_failure()
         if node_id in self._ended:
             raise ChannelClosedError(f"the input of node {node_id!r} was ended")
-        data = self._plan.types.as_message(node_id, data, port)
+        data = self._plan.graph.as_message(node_id, data, port)
         if data.size > self._most_bytes - _ENVELOPE_BYTES:
             raise PayloadError(
                 f"the payload has {data.size} bytes; a message may have {self._most_bytes} (max_message_bytes), its "

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from remotemedia._naming import node_and_port
 from remotemedia.core.multiprocessing import Connection, NodeConfig, Pipeline, PipelineError, Session
 
 
@@ -241,3 +242,20 @@ def test_what_is_no_json_is_found_wherever_it_is(path: list[str | int], wrong: A
         Pipeline().add_node("t-echo", "a", {"top": value})
     place = "".join(f"[{step!r}]" for step in ["top", *path])
     assert str(caught.value).startswith(f"config of node 'a'{place}")
+
+
+@pytest.mark.parametrize(
+    ("end", "found"),
+    [
+        ("a", ("a", "")),
+        ("a.b", ("a.b", "")),
+        ("a.b.c", ("a.b", "c")),
+        ("a.c.b", ("a", "c.b")),
+        ("a.", ("a.", "")),
+        ("c", ("c", "")),
+        ("c.a", ("c.a", "")),
+        (".a", (".a", "")),
+    ],
+)
+def test_the_longest_id_is_the_node_of_an_end(end: str, found: tuple[str, str]) -> None:
+    assert node_and_port(end, {"a", "a.b"}) == found
