@@ -12,9 +12,9 @@ import remotemedia_v1_pb2 as pb
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocessing import Pipeline
 from remotemedia.errors import PipelineError
+from remotemedia.service._call_metrics import Clock
 from remotemedia.service._frames import Frames
 from remotemedia.service._manifests import Refused
-from remotemedia.service._measures import Clock
 from remotemedia.service._session import check_input_node, input_data
 from remotemedia.wire.buffers import kind_of
 

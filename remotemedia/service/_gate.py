@@ -13,7 +13,7 @@ import grpc.aio
 from remotemedia.errors import ResourceLimitError
 from remotemedia.service._access_log import log_call
 from remotemedia.service._auth import Authenticator, address_of
-from remotemedia.service._figures import Figures, MethodFigures
+from remotemedia.service._counters import Figures, MethodFigures
 from remotemedia.service._limits import Limits, Refused
 from remotemedia.service.config import ServiceConfig
 

@@ -257,7 +257,7 @@ def _check_address(config: ServiceConfig) -> None:
 def _serve_metrics(config: ServiceConfig, house: House, gate: Gate) -> MetricsServer:
     # In this order: the first says which extra is missing.
     from remotemedia.monitoring import serve_metrics
-    from remotemedia.service._metrics import ServiceCollector
+    from remotemedia.service._prometheus import ServiceCollector
 
     also = [ServiceCollector(gate)]
     return serve_metrics(house.executor, port=config.metrics_port or 0, host=config.metrics_host, also=also)

@@ -10,9 +10,9 @@ import pytest
 import remotemedia_v1_pb2 as pb
 
 from remotemedia.core.multiprocessing import MultiprocessConfig
+from remotemedia.service._call_metrics import Clock
 from remotemedia.service._chunks import Chunks
 from remotemedia.service._manifests import Refused, plan_of
-from remotemedia.service._measures import Clock
 from remotemedia.service.config import ServiceConfig
 from remotemedia.wire.payload import decode
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from remotemedia.service._figures import REASONS, SECONDS_BOUNDS, MethodFigures
+from remotemedia.service._counters import REASONS, SECONDS_BOUNDS, MethodFigures
 from remotemedia.service._gate import Gate
 
 __all__ = ["ServiceCollector"]
