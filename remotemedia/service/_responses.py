@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import grpc.aio
 import remotemedia_v1_pb2 as pb
 
-from remotemedia.service._gate import Call
+from remotemedia.service._call import Call
 from remotemedia.wire.payload import Envelope, encode
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from remotemedia.core.multiprocessing import (
     Session,
 )
 from remotemedia.errors import NodeInitializationError, NodeProcessError, ResourceLimitError
-from remotemedia.service._gate import Call
+from remotemedia.service._call import Call
 from remotemedia.service._manifests import Plan, Refused, plan_of
 from remotemedia.service.config import ServiceConfig
 from remotemedia.wire.buffers import data_of

@@ -20,10 +20,10 @@ from remotemedia.errors import (
     ResourceLimitError,
     SessionStateError,
 )
+from remotemedia.service._call import Call
 from remotemedia.service._call_metrics import StreamFigures, metrics_of
 from remotemedia.service._chunks import Chunk, Chunks
 from remotemedia.service._errors import name_of, streamed_response_of
-from remotemedia.service._gate import Call
 from remotemedia.service._manifests import Refused
 from remotemedia.service._progress import Progress
 from remotemedia.service._read_ahead import ReadAhead

@@ -13,9 +13,9 @@ import remotemedia_v1_pb2 as pb
 from remotemedia._telling import clip
 from remotemedia.core.data import RuntimeData
 from remotemedia.errors import InitializationTimeout, NodeProcessError, PayloadError, ResourceLimitError
+from remotemedia.service._call import Call
 from remotemedia.service._call_metrics import Clock, metrics_of
 from remotemedia.service._errors import name_of, response_of
-from remotemedia.service._gate import Call
 from remotemedia.service._manifests import Plan, Refused, manifest_in_request
 from remotemedia.service._session import (
     ENVELOPE_BYTES,
