@@ -14,7 +14,7 @@ import remotemedia_v1_pb2 as pb
 from remotemedia._event_loop import running_loop
 from remotemedia._rules import TEXT, TOKEN, Rule, whole_number
 from remotemedia.client._errors import error_of_response, error_of_status
-from remotemedia.client._manifest import PipelineSource, Settings, plan_of
+from remotemedia.client._manifest import PipelineSource, Settings, remote_plan
 from remotemedia.client._result import ExecutionResult, ServiceVersion, result_of
 from remotemedia.client._session import RemoteSession
 from remotemedia.client._stream import Calls
@@ -137,7 +137,7 @@ class PipelineClient:
 
         Raises ManifestError for a manifest of the wrong form.
         """
-        plan = plan_of(pipeline, config)
+        plan = remote_plan(pipeline, config)
         self._open()
 
         def open_call() -> Any:
@@ -164,7 +164,7 @@ class PipelineClient:
         for a value that is not a message and stands for none (``RemoteSession.send``), and TimeoutError after
         ``timeout_secs``. Cancelled, the processes there end.
         """
-        plan = plan_of(pipeline, config)
+        plan = remote_plan(pipeline, config)
         request: Envelope[pb.ExecuteRequest] = Envelope(
             pb.ExecuteRequest(manifest=plan.message, client_version="remotemedia")
         )

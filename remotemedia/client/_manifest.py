@@ -15,14 +15,14 @@ from remotemedia.core.multiprocessing import Connection, MultiprocessConfig, Nod
 from remotemedia.errors import PipelineError
 from remotemedia.manifest import read_manifest
 
-__all__ = ["PipelineSource", "Plan", "Settings", "plan_of"]
+__all__ = ["PipelineSource", "RemotePlan", "Settings", "remote_plan"]
 
 PipelineSource: TypeAlias = "Pipeline | Mapping[str, Any] | Path | str"
 Settings: TypeAlias = "MultiprocessConfig | Mapping[str, Any] | None"
 
 
 @dataclass(frozen=True)
-class Plan:
+class RemotePlan:
     """What is to run, and what of it a client has to know.
 
     Attributes:
@@ -39,7 +39,7 @@ class Plan:
     outputs: tuple[str, ...]
 
 
-def plan_of(source: PipelineSource, config: Settings) -> Plan:
+def remote_plan(source: PipelineSource, config: Settings) -> RemotePlan:
     """Raises ManifestError for a manifest of the wrong form; whether it can run, the service knows."""
     manifest = source.to_manifest() if isinstance(source, Pipeline) else read_manifest(source)
     graph = _graph_of(manifest)
@@ -55,7 +55,7 @@ def plan_of(source: PipelineSource, config: Settings) -> Plan:
     settings = {**metadata.get("multiprocess", {}), **_settings(config)}
     if settings:
         message.metadata.multiprocess.update(settings)
-    return Plan(message, graph, tuple(graph.node_ids), tuple(graph.input_nodes), tuple(graph.output_nodes))
+    return RemotePlan(message, graph, tuple(graph.node_ids), tuple(graph.input_nodes), tuple(graph.output_nodes))
 
 
 def _graph_of(manifest: Mapping[str, Any]) -> Pipeline:

@@ -10,7 +10,7 @@ from typing import Self
 import remotemedia_v1_pb2 as pb
 
 from remotemedia._event_loop import running_loop
-from remotemedia.client._manifest import Plan
+from remotemedia.client._manifest import RemotePlan
 from remotemedia.client._stream import Calls, Stream
 from remotemedia.core.data import Payload, RuntimeData
 from remotemedia.core.multiprocessing import InitProgress, SessionStatus
@@ -39,7 +39,7 @@ class RemoteSession:
         self,
         calls: Calls,
         target: str,
-        plan: Plan,
+        plan: RemotePlan,
         most_bytes: int,
         on_progress: Callable[[InitProgress], None] | None,
     ) -> None:

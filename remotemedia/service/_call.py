@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from remotemedia.errors import ResourceLimitError
-from remotemedia.service._counters import Figures, MethodFigures
+from remotemedia.service._counters import Counters, MethodCounters
 from remotemedia.service._limits import Limits
 
 __all__ = ["Call"]
@@ -21,7 +21,7 @@ class Call:
         messages_in, bytes_in, messages_out, bytes_out: what went over the wire so far.
     """
 
-    def __init__(self, method: str, client: str, limits: Limits, figures: Figures) -> None:
+    def __init__(self, method: str, client: str, limits: Limits, counters: Counters) -> None:
         self.method = method
         self.client = client
         self.session_id = ""
@@ -29,8 +29,8 @@ class Call:
         self.processes = 0
         self.messages_in = self.bytes_in = self.messages_out = self.bytes_out = 0
         self._limits = limits
-        self._refused = figures.refused
-        self._figures: MethodFigures = figures.of(method)
+        self._refused = counters.refused
+        self._counters: MethodCounters = counters.of(method)
 
     def take_processes(self, count: int) -> None:
         """The call is about to start ``count`` processes, which it has until its end.
@@ -48,12 +48,12 @@ class Call:
         """A message of the client has come."""
         self.messages_in += 1
         self.bytes_in += size_bytes
-        self._figures.messages_in += 1
-        self._figures.bytes_in += size_bytes
+        self._counters.messages_in += 1
+        self._counters.bytes_in += size_bytes
 
     def count_out(self, size_bytes: int) -> None:
         """A message is sent to the client."""
         self.messages_out += 1
         self.bytes_out += size_bytes
-        self._figures.messages_out += 1
-        self._figures.bytes_out += size_bytes
+        self._counters.messages_out += 1
+        self._counters.bytes_out += size_bytes

@@ -20,7 +20,7 @@ from remotemedia.errors import (
     ProcessSpawnError,
     ResourceLimitError,
 )
-from remotemedia.service._manifests import Refused
+from remotemedia.service._manifests import BadRequest
 
 __all__ = ["name_of", "response_of", "sendable", "streamed_response_of"]
 
@@ -35,7 +35,7 @@ def response_of(error: BaseException) -> pb.ErrorResponse:
     """The error as clients know errors. What nobody foresaw is logged here, and told without its details."""
     name = type(error).__name__
     match error:
-        case Refused():
+        case BadRequest():
             return _told(pb.ERROR_TYPE_VALIDATION, str(error), error.node_id, error.context)
         case PipelineError() | PayloadError():
             return _told(pb.ERROR_TYPE_VALIDATION, str(error))
