@@ -23,6 +23,7 @@ from remotemedia.core.multiprocessing import InitProgress
 from remotemedia.errors import PipelineError, ServiceError, SessionStateError
 from remotemedia.wire.buffers import buffer_of
 from remotemedia.wire.payload import Envelope, decode, encode
+from remotemedia.wire.sizes import MESSAGE_BYTES
 
 if TYPE_CHECKING:
     from remotemedia.client._blocking import BlockingClient
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["PipelineClient"]
 
 _SERVICE = "/remotemedia.v1.PipelineExecutionService"
-_MAX_MESSAGE_BYTES = 16 * 1024 * 1024 + 64 * 1024
 _TARGET = Rule("a host and a port, such as 'localhost:50051'", TEXT.has_type, TEXT.allows)
 _TOKEN = TOKEN.or_none()
 _MESSAGE_BYTES = whole_number((1 << 16) + 1, (1 << 31) - 1)
@@ -60,7 +60,7 @@ class PipelineClient:
         tls_ca: Path | str | None = None,
         tls_certificate: Path | str | None = None,
         tls_key: Path | str | None = None,
-        max_message_bytes: int = _MAX_MESSAGE_BYTES,
+        max_message_bytes: int = MESSAGE_BYTES,
     ) -> None:
         _TARGET.check("target", target)
         _TOKEN.check("token", token, secret=True)

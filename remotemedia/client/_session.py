@@ -17,10 +17,9 @@ from remotemedia.core.multiprocessing import InitProgress, SessionStatus
 from remotemedia.errors import ChannelClosedError, PayloadError, PipelineError, SessionStateError
 from remotemedia.wire.buffers import buffer_of
 from remotemedia.wire.payload import Envelope
+from remotemedia.wire.sizes import ENVELOPE_BYTES
 
 __all__ = ["RemoteSession"]
-
-_ENVELOPE_BYTES = 64 * 1024
 
 
 class RemoteSession:
@@ -121,7 +120,7 @@ class RemoteSession:
         if node_id in self._ended:
             raise ChannelClosedError(f"the input of node {node_id!r} was ended")
         data = self._plan.graph.as_message(node_id, data, port)
-        if data.size > self._most_bytes - _ENVELOPE_BYTES:
+        if data.size > self._most_bytes - ENVELOPE_BYTES:
             raise PayloadError(
                 f"the payload has {data.size} bytes; a message may have {self._most_bytes} (max_message_bytes), its "
                 f"envelope in it"

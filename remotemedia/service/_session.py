@@ -27,7 +27,6 @@ from remotemedia.service.config import ServiceConfig
 from remotemedia.wire.buffers import data_of
 
 __all__ = [
-    "ENVELOPE_BYTES",
     "OpenSession",
     "Shared",
     "Stopping",
@@ -42,9 +41,6 @@ __all__ = [
 _logger = logging.getLogger("remotemedia.service")
 
 T = TypeVar("T")
-
-ENVELOPE_BYTES = 64 * 1024
-"""What a message may need beside its payload."""
 
 
 class Stopping(Exception):

@@ -29,7 +29,6 @@ from remotemedia.service._progress import Progress
 from remotemedia.service._read_ahead import ReadAhead
 from remotemedia.service._responses import Responses
 from remotemedia.service._session import (
-    ENVELOPE_BYTES,
     Shared,
     Stopping,
     at_most,
@@ -39,6 +38,7 @@ from remotemedia.service._session import (
 )
 from remotemedia.wire.buffers import buffer_of
 from remotemedia.wire.payload import Envelope, decode
+from remotemedia.wire.sizes import ENVELOPE_BYTES
 
 if TYPE_CHECKING:
     Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]

@@ -18,7 +18,6 @@ from remotemedia.service._call_metrics import Clock, execution_metrics
 from remotemedia.service._errors import name_of, response_of
 from remotemedia.service._manifests import BadRequest, SessionPlan, manifest_in_request
 from remotemedia.service._session import (
-    ENVELOPE_BYTES,
     OpenSession,
     Shared,
     Stopping,
@@ -30,6 +29,7 @@ from remotemedia.service._session import (
 )
 from remotemedia.wire.buffers import buffer_of, kind_of
 from remotemedia.wire.payload import Envelope, decode, encode
+from remotemedia.wire.sizes import ENVELOPE_BYTES
 
 if TYPE_CHECKING:
     import grpc.aio

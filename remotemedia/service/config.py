@@ -1,6 +1,6 @@
 """ServiceConfig: the settings of the gRPC service."""
 
-# May import: errors, _rules
+# May import: errors, wire.sizes, _rules
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from remotemedia._rules import (
     positive_number,
     whole_number,
 )
+from remotemedia.wire.sizes import MESSAGE_BYTES, PAYLOAD_BYTES
 
 __all__ = ["ServiceConfig"]
 
-_LEAST_MESSAGE_BYTES = 16 * 1024 * 1024
 _PATHS = ("tls_certificate", "tls_key", "tls_client_ca")
 _LISTS = ("tokens", "allowed_pythons", "allowed_venvs", "allowed_extra_paths", "refused_node_types")
 
@@ -79,7 +79,7 @@ class ServiceConfig:
 
     host: str = "127.0.0.1"
     port: int = 50051
-    max_message_bytes: int = _LEAST_MESSAGE_BYTES + 64 * 1024
+    max_message_bytes: int = MESSAGE_BYTES
     max_sessions: int | None = 100
     max_sessions_per_client: int | None = None
     max_processes: int | None = None
@@ -107,7 +107,7 @@ class ServiceConfig:
         {
             "host": _HOST,
             "port": whole_number(0, 65535),
-            "max_message_bytes": whole_number(_LEAST_MESSAGE_BYTES, (1 << 31) - 1),
+            "max_message_bytes": whole_number(PAYLOAD_BYTES, (1 << 31) - 1),
             "max_sessions": _COUNT,
             "max_sessions_per_client": _COUNT,
             "max_processes": _COUNT,
