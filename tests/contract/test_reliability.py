@@ -16,9 +16,9 @@ TESTS = Path(__file__).parents[1]
 REPOSITORY = TESTS.parent
 sys.path.append(str(REPOSITORY))
 
-from bench import reliability  # noqa: E402
+from proof import reliability  # noqa: E402
 
-RESULTS = REPOSITORY / "bench" / "results" / "reliability.json"
+RESULTS = REPOSITORY / "proof" / "reliability.json"
 NOTHING_LEFT = "nothing is left after all of these tests"
 
 

@@ -10,10 +10,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import machine, reliability
+from bench import machine
+from proof import reliability
 
 REPOSITORY = Path(__file__).parents[1]
-RESULTS = REPOSITORY / "bench" / "results" / "reliability.json"
+RESULTS = REPOSITORY / "proof" / "reliability.json"
 
 _DESCRIPTION = """\
 Tries every promise under load, faults and time: what was promised, what was tried, how often, what was lost.
