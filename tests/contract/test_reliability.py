@@ -79,7 +79,7 @@ def ledger_of(folder: Path, form: str) -> reliability.Ledger:
     subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-c", "pyproject.toml", "faults"],
         cwd=folder,
-        env={**os.environ, "REMOTEMEDIA_SOAK": form, "REMOTEMEDIA_SOAK_JSON": str(target)},
+        env={**os.environ, "REMOTEMEDIA_PROMISES": form, "REMOTEMEDIA_PROMISES_JSON": str(target)},
         capture_output=True,
         check=False,
     )
