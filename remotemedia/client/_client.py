@@ -14,7 +14,7 @@ import remotemedia_v1_pb2 as pb
 from remotemedia._event_loop import running_loop
 from remotemedia._rules import TEXT, TOKEN, Rule, whole_number
 from remotemedia.client._errors import error_of_response, error_of_status
-from remotemedia.client._manifest import PipelineSource, Settings, remote_plan
+from remotemedia.client._manifest import ConfigSource, PipelineSource, remote_plan
 from remotemedia.client._result import ExecutionResult, ServiceVersion, result_of
 from remotemedia.client._session import RemoteSession
 from remotemedia.client._stream import Calls
@@ -124,7 +124,7 @@ class PipelineClient:
     def session(
         self,
         pipeline: PipelineSource,
-        config: Settings = None,
+        config: ConfigSource = None,
         on_progress: Callable[[InitProgress], None] | None = None,
     ) -> RemoteSession:
         """A session for ``async with``, which starts it.
@@ -154,7 +154,7 @@ class PipelineClient:
         pipeline: PipelineSource,
         inputs: Mapping[str, RuntimeData | Payload] | None = None,
         *,
-        config: Settings = None,
+        config: ConfigSource = None,
         timeout_secs: float | None = None,
     ) -> ExecutionResult:
         """Runs a pipeline on one message for each input node, and gives all it puts out; without inputs, what it puts

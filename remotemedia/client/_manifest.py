@@ -15,10 +15,10 @@ from remotemedia.core.multiprocessing import Connection, MultiprocessConfig, Nod
 from remotemedia.errors import PipelineError
 from remotemedia.manifest import read_manifest
 
-__all__ = ["PipelineSource", "RemotePlan", "Settings", "remote_plan"]
+__all__ = ["ConfigSource", "PipelineSource", "RemotePlan", "remote_plan"]
 
 PipelineSource: TypeAlias = "Pipeline | Mapping[str, Any] | Path | str"
-Settings: TypeAlias = "MultiprocessConfig | Mapping[str, Any] | None"
+ConfigSource: TypeAlias = "MultiprocessConfig | Mapping[str, Any] | None"
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class RemotePlan:
     outputs: tuple[str, ...]
 
 
-def remote_plan(source: PipelineSource, config: Settings) -> RemotePlan:
+def remote_plan(source: PipelineSource, config: ConfigSource) -> RemotePlan:
     """Raises ManifestError for a manifest of the wrong form; whether it can run, the service knows."""
     manifest = source.to_manifest() if isinstance(source, Pipeline) else read_manifest(source)
     graph = _graph_of(manifest)
@@ -86,7 +86,7 @@ def _node(node: Mapping[str, Any]) -> pb.NodeManifest:
     )
 
 
-def _settings(config: Settings) -> dict[str, Any]:
+def _settings(config: ConfigSource) -> dict[str, Any]:
     if not isinstance(config, MultiprocessConfig):
         return dict(config or {})
     usual = MultiprocessConfig()

@@ -31,7 +31,11 @@ from remotemedia.nodes import (
         (AudioFileReaderNode, {"realtime": 1}, "'realtime' must be true or false, not 1"),
         (AudioFileWriterNode, {}, "'path' must be a non-empty string; it is missing"),
         (AudioFileWriterNode, {"path": "a.mp3"}, "'path' must end in one of .wav, .flac; not 'a.mp3'"),
-        (AudioFileWriterNode, {"path": "a.flac", "subtype": "FLOAT"}, "'subtype' must be one of 'PCM_16', 'PCM_24'"),
+        (
+            AudioFileWriterNode,
+            {"path": "a.flac", "subtype": "FLOAT"},
+            "'subtype' must be 'PCM_16' or 'PCM_24' for FLAC",
+        ),
     ],
 )
 def test_the_fault_is_named(node_class, config, message):
