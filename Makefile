@@ -17,7 +17,7 @@ INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 PEERS := $(VENV)/.peers
 
-.PHONY: help demo test check bench soak fuzz build proto picture clean
+.PHONY: help demo test check bench soak promises fuzz build proto picture clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -27,6 +27,7 @@ help:
 	@echo "make check   ruff and mypy"
 	@echo "make bench   the benchmarks: single operations, then between processes beside other libraries (minutes)"
 	@echo "make soak    random pipelines for MINUTES=10: does anything ever go wrong?"
+	@echo "make promises  all that may go wrong, tried; PROMISES='--long --report' makes docs/reliability.md of it"
 	@echo "make fuzz    an hour of scribbling over shared memory; FUZZ=-max_total_time=60 is a minute"
 	@echo "make build   the extension once more, after a change that make does not see"
 	@echo "make proto   what is generated from remotemedia_v1.proto, after a change of it"
@@ -52,6 +53,10 @@ MINUTES ?= 10
 
 soak: $(INSTALLED)
 	@$(PY) -m proof.soak --minutes $(MINUTES)
+
+PROMISES ?=
+promises: $(TOOLS)
+	@$(PY) -m proof.promises $(PROMISES)
 
 FUZZ ?= -max_total_time=3600
 fuzz: $(TOOLS)

@@ -34,7 +34,6 @@ Measures remotemedia beside other ways to pass arrays between processes, all in 
   service     a session behind the gRPC service beside one in the program itself
   all         all of these (the default)
   report      docs/performance.md and its figures from a file of results
-  soak        what happens under load, faults and time: python -m bench soak --help
 """
 _EXAMPLES = """\
 examples:
@@ -93,10 +92,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    if sys.argv[1:2] == ["soak"]:
-        from bench import soak
-
-        return soak.main(sys.argv[2:])
     parser = _parser()
     options = parser.parse_args()
     if options.mode == "report":

@@ -1,13 +1,14 @@
-"""How a place in a file or on the network is named, and which names errors offer instead of a wrong one."""
+"""How places, addresses and ports of nodes are named, and which names errors offer instead of a wrong one."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
-__all__ = ["authority", "offer", "place"]
+__all__ = ["authority", "few", "nearest", "node_and_port", "offer", "place", "unknown_key"]
 
 _PLAIN = re.compile(r"[\w$-]+")
+_MOST_OFFERED = 40
 
 
 def place(*steps: str | int) -> str:
@@ -28,16 +29,42 @@ def authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def offer(wrong: object, known: Iterable[str], what: str) -> str:
-    """``did you mean 'a' or 'b'?`` where names are near, else all of them: ``WHAT: 'a', 'b'``."""
-    import difflib  # here: no node's process needs it
+def node_and_port(end: str, node_ids: Container[str]) -> tuple[str, str]:
+    """Node and port of ``"node.port"``; port "" if it has none. Ids may have dots: the longest that is one wins.
 
+    All of it is the node where no part of it is one of ``node_ids``, or nothing follows the dot.
+    """
+    node_id, port = end, ""
+    while node_id and node_id not in node_ids:
+        node_id = node_id.rpartition(".")[0]
+        port = end[len(node_id) + 1 :]
+    return (node_id, port) if node_id and (port or node_id == end) else (end, "")
+
+
+def offer(wrong: object, known: Iterable[str], what: str) -> str:
+    """``did you mean 'a' or 'b'?`` where names are near, else the names there are: ``WHAT: 'a', 'b'``."""
     known = list(known)
-    near = difflib.get_close_matches(str(wrong), known, n=3)
-    if not near:
-        # difflib tells capitals apart; people do not.
-        folded = {name.lower(): name for name in known}
-        near = [folded[name] for name in difflib.get_close_matches(str(wrong).lower(), folded, n=3)]
+    # difflib tells capitals apart; people do not.
+    folded = {name.lower(): name for name in known}
+    near = nearest(str(wrong), known) or [folded[name] for name in nearest(str(wrong).lower(), folded)]
     if near:
         return "did you mean " + " or ".join(map(repr, near)) + "?"
-    return f"{what}: " + (", ".join(map(repr, known)) or "none")
+    return f"{what}: " + (", ".join(few([*map(repr, known)], _MOST_OFFERED)) or "none")
+
+
+def unknown_key(key: object, known: Iterable[str], what: str = "key") -> str:
+    """What is said of a key that is not one of ``known``."""
+    return f"there is no {what} {key!r} here; {offer(key, known, f'the {what}s are')}"
+
+
+def nearest(wrong: str, known: Iterable[str], cutoff: float = 0.6) -> list[str]:
+    """The names, at most three, that ``wrong`` may be a typo of; the nearest first."""
+    import difflib  # here: no node's process needs it
+
+    return difflib.get_close_matches(wrong, list(known), n=3, cutoff=cutoff)
+
+
+def few(names: list[str], most: int) -> list[str]:
+    """The first of many names, and how many more there are."""
+    # Each of a thousand problems with a thousand names in it is more than anybody reads, or has memory for.
+    return names if len(names) <= most else [*names[:most], f"({len(names) - most} more)"]

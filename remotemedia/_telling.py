@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Iterator
 from types import TracebackType
 
-__all__ = ["clip", "family", "name_of", "said", "shown", "trace"]
+__all__ = ["clip", "family", "json_shown", "name_of", "said", "shown", "trace"]
 
-_NAME_CHARS, _MESSAGE_CHARS, _SAID_CHARS, _VALUE_CHARS = 200, 3_500, 4_000, 200
+_NAME_CHARS, _MESSAGE_CHARS, _SAID_CHARS, _VALUE_CHARS, _JSON_CHARS = 200, 3_500, 4_000, 200, 80
 _MEMBERS, _DEPTH = 3, 3
 """How many members of an exception group are described, and how many levels of groups."""
 _FAMILY = 50
@@ -53,6 +53,16 @@ def shown(value: object, chars: int = _VALUE_CHARS) -> str:
         return clip(_plain(repr(value)), chars)
     except BaseException as problem:
         return f"<{name_of(value)} whose repr() raises {name_of(problem)}>"
+
+
+def json_shown(value: object, chars: int = _JSON_CHARS) -> str:
+    """``value`` about as a manifest or a file of settings has it, clipped."""
+    import json  # here: no node's process shows values of files
+
+    try:
+        return clip(json.dumps(value, ensure_ascii=False, default=str), chars)
+    except (TypeError, ValueError, RecursionError):  # a key that is not text, a number of thousands of digits
+        return f"this {name_of(value)}"
 
 
 def trace(error: BaseException, chars: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from remotemedia._naming import node_and_port, offer
 from remotemedia.cli._drafts import real_path
 from remotemedia.cli._errors import Mistake
 from remotemedia.cli._run_sinks import AUDIO_SUFFIXES, STDOUT, is_special
@@ -42,7 +43,8 @@ def plan_outputs(pipeline: Pipeline, given: Sequence[str], inputs: Sequence[str]
     read = {real_path(Path(file)): file for file in inputs if file != "-"}
     for text in given:
         name, file = _split(text, "-O", "output", nodes, pipeline, ports=True)
-        node_id, port = (name, None) if name in nodes else _node_and_port(name, nodes)
+        node_id, named = node_and_port(name, nodes)
+        port = named or None
         _check_declared(pipeline, node_id, port, file, text)
         if any((node_id, port) == (n, p) for n, p, _ in found):
             raise Mistake(f"-O {text}: the output of node {name!r} has a file already")
@@ -61,7 +63,9 @@ def _check_declared(pipeline: Pipeline, node_id: str, port: str | None, file: st
     if ports is None:
         return
     if port is not None and port not in ports:
-        raise Mistake(f"-O {text}: node {node_id!r} has no output port {port!r}; it has {', '.join(ports)}")
+        raise Mistake(
+            f"-O {text}: node {node_id!r} has no output port {port!r}; {offer(port, ports, 'its output ports are')}"
+        )
     declared = [ports[port]] if port is not None else list(ports.values())
     found = {kind for kinds in declared for kind in (kinds if isinstance(kinds, tuple) else (kinds,))}
     if Path(file).suffix.lower() in AUDIO_SUFFIXES:
@@ -83,9 +87,9 @@ def _split(
     for node_id in sorted(nodes, key=len, reverse=True):
         if text.startswith(f"{node_id}="):
             return _with_file(node_id, text.removeprefix(f"{node_id}="), option, text)
-        if ports and text.startswith(f"{node_id}.") and "=" in text[len(node_id) :]:
-            name, _, file = text[len(node_id) :].partition("=")
-            return _with_file(node_id + name, file, option, text)
+        port, equals, file = text.removeprefix(f"{node_id}.").partition("=")
+        if ports and text.startswith(f"{node_id}.") and port and equals:
+            return _with_file(f"{node_id}.{port}", file, option, text)
     head, equals, _ = text.partition("=")
     choices = f"{what} nodes: {', '.join(nodes)}"
     if head in pipeline.node_ids and equals:
@@ -101,8 +105,3 @@ def _with_file(name: str, file: str, option: str, text: str) -> tuple[str, str]:
     if not file:
         raise Mistake(f"{option} {text!r} names no file")
     return name, file
-
-
-def _node_and_port(name: str, nodes: list[str]) -> tuple[str, str]:
-    node_id = max((n for n in nodes if name.startswith(f"{n}.")), key=len)
-    return node_id, name.removeprefix(f"{node_id}.")

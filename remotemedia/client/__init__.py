@@ -12,7 +12,7 @@
 """
 
 # May import: core.multiprocessing, core.data, audio, manifest, wire, errors, _event_loop, _install,
-#   _libraries
+#   _libraries, _naming, _rules
 
 try:
     import google.protobuf  # noqa: F401

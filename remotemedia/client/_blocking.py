@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from remotemedia.client._manifest import PipelineSource, Settings
+from remotemedia.client._manifest import ConfigSource, PipelineSource
 from remotemedia.client._result import ExecutionResult, ServiceVersion
 from remotemedia.client._session import RemoteSession
 from remotemedia.core.data import Payload, RuntimeData
@@ -77,7 +77,7 @@ class BlockingClient:
     def session(
         self,
         pipeline: PipelineSource,
-        config: Settings = None,
+        config: ConfigSource = None,
         on_progress: Callable[[InitProgress], None] | None = None,
     ) -> Iterator[BlockingSession]:
         """See ``PipelineClient.session``; for ``with``. ``on_progress`` is called in the client's thread."""
@@ -93,7 +93,7 @@ class BlockingClient:
         pipeline: PipelineSource,
         inputs: Mapping[str, RuntimeData | Payload] | None = None,
         *,
-        config: Settings = None,
+        config: ConfigSource = None,
         timeout_secs: float | None = None,
     ) -> ExecutionResult:
         """See ``PipelineClient.execute``."""

@@ -12,8 +12,9 @@ import grpc.aio
 import remotemedia_v1_pb2 as pb
 
 from remotemedia._event_loop import running_loop
+from remotemedia._rules import TEXT, TOKEN, Rule, whole_number
 from remotemedia.client._errors import error_of_response, error_of_status
-from remotemedia.client._manifest import PipelineSource, Settings, plan_of
+from remotemedia.client._manifest import ConfigSource, PipelineSource, remote_plan
 from remotemedia.client._result import ExecutionResult, ServiceVersion, result_of
 from remotemedia.client._session import RemoteSession
 from remotemedia.client._stream import Calls
@@ -22,6 +23,7 @@ from remotemedia.core.multiprocessing import InitProgress
 from remotemedia.errors import PipelineError, ServiceError, SessionStateError
 from remotemedia.wire.buffers import buffer_of
 from remotemedia.wire.payload import Envelope, decode, encode
+from remotemedia.wire.sizes import MESSAGE_BYTES
 
 if TYPE_CHECKING:
     from remotemedia.client._blocking import BlockingClient
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["PipelineClient"]
 
 _SERVICE = "/remotemedia.v1.PipelineExecutionService"
-_MAX_MESSAGE_BYTES = 16 * 1024 * 1024 + 64 * 1024
+_TARGET = Rule("a host and a port, such as 'localhost:50051'", TEXT.has_type, TEXT.allows)
+_TOKEN = TOKEN.or_none()
+_MESSAGE_BYTES = whole_number((1 << 16) + 1, (1 << 31) - 1)
 _KEEPALIVE = (("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 10_000))
 """Whoever waits on a service whose machine is gone hears of it."""
 
@@ -44,7 +48,8 @@ class PipelineClient:
         tls_certificate, tls_key: files with a certificate of this client's own, where the service asks for one.
         max_message_bytes: the longest message sent or taken, its payload in it; the service has a limit of its own.
 
-    Raises ValueError for arguments that do not fit each other, OSError for a file that cannot be read.
+    Raises TypeError or ValueError for wrong arguments, or some that do not fit each other, and OSError for a file that
+    cannot be read.
     """
 
     def __init__(
@@ -55,18 +60,15 @@ class PipelineClient:
         tls_ca: Path | str | None = None,
         tls_certificate: Path | str | None = None,
         tls_key: Path | str | None = None,
-        max_message_bytes: int = _MAX_MESSAGE_BYTES,
+        max_message_bytes: int = MESSAGE_BYTES,
     ) -> None:
-        if not isinstance(target, str) or not target:
-            raise ValueError(f"target must be a host and a port, such as 'localhost:50051', not {target!r}")
-        if token is not None and (not token or not token.isascii() or not token.isprintable()):
-            raise ValueError("token must be printable ASCII")  # it is not shown
+        _TARGET.check("target", target)
+        _TOKEN.check("token", token, secret=True)
+        _MESSAGE_BYTES.check("max_message_bytes", max_message_bytes)
         if (tls_certificate is None) is not (tls_key is None):
             raise ValueError("tls_certificate and tls_key belong together")
         if tls_certificate is not None and tls_ca is None:
             raise ValueError("tls_certificate needs tls_ca: without it the connection is no TLS one")
-        if not isinstance(max_message_bytes, int) or not 1 << 16 < max_message_bytes < 1 << 31:
-            raise ValueError(f"max_message_bytes must be from {(1 << 16) + 1} to {(1 << 31) - 1}")
         self.target = target
         self.max_message_bytes = max_message_bytes
         self._metadata = (("authorization", f"Bearer {token}"),) if token is not None else ()
@@ -122,7 +124,7 @@ class PipelineClient:
     def session(
         self,
         pipeline: PipelineSource,
-        config: Settings = None,
+        config: ConfigSource = None,
         on_progress: Callable[[InitProgress], None] | None = None,
     ) -> RemoteSession:
         """A session for ``async with``, which starts it.
@@ -135,7 +137,7 @@ class PipelineClient:
 
         Raises ManifestError for a manifest of the wrong form.
         """
-        plan = plan_of(pipeline, config)
+        plan = remote_plan(pipeline, config)
         self._open()
 
         def open_call() -> Any:
@@ -152,7 +154,7 @@ class PipelineClient:
         pipeline: PipelineSource,
         inputs: Mapping[str, RuntimeData | Payload] | None = None,
         *,
-        config: Settings = None,
+        config: ConfigSource = None,
         timeout_secs: float | None = None,
     ) -> ExecutionResult:
         """Runs a pipeline on one message for each input node, and gives all it puts out; without inputs, what it puts
@@ -162,14 +164,14 @@ class PipelineClient:
         for a value that is not a message and stands for none (``RemoteSession.send``), and TimeoutError after
         ``timeout_secs``. Cancelled, the processes there end.
         """
-        plan = plan_of(pipeline, config)
+        plan = remote_plan(pipeline, config)
         request: Envelope[pb.ExecuteRequest] = Envelope(
             pb.ExecuteRequest(manifest=plan.message, client_version="remotemedia")
         )
         for node_id, data in (inputs or {}).items():
             if node_id not in plan.inputs:
                 raise PipelineError(f"node {node_id!r} takes no input; the input nodes are: {', '.join(plan.inputs)}")
-            message = plan.types.as_message(node_id, data)
+            message = plan.graph.as_message(node_id, data)
             request.message.data_inputs[node_id].CopyFrom(buffer_of(message, request.payloads))
         raw = await self._call("ExecutePipeline", encode(request), timeout_secs)
         try:

@@ -10,61 +10,65 @@ from typing import Any, TypeAlias
 
 import remotemedia_v1_pb2 as pb
 
-from remotemedia.core.multiprocessing import MultiprocessConfig, NodeConfig, Pipeline
+from remotemedia._naming import node_and_port
+from remotemedia.core.multiprocessing import Connection, MultiprocessConfig, NodeConfig, Pipeline
 from remotemedia.errors import PipelineError
 from remotemedia.manifest import read_manifest
 
-__all__ = ["PipelineSource", "Plan", "Settings", "plan_of"]
+__all__ = ["ConfigSource", "PipelineSource", "RemotePlan", "remote_plan"]
 
 PipelineSource: TypeAlias = "Pipeline | Mapping[str, Any] | Path | str"
-Settings: TypeAlias = "MultiprocessConfig | Mapping[str, Any] | None"
+ConfigSource: TypeAlias = "MultiprocessConfig | Mapping[str, Any] | None"
 
 
 @dataclass(frozen=True)
-class Plan:
+class RemotePlan:
     """What is to run, and what of it a client has to know.
 
     Attributes:
         message: the manifest as it is sent.
-        types: the nodes alone, with which their declarations are found if their types are known here.
+        graph: its nodes and connections, without params and ports; what the nodes declare is found by it if their types
+            are known here.
         node_ids, inputs, outputs: all nodes, those that take what is sent, those whose outputs are received.
     """
 
     message: pb.PipelineManifest
-    types: Pipeline
+    graph: Pipeline
     node_ids: tuple[str, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
 
-def plan_of(source: PipelineSource, config: Settings) -> Plan:
+def remote_plan(source: PipelineSource, config: ConfigSource) -> RemotePlan:
     """Raises ManifestError for a manifest of the wrong form; whether it can run, the service knows."""
     manifest = source.to_manifest() if isinstance(source, Pipeline) else read_manifest(source)
-    connections: list[dict[str, str]] = manifest.get("connections", [])
-    node_ids = tuple(node["id"] for node in manifest["nodes"])
-    fed = {_node_of(c["to"], node_ids) for c in connections}.difference(manifest.get("inputs", ()))
-    read = {_node_of(c["from"], node_ids) for c in connections}.difference(manifest.get("outputs", ()))
+    graph = _graph_of(manifest)
     metadata = manifest.get("metadata", {})
     message = pb.PipelineManifest(
         version=manifest["version"],
         metadata=pb.ManifestMetadata(name=metadata.get("name", ""), description=metadata.get("description", "")),
         nodes=[_node(node) for node in manifest["nodes"]],
-        connections=[pb.Connection(**connection) for connection in connections],
+        connections=[pb.Connection(**connection) for connection in manifest.get("connections", ())],
         inputs=manifest.get("inputs", ()),
         outputs=manifest.get("outputs", ()),
     )
     settings = {**metadata.get("multiprocess", {}), **_settings(config)}
     if settings:
         message.metadata.multiprocess.update(settings)
-    types = Pipeline()
-    types.nodes = [NodeConfig(node["node_type"], node["id"]) for node in manifest["nodes"]]
-    return Plan(
-        message,
-        types,
-        node_ids,
-        tuple(n for n in node_ids if n not in fed),
-        tuple(n for n in node_ids if n not in read),
-    )
+    return RemotePlan(message, graph, tuple(graph.node_ids), tuple(graph.input_nodes), tuple(graph.output_nodes))
+
+
+def _graph_of(manifest: Mapping[str, Any]) -> Pipeline:
+    """The nodes and who feeds whom. Ports are left out: which are meant where none is named, the service knows."""
+    graph = Pipeline()
+    graph.nodes = [NodeConfig(node["node_type"], node["id"]) for node in manifest["nodes"]]
+    node_ids = set(graph.node_ids)
+    for connection in manifest.get("connections", ()):
+        giver, taker = (node_and_port(connection[end], node_ids)[0] for end in ("from", "to"))
+        graph.connections.append(Connection(giver, "", taker, ""))
+    graph.extra_inputs = manifest.get("inputs", [])
+    graph.extra_outputs = manifest.get("outputs", [])
+    return graph
 
 
 def _node(node: Mapping[str, Any]) -> pb.NodeManifest:
@@ -82,14 +86,7 @@ def _node(node: Mapping[str, Any]) -> pb.NodeManifest:
     )
 
 
-def _node_of(end: str, node_ids: tuple[str, ...]) -> str:
-    """Of ``"node.port"`` the node. Ids may have dots: the longest that is one wins."""
-    while end not in node_ids and "." in end:
-        end = end.rpartition(".")[0]
-    return end
-
-
-def _settings(config: Settings) -> dict[str, Any]:
+def _settings(config: ConfigSource) -> dict[str, Any]:
     if not isinstance(config, MultiprocessConfig):
         return dict(config or {})
     usual = MultiprocessConfig()

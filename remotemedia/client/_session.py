@@ -10,17 +10,16 @@ from typing import Self
 import remotemedia_v1_pb2 as pb
 
 from remotemedia._event_loop import running_loop
-from remotemedia.client._manifest import Plan
+from remotemedia.client._manifest import RemotePlan
 from remotemedia.client._stream import Calls, Stream
 from remotemedia.core.data import Payload, RuntimeData
 from remotemedia.core.multiprocessing import InitProgress, SessionStatus
 from remotemedia.errors import ChannelClosedError, PayloadError, PipelineError, SessionStateError
 from remotemedia.wire.buffers import buffer_of
 from remotemedia.wire.payload import Envelope
+from remotemedia.wire.sizes import ENVELOPE_BYTES
 
 __all__ = ["RemoteSession"]
-
-_ENVELOPE_BYTES = 64 * 1024
 
 
 class RemoteSession:
@@ -39,7 +38,7 @@ class RemoteSession:
         self,
         calls: Calls,
         target: str,
-        plan: Plan,
+        plan: RemotePlan,
         most_bytes: int,
         on_progress: Callable[[InitProgress], None] | None,
     ) -> None:
@@ -120,8 +119,8 @@ class RemoteSession:
         stream.raise_failure()
         if node_id in self._ended:
             raise ChannelClosedError(f"the input of node {node_id!r} was ended")
-        data = self._plan.types.as_message(node_id, data, port)
-        if data.size > self._most_bytes - _ENVELOPE_BYTES:
+        data = self._plan.graph.as_message(node_id, data, port)
+        if data.size > self._most_bytes - ENVELOPE_BYTES:
             raise PayloadError(
                 f"the payload has {data.size} bytes; a message may have {self._most_bytes} (max_message_bytes), its "
                 f"envelope in it"

@@ -3,4 +3,4 @@
 ``core.multiprocessing`` is the public door to everything that runs; ``core.multiprocess`` is the house behind it.
 """
 
-# May import: errors
+# May import: errors, _telling

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import math
 import operator
-import reprlib
 from typing import Any
 
 import numpy as np
+
+from remotemedia._telling import shown
 
 __all__ = ["audio_layout", "check_text", "frame_rate", "frame_size", "whole_number"]
 
 LARGEST = 2**32 - 1
 """The largest number that the header of a message can hold."""
 
+_SHOWN_CHARS = 40
 _MOST_CHANNELS = 64
 """Without an explicit number of channels: (2, 16000) is more likely two channels, transposed."""
 
@@ -60,7 +62,7 @@ def whole_number(name: str, value: Any, low: int = 0, high: int = LARGEST) -> in
                 return number
         except (TypeError, ValueError, OverflowError):  # the last two: NaN and infinity
             pass
-    raise wrong(f"{name} must be a whole number from {low} to {high}, not {reprlib.repr(value)}")
+    raise wrong(f"{name} must be a whole number from {low} to {high}, not {shown(value, _SHOWN_CHARS)}")
 
 
 def frame_rate(name: str, value: Any) -> float:
@@ -70,7 +72,7 @@ def frame_rate(name: str, value: Any) -> float:
         if 0 <= value < math.inf:
             return float(value)
         wrong = ValueError
-    raise wrong(f"{name} must be a number of frames per second (0 = unknown), not {reprlib.repr(value)}")
+    raise wrong(f"{name} must be a number of frames per second (0 = unknown), not {shown(value, _SHOWN_CHARS)}")
 
 
 def audio_layout(samples: Any, sample_rate: Any, channels: Any) -> tuple[int, int]:
@@ -132,13 +134,13 @@ def frame_size(frame: Any, pixel_format: Any) -> tuple[int, int]:
 
 def _values_per_pixel(pixel_format: Any) -> int:
     if not isinstance(pixel_format, str):
-        raise TypeError(f"RuntimeData.video: format must be a str, not {reprlib.repr(pixel_format)}")
+        raise TypeError(f"RuntimeData.video: format must be a str, not {shown(pixel_format, _SHOWN_CHARS)}")
     lower = pixel_format.lower()
     values = _FORMATS.get(_ALSO.get(lower, lower))
     if values is None:
         raise ValueError(
-            f"RuntimeData.video: format {reprlib.repr(pixel_format)} is not one of {', '.join(_FORMATS)}; for another "
-            "use RuntimeData(DataType.VIDEO, frame, metadata=VideoMetadata(width, height, format, fps))"
+            f"RuntimeData.video: format {shown(pixel_format, _SHOWN_CHARS)} is not one of {', '.join(_FORMATS)}; for "
+            "another use RuntimeData(DataType.VIDEO, frame, metadata=VideoMetadata(width, height, format, fps))"
         )
     return values
 

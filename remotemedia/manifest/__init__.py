@@ -3,7 +3,7 @@
 ``Pipeline.from_manifest`` and ``Pipeline.to_manifest`` are all that most programs need.
 """
 
-# May import: core.multiprocessing, errors, settings, _naming
+# May import: core.multiprocessing, errors, _naming, _rules, _telling
 
 from remotemedia.manifest._load import Manifest, find_problems, load_manifest, read_manifest, read_settings
 from remotemedia.manifest._shape import manifest_schema

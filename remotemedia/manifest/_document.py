@@ -163,6 +163,7 @@ class Document:
         elif not (value is None or isinstance(value, bool | int | float | str)):
             message = f"a {type(value).__name__} is no JSON value (None, bool, int, float, str, list, dict)"
             self.problems.append(Problem(message, place(*steps)))
+            return None  # so that nothing that holds it is refused for it once more
         return value
 
     def _entry(self, key: object, value: object, steps: tuple[str | int, ...]) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from remotemedia._naming import place
+from remotemedia._naming import node_and_port, place
 from remotemedia.core.multiprocessing import Connection, NodeConfig, Pipeline
 from remotemedia.errors import ManifestError, Problem
 from remotemedia.manifest._document import Document
@@ -134,7 +134,7 @@ class _Build:
         for index, item in self._items("connections", lambda item: _has_names(item, "from", "to")):
             ends = []
             for end, port_meant in (("from", self.pipeline.output_port), ("to", self.pipeline.input_port)):
-                node_id, port = _split(item[end], node_ids)
+                node_id, port = node_and_port(item[end], node_ids)
                 own = item.get(f"{end}_port")
                 if port and own:
                     message = f"{item[end]!r} names the port {port!r}, and {end}_port {own!r}: one of them is enough"
@@ -160,15 +160,6 @@ def _is_name(value: object) -> bool:
 
 def _has_names(item: object, *keys: str) -> bool:
     return isinstance(item, dict) and all(_is_name(item.get(key)) for key in keys)
-
-
-def _split(end: str, node_ids: set[str]) -> tuple[str, str]:
-    """Node and port of ``"node.port"``, port "" if it has none. Ids may have dots: the longest that is one wins."""
-    node_id, port = end, ""
-    while node_id and node_id not in node_ids:
-        node_id = node_id.rpartition(".")[0]
-        port = end[len(node_id) + 1 :]
-    return (node_id, port) if node_id and (port or node_id == end) else (end, "")
 
 
 def _within(at: str, other: str) -> bool:

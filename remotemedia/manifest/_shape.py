@@ -12,20 +12,15 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 
-from remotemedia._naming import offer, place
+from remotemedia._naming import place, unknown_key
+from remotemedia._rules import LIST, MAPPING, STRING, number, one_of, problems_of, whole_number
+from remotemedia._telling import json_shown
+from remotemedia.core.multiprocessing import MultiprocessConfig
 from remotemedia.errors import Problem
-from remotemedia.settings import find_setting_problems
 
 __all__ = ["manifest_schema", "shape_problems"]
 
-_TYPES = {
-    "array": "a list",
-    "integer": "a whole number",
-    "null": "null",
-    "number": "a number",
-    "object": "a mapping",
-    "string": "a string",
-}
+_TYPES = {"array": LIST.says, "null": "null", "number": number().says, "object": MAPPING.says, "string": STRING.says}
 
 
 def manifest_schema() -> dict[str, Any]:
@@ -43,49 +38,48 @@ def shape_problems(value: object) -> Iterator[Problem]:
             yield from _reworded(error, steps)
     metadata = value.get("metadata") if isinstance(value, dict) else None
     if isinstance(metadata, dict) and "multiprocess" in metadata:
-        yield from find_setting_problems(metadata["multiprocess"])
+        yield from problems_of(metadata["multiprocess"], MultiprocessConfig.RULES, "metadata.multiprocess")
 
 
 def _reworded(error: ValidationError, steps: tuple[str | int, ...]) -> Iterator[Problem]:
     value: Any = error.instance
     rule: Any = error.validator_value
     schema: Any = error.schema
-    at, shown = place(*steps), _shown(value)
+    at, shown = place(*steps), json_shown(value)
     match error.validator:
         case "additionalProperties":
             known = schema["properties"]
             for key in value:
                 if key not in known:
-                    message = f"there is no key {key!r} here; {offer(key, known, 'the keys are')}"
-                    yield Problem(message, place(*steps, key))
+                    yield Problem(unknown_key(key, known), place(*steps, key))
         case "required":
             # One error for each missing key; which one, only its message says.
             for key in rule:
                 if error.message.startswith(repr(key)):
                     yield Problem(f"{key!r} is missing", place(*steps, key))
-        case "type":
-            types = [rule] if isinstance(rule, str) else rule
-            yield Problem(f"must be {' or '.join(_TYPES[name] for name in types)}, not {shown}", at)
+        case "type" | "minimum" | "maximum":
+            yield Problem(f"must be {_values(schema)}, not {shown}", at)
         case "const":
-            yield Problem(f"must be {_shown(rule)}, not {shown}", at)
+            yield Problem(f"must be {json_shown(rule)}, not {shown}", at)
         case "enum":
-            yield Problem(f"must be {' or '.join(map(_shown, rule))}, not {shown}", at)
+            yield Problem(f"must be {one_of(rule, json_shown)}, not {shown}", at)
         case "minItems" | "minLength":
             yield Problem("must not be empty", at)
         case "uniqueItems":
             yield Problem("must not have the same twice", at)
         case "pattern":
             yield Problem(f"must not have a NUL character in it: {shown}", at)
-        case "minimum" | "maximum":
-            bound = "least" if error.validator == "minimum" else "most"
-            yield Problem(f"must be at {bound} {rule}, not {shown}", at)
         case _:
             yield Problem(error.message, at)
 
 
-def _shown(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=repr)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _values(schema: Any) -> str:
+    """What the schema of a number, or of anything else of a type, takes."""
+    types = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
+    return " or ".join(
+        whole_number(schema.get("minimum"), schema.get("maximum")).says if name == "integer" else _TYPES[name]
+        for name in types
+    )
 
 
 @cache

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import yaml
 
 from remotemedia._naming import place
+from remotemedia._telling import shown
 from remotemedia.errors import Problem
 
 __all__ = ["YamlTree", "compose"]
@@ -106,7 +107,7 @@ class YamlTree:
             try:
                 return _SCALARS[kind](node.value)
             except (ValueError, KeyError):
-                self._problem(f"{node.value[:40]!r} cannot be read as {kind}", node, steps)
+                self._problem(f"{shown(node.value, 40)} cannot be read as {kind}", node, steps)
         elif isinstance(node, yaml.SequenceNode) and kind == "seq":
             return [self._item(item, (*steps, index)) for index, item in enumerate(node.value)]
         elif isinstance(node, yaml.MappingNode) and kind == "map":

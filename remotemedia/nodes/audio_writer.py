@@ -54,7 +54,7 @@ class AudioFileWriterNode(MultiprocessNode):
                 f"AudioFileWriterNode: param 'path' must end in one of {', '.join(_SUFFIXES)}; not {self._path!r}"
             )
         if suffix == ".flac" and self._subtype == "FLOAT":
-            raise ValueError("AudioFileWriterNode: param 'subtype' must be one of 'PCM_16', 'PCM_24' for FLAC")
+            raise ValueError("AudioFileWriterNode: param 'subtype' must be 'PCM_16' or 'PCM_24' for FLAC")
         self._writer: AudioWriter | None = None
         self._error: OSError | None = None
         self._started = False

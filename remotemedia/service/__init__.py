@@ -1,4 +1,4 @@
 """The gRPC service."""
 
 # May import: core.multiprocessing, core.data, audio, manifest, settings, monitoring, wire, errors, service.config,
-#   _rules, _naming
+#   _naming, _rules, _telling

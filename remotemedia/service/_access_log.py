@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from remotemedia.service._gate import Call
+from remotemedia.service._call import Call
 
 __all__ = ["log_call"]
 

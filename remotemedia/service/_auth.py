@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Iterable, Mapping
 from urllib.parse import unquote
 
-from remotemedia.service._limits import Refused
+from remotemedia.service._limits import NotAdmitted
 from remotemedia.service.config import ServiceConfig
 
 __all__ = ["Authenticator"]
@@ -24,7 +24,7 @@ class Authenticator:
     def identify(
         self, metadata: Iterable[tuple[str, str | bytes]], peer: str, security: Mapping[str, Iterable[bytes]]
     ) -> str:
-        """The client: its token's digest, its certificate's name, or its address. Refused without the right token.
+        """The client: its token's digest, its certificate's name, or its address. NotAdmitted without the right token.
 
         Args:
             metadata: of the call.
@@ -64,8 +64,8 @@ def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
-def _unauthenticated(text: str) -> Refused:
-    return Refused("authentication", "UNAUTHENTICATED", text)
+def _unauthenticated(text: str) -> NotAdmitted:
+    return NotAdmitted("authentication", "UNAUTHENTICATED", text)
 
 
 def _printable(text: str) -> str:

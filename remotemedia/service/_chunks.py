@@ -12,9 +12,9 @@ import remotemedia_v1_pb2 as pb
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocessing import Pipeline
 from remotemedia.errors import PipelineError
+from remotemedia.service._call_metrics import Clock
 from remotemedia.service._frames import Frames
-from remotemedia.service._manifests import Refused
-from remotemedia.service._measures import Clock
+from remotemedia.service._manifests import BadRequest
 from remotemedia.service._session import check_input_node, input_data
 from remotemedia.wire.buffers import kind_of
 
@@ -51,12 +51,12 @@ class Chunks:
         self._last: dict[str, int] = {}
 
     def inputs(self, buffers: Mapping[str, pb.DataBuffer], payloads: list[memoryview]) -> list[Chunk]:
-        """What comes with the first message, for each node. Refused when it is wrong."""
+        """What comes with the first message, for each node. BadRequest when it is wrong."""
         found = [self._chunk(node_id, buffer, payloads, "data_inputs") for node_id, buffer in buffers.items()]
         return [chunk for chunk in found if chunk is not None]
 
     def data(self, chunk: pb.DataChunk, payloads: list[memoryview]) -> list[Chunk]:
-        """One message for each input that is meant, none for audio without a complete frame. Refused if the chunk is
+        """One message for each input that is meant, none for audio without a complete frame. BadRequest if the chunk is
         wrong or out of order."""
         what = f"chunk {chunk.sequence}"
         if chunk.HasField("buffer"):
@@ -67,7 +67,7 @@ class Chunks:
                 for name, buffer in chunk.named_buffers.items()
             ]
         else:
-            raise Refused("DataChunk must have buffer or named_buffers", chunk.node_id)
+            raise BadRequest("DataChunk must have buffer or named_buffers", chunk.node_id)
         return self._numbered(found, chunk)
 
     def audio(self, chunk: pb.AudioChunk, payloads: list[memoryview]) -> list[Chunk]:
@@ -85,7 +85,7 @@ class Chunks:
                 try:
                     has_data = self.frames.join(node_id, port, what, buffer.audio, payloads)
                 except ValueError as error:
-                    raise Refused(f"{what}: {error}", node_id) from None
+                    raise BadRequest(f"{what}: {error}", node_id) from None
             data = input_data(buffer, payloads, node_id, what, self._limits)
         self._clock.count(kind)
         return Chunk(node_id, data, port) if has_data else None
@@ -98,7 +98,7 @@ class Chunks:
             only = self._pipeline.input_port(chunk.node_id)
             if len(chunk.named_buffers) == 1 and self._takes(chunk.node_id, only):
                 return only
-            raise Refused(f"chunk {chunk.sequence}: {error}", chunk.node_id) from None
+            raise BadRequest(f"chunk {chunk.sequence}: {error}", chunk.node_id) from None
         return name
 
     def _takes(self, node_id: str, port: str) -> bool:
@@ -114,7 +114,7 @@ class Chunks:
         if sequence and last is not None:
             expected = last + 1
             if sequence < expected:
-                raise Refused(f"Out-of-order chunk: expected sequence {expected}, got {sequence}", node_id)
+                raise BadRequest(f"Out-of-order chunk: expected sequence {expected}, got {sequence}", node_id)
             if sequence > expected:
                 _logger.info("chunks %d to %d for node %r did not come", expected, sequence - 1, node_id)
         if sequence or last is None:

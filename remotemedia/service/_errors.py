@@ -9,6 +9,7 @@ from typing import Any
 
 import remotemedia_v1_pb2 as pb
 
+from remotemedia._telling import clip
 from remotemedia.errors import (
     InitializationTimeout,
     NodeInitializationError,
@@ -19,7 +20,7 @@ from remotemedia.errors import (
     ProcessSpawnError,
     ResourceLimitError,
 )
-from remotemedia.service._manifests import Refused
+from remotemedia.service._manifests import BadRequest
 
 __all__ = ["name_of", "response_of", "sendable", "streamed_response_of"]
 
@@ -34,7 +35,7 @@ def response_of(error: BaseException) -> pb.ErrorResponse:
     """The error as clients know errors. What nobody foresaw is logged here, and told without its details."""
     name = type(error).__name__
     match error:
-        case Refused():
+        case BadRequest():
             return _told(pb.ERROR_TYPE_VALIDATION, str(error), error.node_id, error.context)
         case PipelineError() | PayloadError():
             return _told(pb.ERROR_TYPE_VALIDATION, str(error))
@@ -96,6 +97,4 @@ def _told(
 
 def sendable(text: str) -> str:
     """Cut short where it quotes too much of what the client or a node said; halves of characters as escapes."""
-    if len(text) > _MOST_CHARS:
-        text = f"{text[: _MOST_CHARS // 2]} [...] {text[-_MOST_CHARS // 2 :]}"
-    return text.encode(errors="backslashreplace").decode()
+    return clip(text, _MOST_CHARS).encode(errors="backslashreplace").decode()

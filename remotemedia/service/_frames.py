@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import remotemedia_v1_pb2 as pb
 
 from remotemedia.core.multiprocessing import Pipeline
-from remotemedia.service._manifests import Refused
+from remotemedia.service._manifests import BadRequest
 from remotemedia.wire.audio import form_of, frame_bytes, frame_in_words
 from remotemedia.wire.payload import add_payload, payload_at
 
@@ -60,7 +60,7 @@ class Frames:
             False if there is only part of a frame.
 
         Raises:
-            Refused: the bytes left from the previous chunk have another form; the error blames that chunk.
+            BadRequest: the bytes left from the previous chunk have another form; the error blames that chunk.
             ValueError: such a chunk cannot have this ``num_samples``.
         """
         frame = frame_bytes(buffer)
@@ -72,7 +72,7 @@ class Frames:
         if rest is None and not (data.nbytes % frame and self._may_keep(key, frame)):
             return True
         if rest is not None and rest.form != form_of(buffer):
-            raise Refused(f"{rest.refusal}, and the next chunk has another rate, format or channel count", node_id)
+            raise BadRequest(f"{rest.refusal}, and the next chunk has another rate, format or channel count", node_id)
         joined = data if rest is None else memoryview(rest.data + data)
         whole_bytes = joined.nbytes - joined.nbytes % frame
         _check_count(buffer, data.nbytes, whole_bytes, frame)
@@ -88,13 +88,13 @@ class Frames:
         self._rests.clear()
 
     def check_complete(self) -> None:
-        """Raises Refused if a chunk ended within a frame and nothing followed. Called when all input has ended."""
+        """Raises BadRequest if a chunk ended within a frame and nothing followed. Called when all input has ended."""
         if self._rests:
             blamed = {node_id for node_id, _ in self._rests}
             said = [f"{rest.refusal}, and nothing came after it" for rest in self._rests.values()][:_MOST_TOLD]
             if len(self._rests) > _MOST_TOLD:
                 said.append(f"and {len(self._rests) - _MOST_TOLD} more")
-            raise Refused("\n".join(said), blamed.pop() if len(blamed) == 1 else "")
+            raise BadRequest("\n".join(said), blamed.pop() if len(blamed) == 1 else "")
 
     def _may_keep(self, key: tuple[str, str], frame: int) -> bool:
         return frame <= _MOST_FRAME_BYTES and len(self._rests) < _MOST_RESTS and len(key[1]) <= _MOST_PORT_CHARS

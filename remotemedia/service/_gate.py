@@ -10,64 +10,14 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from remotemedia.errors import ResourceLimitError
 from remotemedia.service._access_log import log_call
 from remotemedia.service._auth import Authenticator, address_of
-from remotemedia.service._figures import Figures, MethodFigures
-from remotemedia.service._limits import Limits, Refused
+from remotemedia.service._call import Call
+from remotemedia.service._counters import Counters
+from remotemedia.service._limits import Limits, NotAdmitted
 from remotemedia.service.config import ServiceConfig
 
-__all__ = ["Call", "Gate"]
-
-
-class Call:
-    """One call that was let in.
-
-    Attributes:
-        method: what is called.
-        client: who calls.
-        session_id: of the session that works for it; "" before there is one.
-        error_type: name of the in-band error it ended with, if any.
-        processes: how many it has taken.
-        messages_in, bytes_in, messages_out, bytes_out: what went over the wire so far.
-    """
-
-    def __init__(self, method: str, client: str, limits: Limits, figures: Figures) -> None:
-        self.method = method
-        self.client = client
-        self.session_id = ""
-        self.error_type = ""
-        self.processes = 0
-        self.messages_in = self.bytes_in = self.messages_out = self.bytes_out = 0
-        self._limits = limits
-        self._refused = figures.refused
-        self._figures: MethodFigures = figures.of(method)
-
-    def take_processes(self, count: int) -> None:
-        """The call is about to start ``count`` processes, which it has until its end.
-
-        ResourceLimitError, with none taken, when all calls together would have too many.
-        """
-        try:
-            self._limits.take_processes(count)
-        except ResourceLimitError:
-            self._refused["max_processes"] += 1
-            raise
-        self.processes += count
-
-    def count_in(self, size_bytes: int) -> None:
-        """A message of the client has come."""
-        self.messages_in += 1
-        self.bytes_in += size_bytes
-        self._figures.messages_in += 1
-        self._figures.bytes_in += size_bytes
-
-    def count_out(self, size_bytes: int) -> None:
-        """A message is sent to the client."""
-        self.messages_out += 1
-        self.bytes_out += size_bytes
-        self._figures.messages_out += 1
-        self._figures.bytes_out += size_bytes
+__all__ = ["Gate"]
 
 
 class Gate:
@@ -77,12 +27,12 @@ class Gate:
 
     Attributes:
         limits: what is taken of them.
-        figures: what was counted.
+        counters: what was counted.
     """
 
     def __init__(self, config: ServiceConfig) -> None:
         self.limits = Limits(config)
-        self.figures = Figures()
+        self.counters = Counters()
         self._access_log = config.access_log
         self._authenticator = Authenticator(config)
         self._stopping = False
@@ -96,11 +46,11 @@ class Gate:
         All it took is given back when the block is left, however that happens: the session must be gone by then.
         """
         began_secs = asyncio.get_running_loop().time()
-        call = Call(method, address_of(context.peer()), self.limits, self.figures)
+        call = Call(method, address_of(context.peer()), self.limits, self.counters)
         try:
             self._admit(context, call, began_secs)
-        except Refused as refused:
-            self.figures.refused[refused.reason] += 1
+        except NotAdmitted as refused:
+            self.counters.refused[refused.reason] += 1
             self._note_end(call, refused.status, began_secs)
             await context.abort(grpc.StatusCode[refused.status], refused.text)
         status = "UNKNOWN"
@@ -121,8 +71,8 @@ class Gate:
         the client."""
         try:
             return self._identify(context)
-        except Refused as refused:
-            self.figures.refused[refused.reason] += 1
+        except NotAdmitted as refused:
+            self.counters.refused[refused.reason] += 1
             await context.abort(grpc.StatusCode[refused.status], refused.text)
 
     def close(self) -> None:
@@ -134,10 +84,10 @@ class Gate:
         await self._idle.wait()
 
     def _admit(self, context: grpc.aio.ServicerContext[Any, Any], call: Call, now_secs: float) -> None:
-        """Counts the call in; Refused when it may not come in, and then nothing is taken."""
+        """Counts the call in; NotAdmitted when it may not come in, and then nothing is taken."""
         call.client = self._identify(context)
         if self._stopping:
-            raise Refused("stopping", "UNAVAILABLE", "the service is stopping")
+            raise NotAdmitted("stopping", "UNAVAILABLE", "the service is stopping")
         self.limits.enter(call.client, now_secs)
         self._idle.clear()
 
@@ -147,8 +97,8 @@ class Gate:
 
     def _note_end(self, call: Call, status: str, began_secs: float) -> None:
         seconds = asyncio.get_running_loop().time() - began_secs
-        self.figures.calls[call.method, status, call.error_type] += 1
-        self.figures.of(call.method).add_seconds(seconds)
+        self.counters.calls[call.method, status, call.error_type] += 1
+        self.counters.of(call.method).add_seconds(seconds)
         if self._access_log:
             log_call(call, status, seconds)
 

@@ -7,10 +7,10 @@ from collections import Counter
 from remotemedia.errors import ResourceLimitError
 from remotemedia.service.config import ServiceConfig
 
-__all__ = ["Limits", "Refused", "StartRate"]
+__all__ = ["Limits", "NotAdmitted", "StartRate"]
 
 
-class Refused(Exception):
+class NotAdmitted(Exception):
     """A call may not come in.
 
     Attributes:
@@ -65,7 +65,7 @@ class Limits:
         self.processes = 0
 
     def enter(self, client: str, now_secs: float) -> None:
-        """Lets a call in; Refused, with nothing taken, when there are too many."""
+        """Lets a call in; NotAdmitted, with nothing taken, when there are too many."""
         config = self._config
         if config.max_sessions is not None and self.sessions >= config.max_sessions:
             raise _exhausted("max_sessions", f"the service has {config.max_sessions} sessions, the most it may")
@@ -98,5 +98,5 @@ class Limits:
             del self._by_client[client]
 
 
-def _exhausted(setting: str, text: str) -> Refused:
-    return Refused(setting, "RESOURCE_EXHAUSTED", f"{text} ({setting}); try again later")
+def _exhausted(setting: str, text: str) -> NotAdmitted:
+    return NotAdmitted(setting, "RESOURCE_EXHAUSTED", f"{text} ({setting}); try again later")

@@ -10,7 +10,8 @@ from typing import Any
 
 import remotemedia_v1_pb2 as pb
 
-from remotemedia._rules import PYTHONS_IN_FORCE
+from remotemedia._rules import LEAST_MEMORY_LIMIT_BYTES, MOST_MEMORY_LIMIT_BYTES, PYTHONS_IN_FORCE
+from remotemedia._telling import clip
 from remotemedia.core.multiprocessing import MultiprocessConfig, Pipeline, lookup_node
 from remotemedia.errors import ManifestError, PipelineError, Problem
 from remotemedia.manifest import load_manifest
@@ -18,7 +19,7 @@ from remotemedia.service._manifest_size import check_entries, check_size, check_
 from remotemedia.service._values import params_of, settings_of
 from remotemedia.service.config import ServiceConfig
 
-__all__ = ["Plan", "Refused", "manifest_in_request", "plan_of"]
+__all__ = ["BadRequest", "SessionPlan", "manifest_in_request", "session_plan"]
 
 _AT_TOP_LEVEL = ("version", "metadata", "nodes", "connections", "inputs", "outputs")
 
@@ -33,7 +34,7 @@ _OPERATORS_OWN = {
 """Settings that choose what code runs on the machine of the service, and who says which are allowed."""
 
 
-class Refused(Exception):
+class BadRequest(Exception):
     """What a client asks for cannot be done.
 
     Attributes:
@@ -48,7 +49,7 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True)
-class Plan:
+class SessionPlan:
     """What is to run: a pipeline, and with which settings."""
 
     pipeline: Pipeline
@@ -66,10 +67,10 @@ def manifest_in_request(request: pb.ExecuteRequest) -> pb.PipelineManifest | Non
     return request.manifest
 
 
-def plan_of(
+def session_plan(
     manifest: pb.PipelineManifest, limits: pb.ResourceLimits, settings: MultiprocessConfig, service: ServiceConfig
-) -> Plan:
-    """What to run for a manifest; ``settings`` hold where it says nothing. Refused with all that is wrong."""
+) -> SessionPlan:
+    """What to run for a manifest; ``settings`` hold where it says nothing. BadRequest with all that is wrong."""
     check_size(manifest)
     if long := [("", problem) for problem in long_names(manifest)]:
         raise _refusal(long)
@@ -92,7 +93,7 @@ def plan_of(
         loaded = load_manifest(document)
     except ManifestError as error:
         raise _refusal([(_node_at(problem, nodes), problem) for problem in error.problems], nodes) from None
-    return Plan(loaded.pipeline, _merged(settings, loaded.settings, limits.max_memory_bytes, service))
+    return SessionPlan(loaded.pipeline, _merged(settings, loaded.settings, limits.max_memory_bytes, service))
 
 
 def _is_set(request: pb.ExecuteRequest, name: str) -> bool:
@@ -176,7 +177,7 @@ def _merged(
     config = dataclasses.replace(base, **values)
     limits = [config.node_memory_limit_bytes, service.max_node_memory_bytes]
     if asked_bytes:
-        limits.append(min(max(asked_bytes, 1 << 20), 1 << 60))
+        limits.append(min(max(asked_bytes, LEAST_MEMORY_LIMIT_BYTES), MOST_MEMORY_LIMIT_BYTES))
     lowest = min((limit for limit in limits if limit is not None), default=None)
     return dataclasses.replace(config, node_memory_limit_bytes=lowest)
 
@@ -192,18 +193,18 @@ def _node_at(problem: Problem, nodes: list[dict[str, Any]]) -> str:
     return str(nodes[int(head[6:])]["id"])
 
 
-def _refusal(problems: list[tuple[str, Problem]], nodes: Iterable[dict[str, Any]] = ()) -> Refused:
+def _refusal(problems: list[tuple[str, Problem]], nodes: Iterable[dict[str, Any]] = ()) -> BadRequest:
     to_blame = {node_id for node_id, _ in problems}
     node_id = to_blame.pop() if len(to_blame) == 1 else ""
     by_id = {node["id"]: node for node in nodes}
     if by_id and all(".params." in problem.place for _, problem in problems):
         reports = [_param_report(by_id[owner], problem) for owner, problem in problems[:_MOST_TOLD]]
         context = f"{len(problems)} validation error(s) in node parameters"
-        return Refused(json.dumps(reports, ensure_ascii=False), node_id, context)
+        return BadRequest(json.dumps(reports, ensure_ascii=False), node_id, context)
     messages = [_said(problem, by_id.get(owner)) for owner, problem in problems[:_MOST_TOLD]]
     if len(problems) > _MOST_TOLD:
         messages.append(f"and {len(problems) - _MOST_TOLD} more problems")
-    return Refused("Manifest validation error: " + "\n".join(messages), node_id)
+    return BadRequest("Manifest validation error: " + "\n".join(messages), node_id)
 
 
 def _said(problem: Problem, node: Mapping[str, Any] | None) -> str:
@@ -238,7 +239,7 @@ def _param_report(node: Mapping[str, Any], problem: Problem) -> dict[str, Any]:
 
 def _brief(value: object) -> object:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return value if len(text) <= _MOST_RECEIVED_CHARS else f"{text[:_MOST_RECEIVED_CHARS]}..."
+    return value if len(text) <= _MOST_RECEIVED_CHARS else clip(text, _MOST_RECEIVED_CHARS)
 
 
 def _declared(node_type: str) -> Mapping[str, Any]:

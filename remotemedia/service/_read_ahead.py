@@ -19,7 +19,7 @@ Request: TypeAlias = "Envelope[pb.StreamRequest] | None"
 
 
 class ReadAhead:
-    """Requests that were read and not yet taken, each with the turn in which it came; for one task on either side.
+    """Requests that were read and not yet taken, each with the epoch in which it came; for one task on either side.
 
     Holds eight, or a megabyte, or a single one that is larger.
     """
@@ -29,12 +29,12 @@ class ReadAhead:
         self._bytes = 0
         self._changed = asyncio.Event()
 
-    async def put(self, request: Request, turn: int) -> None:
+    async def put(self, request: Request, epoch: int) -> None:
         """Waits for room. None is the end."""
         size = _size_bytes(request)
         while self._waiting and (len(self._waiting) >= _MOST_REQUESTS or self._bytes + size > _MOST_BYTES):
             await self._change()
-        self._waiting.append((request, turn))
+        self._waiting.append((request, epoch))
         self._bytes += size
         self._changed.set()
 
@@ -42,10 +42,10 @@ class ReadAhead:
         """Waits for one."""
         while not self._waiting:
             await self._change()
-        request, turn = self._waiting.popleft()
+        request, epoch = self._waiting.popleft()
         self._bytes -= _size_bytes(request)
         self._changed.set()
-        return request, turn
+        return request, epoch
 
     async def _change(self) -> None:
         # One side waits only while the other has something to do: the queue is never empty and full at once.

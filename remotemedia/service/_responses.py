@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import grpc.aio
 import remotemedia_v1_pb2 as pb
 
-from remotemedia.service._gate import Call
+from remotemedia.service._call import Call
 from remotemedia.wire.payload import Envelope, encode
 
 if TYPE_CHECKING:
@@ -18,21 +18,25 @@ __all__ = ["Responses"]
 
 
 class Responses:
-    """The way to the client, for several tasks; waits while the client does not read."""
+    """The way to the client, for several tasks; waits while the client does not read.
+
+    Attributes:
+        writing: whoever sends holds it.
+    """
 
     def __init__(self, context: Context, call: Call) -> None:
         self._context = context
         self._call = call
         self._write: asyncio.Future[None] | None = None
-        self.turn = asyncio.Lock()
+        self.writing = asyncio.Lock()
 
     async def send(self, message: pb.StreamResponse) -> None:
-        async with self.turn:
+        async with self.writing:
             await self.put(Envelope(message))
 
     async def put(self, envelope: Envelope[pb.StreamResponse]) -> None:
-        """For who has the turn. Cancelled, the message goes out all the same: gRPC cannot take back what it has begun,
-        and knows one write at a time."""
+        """For the task that holds ``writing``. Cancelled, the message goes out all the same: gRPC cannot take back what
+        it has begun, and knows one write at a time."""
         raw = encode(envelope)
         if self._write is not None:
             await asyncio.shield(self._write)

@@ -21,15 +21,14 @@ from remotemedia.core.multiprocessing import (
     Session,
 )
 from remotemedia.errors import NodeInitializationError, NodeProcessError, ResourceLimitError
-from remotemedia.service._gate import Call
-from remotemedia.service._manifests import Plan, Refused, plan_of
+from remotemedia.service._call import Call
+from remotemedia.service._manifests import BadRequest, SessionPlan, session_plan
 from remotemedia.service.config import ServiceConfig
 from remotemedia.wire.buffers import data_of
 
 __all__ = [
-    "ENVELOPE_BYTES",
-    "House",
-    "Running",
+    "OpenSession",
+    "Shared",
     "Stopping",
     "at_most",
     "check_input_node",
@@ -43,39 +42,36 @@ _logger = logging.getLogger("remotemedia.service")
 
 T = TypeVar("T")
 
-ENVELOPE_BYTES = 64 * 1024
-"""What a message may need beside its payload."""
-
 
 class Stopping(Exception):
     """The service ends what still runs."""
 
 
-class House:
+class Shared:
     """What all calls share.
 
     Attributes:
-        config: the settings of the service.
-        settings: those of sessions, where a manifest says nothing.
+        service_config: how the service runs.
+        session_config: how sessions run, where a manifest says nothing.
         executor: of all sessions.
         ending: done when whatever still runs has to end.
         interruptible: for each session of a stream its client, and what interrupts it.
     """
 
-    def __init__(self, config: ServiceConfig, settings: MultiprocessConfig) -> None:
-        self.config = config
-        self.settings = settings
-        self.executor = MultiprocessExecutor(settings)
+    def __init__(self, service_config: ServiceConfig, session_config: MultiprocessConfig) -> None:
+        self.service_config = service_config
+        self.session_config = session_config
+        self.executor = MultiprocessExecutor(session_config)
         self.ending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.interruptible: dict[str, tuple[str, Callable[[int], Awaitable[None]]]] = {}
 
-    def plan(self, manifest: pb.PipelineManifest, limits: pb.ResourceLimits) -> Plan:
-        """See ``plan_of``."""
-        return plan_of(manifest, limits, self.settings, self.config)
+    def plan(self, manifest: pb.PipelineManifest, limits: pb.ResourceLimits) -> SessionPlan:
+        """See ``session_plan``."""
+        return session_plan(manifest, limits, self.session_config, self.service_config)
 
 
 @dataclass
-class Running:
+class OpenSession:
     """A session at work.
 
     Attributes:
@@ -96,8 +92,8 @@ class Running:
 
 @asynccontextmanager
 async def open_session(
-    house: House, plan: Plan, call: Call, progress: Callable[[InitProgress], None] | None = None
-) -> AsyncIterator[Running]:
+    shared: Shared, plan: SessionPlan, call: Call, progress: Callable[[InitProgress], None] | None = None
+) -> AsyncIterator[OpenSession]:
     """A running session of its own for a call; all of its processes are gone when the block has ended.
 
     Unless the block sets ``graceful``, nothing that is under way is waited for. Cancelled, the block ends at once, and
@@ -105,8 +101,8 @@ async def open_session(
     """
     call.take_processes(len(plan.pipeline.nodes))
     call.session_id = str(uuid.uuid4())
-    session = Session(call.session_id, plan.pipeline, plan.config, house.executor)
-    running = Running(session, asyncio.get_running_loop().create_future())
+    session = Session(call.session_id, plan.pipeline, plan.config, shared.executor)
+    running = OpenSession(session, asyncio.get_running_loop().create_future())
 
     def fail(error: NodeProcessError) -> None:
         if not running.failed.done():
@@ -116,13 +112,13 @@ async def open_session(
 
     session.on_error(fail)
     try:
-        await run_until_first_failure(house, _start(session, progress))
+        await run_until_first_failure(shared, _start(session, progress))
         yield running
     except NodeInitializationError as error:
         _log(session, error)
         raise
     finally:
-        await _end(house, session, abort=not running.graceful)
+        await _end(shared, session, abort=not running.graceful)
 
 
 def _log(session: Session, error: NodeInitializationError | NodeProcessError) -> None:
@@ -137,14 +133,14 @@ async def _start(session: Session, progress: Callable[[InitProgress], None] | No
     await session.start()
 
 
-async def _end(house: House, session: Session, *, abort: bool) -> None:
+async def _end(shared: Shared, session: Session, *, abort: bool) -> None:
     """Ends the session although the call is cancelled: its place is free when its processes are gone.
 
     What ends gracefully, for as long as the client's settings say, is killed when the call is cancelled or all have to
     end.
     """
     task = asyncio.ensure_future(session.cleanup(abort=abort))
-    hurry: set[asyncio.Future[None]] = set() if abort else {house.ending}
+    hurry: set[asyncio.Future[None]] = set() if abort else {shared.ending}
     cancelled = False
     while not task.done():
         try:
@@ -161,7 +157,7 @@ async def _end(house: House, session: Session, *, abort: bool) -> None:
 
 
 async def run_until_first_failure(
-    house: House, work: Coroutine[Any, Any, T], *beside: Coroutine[Any, Any, Any], failed: Any = None
+    shared: Shared, work: Coroutine[Any, Any, T], *beside: Coroutine[Any, Any, Any], failed: Any = None
 ) -> T:
     """What ``work`` returns when it is done, with what goes on ``beside`` it; whatever raises first ends all of it.
 
@@ -170,11 +166,11 @@ async def run_until_first_failure(
     """
     main = asyncio.ensure_future(work)
     tasks: set[asyncio.Task[Any]] = {main, *map(asyncio.ensure_future, beside)}
-    signs = {house.ending, failed} - {None}
+    signs = {shared.ending, failed} - {None}
     try:
         while not main.done():
             done, _ = await asyncio.wait((tasks | signs) - _finished(tasks), return_when=asyncio.FIRST_COMPLETED)
-            if house.ending in done:
+            if shared.ending in done:
                 raise Stopping
             for future in done:
                 future.result()
@@ -205,11 +201,11 @@ def _finished(tasks: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
 def input_data(
     buffer: pb.DataBuffer, payloads: Sequence[memoryview], node_id: str, what: str, limits: pb.ResourceLimits
 ) -> RuntimeData:
-    """The data for a node. Refused when they are none, ResourceLimitError when they are too long."""
+    """The data for a node. BadRequest when they are none, ResourceLimitError when they are too long."""
     try:
         data = data_of(buffer, payloads)
     except ValueError as error:
-        raise Refused(f"{what}: {error}", node_id) from None
+        raise BadRequest(f"{what}: {error}", node_id) from None
     _check_size(data, limits, what)
     return data
 
@@ -222,8 +218,8 @@ def _check_size(data: RuntimeData, limits: pb.ResourceLimits, what: str) -> None
 
 
 def check_input_node(pipeline: Pipeline, node_id: str, what: str) -> None:
-    """Refused for a node that takes no input, or is none."""
+    """BadRequest for a node that takes no input, or is none."""
     if node_id not in pipeline.input_nodes:
         known = ", ".join(map(repr, pipeline.input_nodes))
         there = "takes no input" if node_id in pipeline.node_ids else "is not in the pipeline"
-        raise Refused(f"{what}: node {node_id!r} {there}; the input nodes are: {known}", node_id)
+        raise BadRequest(f"{what}: node {node_id!r} {there}; the input nodes are: {known}", node_id)

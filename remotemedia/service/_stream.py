@@ -20,17 +20,16 @@ from remotemedia.errors import (
     ResourceLimitError,
     SessionStateError,
 )
+from remotemedia.service._call import Call
+from remotemedia.service._call_metrics import StreamCounters, execution_metrics
 from remotemedia.service._chunks import Chunk, Chunks
 from remotemedia.service._errors import name_of, streamed_response_of
-from remotemedia.service._gate import Call
-from remotemedia.service._manifests import Refused
-from remotemedia.service._measures import StreamFigures, metrics_of
+from remotemedia.service._manifests import BadRequest
 from remotemedia.service._progress import Progress
 from remotemedia.service._read_ahead import ReadAhead
 from remotemedia.service._responses import Responses
 from remotemedia.service._session import (
-    ENVELOPE_BYTES,
-    House,
+    Shared,
     Stopping,
     at_most,
     check_input_node,
@@ -39,6 +38,7 @@ from remotemedia.service._session import (
 )
 from remotemedia.wire.buffers import buffer_of
 from remotemedia.wire.payload import Envelope, decode
+from remotemedia.wire.sizes import ENVELOPE_BYTES
 
 if TYPE_CHECKING:
     Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
@@ -59,17 +59,17 @@ _CANCELLED = "Client requested cancel"
 _HALF_CLOSED = "Client closed the request stream"
 
 
-async def stream(house: House, call: Call, context: Context) -> None:
+async def stream(shared: Shared, call: Call, context: Context) -> None:
     """One call, from ``init`` to ``closed``, or to the error that takes its place."""
     responses = Responses(context, call)
     try:
-        async with at_most(house.settings.init_timeout_secs, "a stream may take to begin"):
-            request = await run_until_first_failure(house, _next(context, call))
+        async with at_most(shared.session_config.init_timeout_secs, "a stream may take to begin"):
+            request = await run_until_first_failure(shared, _next(context, call))
         if request is None:
             return
         if request.message.WhichOneof("request") != "init":
-            raise Refused("StreamInit required before anything else")
-        await _Stream(house, call, context, responses, request).run()
+            raise BadRequest("StreamInit required before anything else")
+        await _Stream(shared, call, context, responses, request).run()
     except Stopping:
         await context.abort(grpc.StatusCode.UNAVAILABLE, "the service is stopping")
     except Exception as error:
@@ -81,7 +81,7 @@ async def stream(house: House, call: Call, context: Context) -> None:
 
 
 async def _next(context: Context, call: Call) -> Envelope[pb.StreamRequest] | None:
-    """The next request that has something in it; None at the end of the requests. Refused for bytes that are none."""
+    """The next request that has something in it; None at the end of the requests. BadRequest for any other bytes."""
     while True:
         raw: Any = await context.read()
         if raw is grpc.aio.EOF:
@@ -90,7 +90,7 @@ async def _next(context: Context, call: Call) -> Envelope[pb.StreamRequest] | No
         try:
             request = decode(pb.StreamRequest, raw)
         except ValueError as error:
-            raise Refused(str(error)) from None
+            raise BadRequest(str(error)) from None
         if request.message.WhichOneof("request"):
             return request
 
@@ -101,22 +101,22 @@ class _Cancelled(Exception):
 
 class _Stream:
     def __init__(
-        self, house: House, call: Call, context: Context, responses: Responses, request: Envelope[pb.StreamRequest]
+        self, shared: Shared, call: Call, context: Context, responses: Responses, request: Envelope[pb.StreamRequest]
     ) -> None:
-        self._house = house
+        self._shared = shared
         self._call = call
         self._context = context
         self._responses = responses
         self._init = request.message.init
-        self._plan = house.plan(self._init.manifest, self._init.resource_limits)
-        self._figures = StreamFigures()
-        self._chunks = Chunks(self._plan.pipeline, self._init.resource_limits, self._figures.clock)
+        self._plan = shared.plan(self._init.manifest, self._init.resource_limits)
+        self._counters = StreamCounters()
+        self._chunks = Chunks(self._plan.pipeline, self._init.resource_limits, self._counters.clock)
         self._first = self._chunks.inputs(self._init.data_inputs, request.payloads)
         self._ahead = ReadAhead()
         self._session: Session | None = None
         self._metrics: pb.ExecutionMetrics | None = None
         self._reason = ""
-        self._turn = 0
+        self._epoch = 0
         # Interruptions by number: the newest that was carried out, that was read here, and that is still to be read, as
         # it came by a way of its own.
         self._interrupted = self._read_interruption = self._awaited_interruption = 0
@@ -126,30 +126,30 @@ class _Stream:
         limit_secs = self._init.resource_limits.max_timeout_ms / 1000
         try:
             async with at_most(limit_secs, "the stream's max_timeout_ms allows"):
-                await run_until_first_failure(self._house, self._live(), self._read())
+                await run_until_first_failure(self._shared, self._live(), self._read())
         except _Cancelled:
             self._reason = _CANCELLED
-        metrics = self._metrics or pb.ExecutionMetrics(wall_time_ms=self._figures.clock.secs * 1000)
+        metrics = self._metrics or pb.ExecutionMetrics(wall_time_ms=self._counters.clock.secs * 1000)
         closed = pb.StreamClosed(
             session_id=self._call.session_id, final_metrics=metrics, reason=self._reason or _CLOSED
         )
         await self._responses.send(pb.StreamResponse(closed=closed))
 
     async def _live(self) -> None:
-        progress = Progress(self._responses.send, self._house.config.status_results)
-        async with progress.told(), open_session(self._house, self._plan, self._call, progress.tell) as running:
+        progress = Progress(self._responses.send, self._shared.service_config.status_results)
+        async with progress.told(), open_session(self._shared, self._plan, self._call, progress.tell) as running:
             await progress.finish()
             self._session = session = running.session
-            self._house.interruptible[self._call.session_id] = self._call.client, self._overtake
+            self._shared.interruptible[self._call.session_id] = self._call.client, self._overtake
             try:
                 await self._responses.send(pb.StreamResponse(ready=self._ready()))
                 work = self._send_outputs(session), self._feed(session)
-                await run_until_first_failure(self._house, *work, failed=running.failed)
+                await run_until_first_failure(self._shared, *work, failed=running.failed)
                 running.graceful = True
             finally:
                 self._session = None
-                del self._house.interruptible[self._call.session_id]
-                self._metrics = metrics_of(session, self._figures.clock)
+                del self._shared.interruptible[self._call.session_id]
+                self._metrics = execution_metrics(session, self._counters.clock)
         running.raise_error()
         self._chunks.frames.check_complete()
 
@@ -167,14 +167,14 @@ class _Stream:
         while (request := await _next(self._context, self._call)) is not None:
             message = request.message
             if message.WhichOneof("request") == "init":
-                raise Refused("StreamInit already received")
+                raise BadRequest("StreamInit already received")
             if message.control.command == pb.StreamControl.COMMAND_CANCEL:
                 raise _Cancelled
             if message.control.command == pb.StreamControl.COMMAND_INTERRUPT:
                 await self._read_interrupt(message.control.interruption)
             elif not self._awaited_interruption or message.WhichOneof("request") == "control":
-                await self._ahead.put(request, self._turn)
-        await self._ahead.put(None, self._turn)
+                await self._ahead.put(request, self._epoch)
+        await self._ahead.put(None, self._epoch)
 
     async def _read_interrupt(self, number: int) -> None:
         self._read_interruption = max(number, self._read_interruption)
@@ -193,7 +193,7 @@ class _Stream:
         async with self._interrupting:
             if number and number <= self._interrupted:
                 return
-            self._turn += 1
+            self._epoch += 1
             self._chunks.frames.drop()
             if (session := self._session) is not None:
                 try:
@@ -206,44 +206,48 @@ class _Stream:
 
     async def _feed(self, session: Session) -> None:
         """As fast as the pipeline takes it, so that the client feels a slow node."""
-        for chunk in self._first if self._turn == 0 else ():
+        for chunk in self._first if self._epoch == 0 else ():
             await self._send(session, chunk)
         while True:
-            request, turn = await self._ahead.get()
+            request, epoch = await self._ahead.get()
             if request is None:
                 await self._end_input(session, _HALF_CLOSED)
                 return
             match request.message.WhichOneof("request"):
                 case "control":
                     await self._obey(session, request.message.control)
-                case _ if turn != self._turn:
+                case _ if epoch != self._epoch:
                     pass  # interrupted while it waited here
                 case "audio_chunk":
-                    await self._accept(session, turn, self._chunks.audio(request.message.audio_chunk, request.payloads))
+                    await self._accept(
+                        session, epoch, self._chunks.audio(request.message.audio_chunk, request.payloads)
+                    )
                 case _:
-                    await self._accept(session, turn, self._chunks.data(request.message.data_chunk, request.payloads))
+                    await self._accept(session, epoch, self._chunks.data(request.message.data_chunk, request.payloads))
 
-    async def _accept(self, session: Session, turn: int, chunks: list[Chunk]) -> None:
+    async def _accept(self, session: Session, epoch: int, chunks: list[Chunk]) -> None:
         if self._reason:
-            raise Refused("a chunk came after the end of the input")
+            raise BadRequest("a chunk came after the end of the input")
         for chunk in chunks:
-            # What came together with one that waited, and was interrupted, is of the old turn as well.
-            if turn == self._turn:
+            # What came together with one that waited, and was interrupted, is of the old epoch as well.
+            if epoch == self._epoch:
                 await self._send(session, chunk)
-        if self._figures.accept() % _CHUNKS_PER_METRICS == 0:
-            await self._responses.send(pb.StreamResponse(metrics=self._figures.metrics_of(session)))
+        if self._counters.accept() % _CHUNKS_PER_METRICS == 0:
+            await self._responses.send(pb.StreamResponse(metrics=self._counters.metrics(session)))
 
     async def _send(self, session: Session, chunk: Chunk) -> None:
-        self._figures.begin(chunk.data.origin)
+        self._counters.begin(chunk.data.origin)
         try:
-            # A chunk that waits for room keeps its turn: when that is interrupted, it is dropped.
+            # A chunk that waits for room keeps its epoch: when that is interrupted, it is dropped.
             await session.send(chunk.node_id, chunk.data, chunk.port)
         except ChannelFullError:  # enable_backpressure is off
-            self._figures.dropped += 1
+            self._counters.dropped += 1
         except PayloadError as error:
-            raise Refused(f"chunk {chunk.data.origin} for node {chunk.node_id!r}: {error}", chunk.node_id) from None
+            raise BadRequest(f"chunk {chunk.data.origin} for node {chunk.node_id!r}: {error}", chunk.node_id) from None
         except ChannelClosedError:
-            raise Refused(f"a chunk came after the end of the input of node {chunk.node_id!r}", chunk.node_id) from None
+            raise BadRequest(
+                f"a chunk came after the end of the input of node {chunk.node_id!r}", chunk.node_id
+            ) from None
 
     async def _obey(self, session: Session, control: pb.StreamControl) -> None:
         match control.command:
@@ -253,7 +257,7 @@ class _Stream:
             case command if command in _CLOSE_REASONS:
                 await self._end_input(session, _CLOSE_REASONS[command])
             case unknown:
-                raise Refused(f"there is no command {unknown}; those are {', '.join(_COMMANDS)}")
+                raise BadRequest(f"there is no command {unknown}; those are {', '.join(_COMMANDS)}")
 
     async def _end_input(self, session: Session, reason: str) -> None:
         if not self._reason:
@@ -265,20 +269,20 @@ class _Stream:
     async def _send_outputs(self, session: Session) -> None:
         """Until the pipeline has no more; as fast as the client takes them, so that the nodes feel a slow client."""
         async for node_id, data in session.outputs():
-            turn = self._turn
-            async with self._responses.turn:
+            epoch = self._epoch
+            async with self._responses.writing:
                 # An output that was here before the client interrupted is not for it any more.
-                if turn == self._turn:
+                if epoch == self._epoch:
                     await self._responses.put(self._result(node_id, data))
 
     def _result(self, node_id: str, data: RuntimeData) -> Envelope[pb.StreamResponse]:
-        most_bytes = self._house.config.max_message_bytes
+        most_bytes = self._shared.service_config.max_message_bytes
         if data.size > most_bytes - ENVELOPE_BYTES:
             raise ResourceLimitError(
                 f"an output of node {node_id!r} has {data.size} bytes; a message may have {most_bytes}, all told"
             )
         envelope = Envelope(pb.StreamResponse())
-        with self._figures.clock.writing():
+        with self._counters.clock.writing():
             try:
                 buffer = buffer_of(data, envelope.payloads)
             except PayloadError as error:
@@ -286,5 +290,5 @@ class _Stream:
         result = envelope.message.result
         result.sequence = data.origin
         result.data_outputs[node_id].CopyFrom(buffer)
-        result.processing_time_ms, result.total_items_processed = self._figures.result(data.origin)
+        result.processing_time_ms, result.total_items_processed = self._counters.result(data.origin)
         return envelope

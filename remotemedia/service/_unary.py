@@ -10,16 +10,16 @@ import grpc
 import numpy as np
 import remotemedia_v1_pb2 as pb
 
+from remotemedia._telling import clip
 from remotemedia.core.data import RuntimeData
 from remotemedia.errors import InitializationTimeout, NodeProcessError, PayloadError, ResourceLimitError
+from remotemedia.service._call import Call
+from remotemedia.service._call_metrics import Clock, execution_metrics
 from remotemedia.service._errors import name_of, response_of
-from remotemedia.service._gate import Call
-from remotemedia.service._manifests import Plan, Refused, manifest_in_request
-from remotemedia.service._measures import Clock, metrics_of
+from remotemedia.service._manifests import BadRequest, SessionPlan, manifest_in_request
 from remotemedia.service._session import (
-    ENVELOPE_BYTES,
-    House,
-    Running,
+    OpenSession,
+    Shared,
     Stopping,
     at_most,
     check_input_node,
@@ -29,6 +29,7 @@ from remotemedia.service._session import (
 )
 from remotemedia.wire.buffers import buffer_of, kind_of
 from remotemedia.wire.payload import Envelope, decode, encode
+from remotemedia.wire.sizes import ENVELOPE_BYTES
 
 if TYPE_CHECKING:
     import grpc.aio
@@ -55,10 +56,10 @@ class _NoRun(Exception):
         self.metadata = () if told is None else ((ERROR_KEY, told.SerializeToString()),)
 
 
-async def execute(house: House, call: Call, raw: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+async def execute(shared: Shared, call: Call, raw: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
     """The serialized ExecuteResponse. Ends the call with a status where it never became a run."""
     try:
-        return encode(await _execute(house, call, raw))
+        return encode(await _execute(shared, call, raw))
     except _NoRun as end:
         await context.abort(end.code, str(end), end.metadata)
     except Stopping:
@@ -69,7 +70,7 @@ async def execute(house: House, call: Call, raw: bytes, context: grpc.aio.Servic
         return pb.ExecuteResponse(error=told, status=pb.EXECUTION_STATUS_FAILED).SerializeToString()
 
 
-async def _execute(house: House, call: Call, raw: bytes) -> Envelope[pb.ExecuteResponse]:
+async def _execute(shared: Shared, call: Call, raw: bytes) -> Envelope[pb.ExecuteResponse]:
     clock = Clock()
     try:
         request = decode(pb.ExecuteRequest, raw)
@@ -79,23 +80,23 @@ async def _execute(house: House, call: Call, raw: bytes) -> Envelope[pb.ExecuteR
     if manifest is None:
         raise _NoRun(grpc.StatusCode.INVALID_ARGUMENT, "Manifest is required")
     limits = request.message.resource_limits
-    plan = house.plan(manifest, limits)
+    plan = shared.plan(manifest, limits)
     inputs = _inputs(request, plan, clock)
     try:
         async with at_most(limits.max_timeout_ms / 1000, "the request's max_timeout_ms allows"):
-            async with open_session(house, plan, call) as running:
-                response = await _run(house, running, inputs, clock)
+            async with open_session(shared, plan, call) as running:
+                response = await _run(shared, running, inputs, clock)
             running.raise_error()
             return response
     except InitializationTimeout as error:
         told = response_of(error)
         secs = f"{plan.config.init_timeout_secs:g}"
-        told.message = told.message[:_MOST_CHARS_IN_METADATA]
+        told.message = clip(told.message, _MOST_CHARS_IN_METADATA)
         details = f"Node {told.failing_node_id!r} failed to initialize within {secs}s"
         raise _NoRun(grpc.StatusCode.DEADLINE_EXCEEDED, details, told) from None
 
 
-def _inputs(request: Envelope[pb.ExecuteRequest], plan: Plan, clock: Clock) -> dict[str, RuntimeData]:
+def _inputs(request: Envelope[pb.ExecuteRequest], plan: SessionPlan, clock: Clock) -> dict[str, RuntimeData]:
     message, inputs = request.message, {}
     with clock.reading():
         for node_id, buffer in message.data_inputs.items():
@@ -107,25 +108,25 @@ def _inputs(request: Envelope[pb.ExecuteRequest], plan: Plan, clock: Clock) -> d
 
 
 async def _run(
-    house: House, running: Running, inputs: Mapping[str, RuntimeData], clock: Clock
+    shared: Shared, running: OpenSession, inputs: Mapping[str, RuntimeData], clock: Clock
 ) -> Envelope[pb.ExecuteResponse]:
     session = running.session
-    collected = _Outputs(house.config.max_message_bytes, session.config.shm_segment_size)
+    collected = _Outputs(shared.service_config.max_message_bytes, session.config.shm_segment_size)
 
     async def feed() -> None:
         for node_id, data in inputs.items():
             try:
                 await session.send(node_id, data)
             except PayloadError as error:
-                raise Refused(f"data_inputs[{node_id!r}]: {error}", node_id) from None
+                raise BadRequest(f"data_inputs[{node_id!r}]: {error}", node_id) from None
         await session.end_input()
 
     async def collect() -> None:
         async for node_id, data in session.outputs():
             collected.add(node_id, data)
 
-    async with at_most(house.config.max_execution_secs, "this service allows"):
-        await run_until_first_failure(house, collect(), feed(), failed=running.failed)
+    async with at_most(shared.service_config.max_execution_secs, "this service allows"):
+        await run_until_first_failure(shared, collect(), feed(), failed=running.failed)
     running.graceful = True
     with clock.writing():
         envelope = Envelope(pb.ExecuteResponse(status=pb.EXECUTION_STATUS_SUCCESS))
@@ -135,7 +136,7 @@ async def _run(
     result.node_results.extend(
         pb.NodeResult(node_id=node_id, status=pb.NODE_STATUS_SUCCESS) for node_id in session.pipeline.node_ids
     )
-    result.metrics.CopyFrom(metrics_of(session, clock))
+    result.metrics.CopyFrom(execution_metrics(session, clock))
     return envelope
 
 

@@ -1,6 +1,6 @@
 """ServiceConfig: the settings of the gRPC service."""
 
-# May import: errors, _rules
+# May import: errors, wire.sizes, _rules
 
 from __future__ import annotations
 
@@ -12,11 +12,23 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import ClassVar
 
-from remotemedia._rules import FLAG, SECS, Rule, check, is_list_of_paths, is_text, number, whole_number
+from remotemedia._rules import (
+    FLAG,
+    MEMORY_LIMIT,
+    SECS,
+    TOKEN,
+    Rule,
+    check,
+    is_list_of_paths,
+    is_text,
+    number,
+    positive_number,
+    whole_number,
+)
+from remotemedia.wire.sizes import MESSAGE_BYTES, PAYLOAD_BYTES
 
 __all__ = ["ServiceConfig"]
 
-_LEAST_MESSAGE_BYTES = 16 * 1024 * 1024
 _PATHS = ("tls_certificate", "tls_key", "tls_client_ca")
 _LISTS = ("tokens", "allowed_pythons", "allowed_venvs", "allowed_extra_paths", "refused_node_types")
 
@@ -67,7 +79,7 @@ class ServiceConfig:
 
     host: str = "127.0.0.1"
     port: int = 50051
-    max_message_bytes: int = _LEAST_MESSAGE_BYTES + 64 * 1024
+    max_message_bytes: int = MESSAGE_BYTES
     max_sessions: int | None = 100
     max_sessions_per_client: int | None = None
     max_processes: int | None = None
@@ -95,23 +107,23 @@ class ServiceConfig:
         {
             "host": _HOST,
             "port": whole_number(0, 65535),
-            "max_message_bytes": whole_number(_LEAST_MESSAGE_BYTES, (1 << 31) - 1),
+            "max_message_bytes": whole_number(PAYLOAD_BYTES, (1 << 31) - 1),
             "max_sessions": _COUNT,
             "max_sessions_per_client": _COUNT,
             "max_processes": _COUNT,
-            "max_starts_per_sec": number("a positive number", optional=True),
-            "max_node_memory_bytes": whole_number(1 << 20, 1 << 60, optional=True),
-            "max_execution_secs": number(SECS.says, optional=True),
+            "max_starts_per_sec": positive_number("a positive number", optional=True),
+            "max_node_memory_bytes": MEMORY_LIMIT,
+            "max_execution_secs": SECS.or_none(),
             "tokens": Rule(
-                "a list of tokens of visible ASCII characters",
+                f"a list of tokens of {TOKEN.says}",
                 _is_list_of_tokens,
-                lambda value: all(re.fullmatch(r"[!-~]+", token) for token in value),
+                lambda value: not any(map(TOKEN.refusal, value)),
             ),
-            "require_auth": Rule(FLAG.says, FLAG.has_type, optional=True),
+            "require_auth": FLAG.or_none(),
             "tls_certificate": _FILE,
             "tls_key": _FILE,
             "tls_client_ca": _FILE,
-            "drain_secs": number("a number of seconds, 0 or more", zero=True),
+            "drain_secs": number(0, says="a number of seconds, 0 or more"),
             "allowed_pythons": _PATHS_OF_CLIENTS,
             "allowed_venvs": _PATHS_OF_CLIENTS,
             "allowed_extra_paths": _PATHS_OF_CLIENTS,

@@ -23,7 +23,7 @@ from remotemedia._naming import authority
 from remotemedia.core.multiprocessing import MultiprocessConfig, MultiprocessExecutor, registered_nodes
 from remotemedia.errors import MultiprocessError
 from remotemedia.service._gate import Gate
-from remotemedia.service._session import House
+from remotemedia.service._session import Shared
 from remotemedia.service._stream import stream
 from remotemedia.service._tls import server_credentials
 from remotemedia.service._unary import execute
@@ -66,7 +66,7 @@ class Service:
         self.config = config if config is not None else ServiceConfig()
         self.settings = settings if settings is not None else MultiprocessConfig()
         self.port = 0
-        self._house: House | None = None
+        self._shared: Shared | None = None
         self._server: grpc.aio.Server | None = None
         self._health: health.aio.HealthServicer | None = None
         self._gate: Gate | None = None
@@ -80,9 +80,9 @@ class Service:
     @property
     def executor(self) -> MultiprocessExecutor:
         """Of all sessions, for their metrics and events; RuntimeError before ``start``."""
-        if self._house is None:
+        if self._shared is None:
             raise RuntimeError("the service has no executor before start()")
-        return self._house.executor
+        return self._shared.executor
 
     async def start(self) -> None:
         """Listens; ``port`` is the port then.
@@ -92,13 +92,13 @@ class Service:
         """
         credentials = server_credentials(self.config)
         _check_address(self.config)
-        self._house = House(self.config, self.settings)
-        await self._house.executor.initialize()
+        self._shared = Shared(self.config, self.settings)
+        await self._shared.executor.initialize()
         self._gate = gate = Gate(self.config)
         if self.config.metrics_port is not None:
-            self._metrics = _serve_metrics(self.config, self._house, gate)
+            self._metrics = _serve_metrics(self.config, self._shared, gate)
         self._server = server = grpc.aio.server(options=_options(self.config.max_message_bytes))
-        server.add_generic_rpc_handlers(_handlers(self._house, gate))
+        server.add_generic_rpc_handlers(_handlers(self._shared, gate))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if self.config.reflection:
@@ -125,7 +125,7 @@ class Service:
 
         All processes of its sessions are gone when it returns. May be repeated.
         """
-        if self._server is None or self._house is None or self._gate is None:
+        if self._server is None or self._shared is None or self._gate is None:
             return
         await self._tell_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         self._gate.close()
@@ -137,14 +137,14 @@ class Service:
             await self._idle_within(_LAST_WORDS_SECS)
             await self._server.stop(None)
             await self._gate.wait_idle()
-            await self._house.executor.shutdown()
+            await self._shared.executor.shutdown()
             if self._metrics is not None:
                 await asyncio.to_thread(self._metrics.close)  # a scrape may be under way
 
     def end(self) -> None:
         """Ends what still runs, at once; for who does not want to wait for a ``stop`` that is under way."""
-        if self._house is not None and not self._house.ending.done():
-            self._house.ending.set_result(None)
+        if self._shared is not None and not self._shared.ending.done():
+            self._shared.ending.set_result(None)
 
     async def _idle_within(self, secs: float) -> None:
         assert self._gate is not None
@@ -172,22 +172,22 @@ class Service:
         await self.stop()
 
 
-def _handlers(house: House, gate: Gate) -> tuple[grpc.GenericRpcHandler, ...]:
+def _handlers(shared: Shared, gate: Gate) -> tuple[grpc.GenericRpcHandler, ...]:
     """Messages go through as bytes: ``wire.payload`` reads and writes them without copies of the payload."""
 
     async def execute_pipeline(raw: bytes, context: Context) -> bytes:
         async with gate.open(context, "ExecutePipeline") as call:
             call.count_in(len(raw))
-            answer = await execute(house, call, raw, context)
+            answer = await execute(shared, call, raw, context)
             call.count_out(len(answer))
             return answer
 
     async def stream_pipeline(_: object, context: Context) -> None:
         async with gate.open(context, "StreamPipeline") as call:
-            await stream(house, call, context)
+            await stream(shared, call, context)
 
     async def get_version(_: bytes, context: Context) -> bytes:
-        return _version(house.config).SerializeToString()
+        return _version(shared.service_config).SerializeToString()
 
     async def interrupt_stream(raw: bytes, context: Context) -> bytes:
         client = await gate.identify(context)
@@ -195,7 +195,7 @@ def _handlers(house: House, gate: Gate) -> tuple[grpc.GenericRpcHandler, ...]:
             request = decode(pb.InterruptRequest, raw).message
         except ValueError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        owner, interrupt = house.interruptible.get(request.session_id, ("", None))
+        owner, interrupt = shared.interruptible.get(request.session_id, ("", None))
         if interrupt is None or owner != client:
             await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such stream of this client")
         try:
@@ -254,13 +254,13 @@ def _check_address(config: ServiceConfig) -> None:
         raise OSError(f"cannot listen at {authority(config.host, config.port)}: {reason.strerror or reason}") from None
 
 
-def _serve_metrics(config: ServiceConfig, house: House, gate: Gate) -> MetricsServer:
+def _serve_metrics(config: ServiceConfig, shared: Shared, gate: Gate) -> MetricsServer:
     # In this order: the first says which extra is missing.
     from remotemedia.monitoring import serve_metrics
-    from remotemedia.service._metrics import ServiceCollector
+    from remotemedia.service._prometheus import ServiceCollector
 
     also = [ServiceCollector(gate)]
-    return serve_metrics(house.executor, port=config.metrics_port or 0, host=config.metrics_host, also=also)
+    return serve_metrics(shared.executor, port=config.metrics_port or 0, host=config.metrics_host, also=also)
 
 
 def _options(max_message_bytes: int) -> list[tuple[str, int]]:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
-import json
 import re
-from collections.abc import Mapping, Sequence
 
-from remotemedia._rules import Rule, is_text
+from remotemedia._rules import Rule, is_text, problems_of
 from remotemedia.core.multiprocessing import MultiprocessConfig
 from remotemedia.errors import Problem
 from remotemedia.service.config import ServiceConfig
@@ -18,10 +15,7 @@ __all__ = [
     "FIELDS",
     "SERVICE_RULES",
     "find_setting_problems",
-    "find_value_problem",
     "setting_meanings",
-    "shown",
-    "unknown_key",
 ]
 
 FIELDS = tuple(field.name for field in dataclasses.fields(MultiprocessConfig))
@@ -40,39 +34,7 @@ def find_setting_problems(settings: object, place: str = "metadata.multiprocess"
         settings: what should be a mapping of settings by name, as JSON or YAML has them; it is not changed.
         place: where it stands, for the messages.
     """
-    if not isinstance(settings, Mapping):
-        return [Problem(f"must be settings by name, not {shown(settings)}", place)]
-    prefix = f"{place}." if place else ""
-    found = []
-    for key, value in settings.items():
-        rule = MultiprocessConfig.RULES.get(key)
-        message = unknown_key(key, FIELDS) if rule is None else find_value_problem(rule, value, null="null")
-        if message:
-            found.append(Problem(message, f"{prefix}{key}"))
-    return found
-
-
-def find_value_problem(rule: Rule, value: object, null: str | None) -> str | None:
-    """What is wrong with a value. ``null``: how its place writes None, where it can."""
-    if not rule.refusal(value):
-        return None
-    says = rule.says.lower()  # "True or False" is how Python writes it
-    return f"must be {says}{f' or {null}' if null and rule.optional else ''}, not {shown(value)}"
-
-
-def unknown_key(key: object, known: Sequence[str], what: str = "keys") -> str:
-    """What to say of a key that is none of ``known``."""
-    near = difflib.get_close_matches(str(key), known, n=1)
-    return f"unknown key{f'; did you mean {near[0]}?' if near else ''} (the {what} are: {', '.join(known)})"
-
-
-def shown(value: object) -> str:
-    """A value about as its file has it, cut where it is long."""
-    try:
-        text = json.dumps(value, ensure_ascii=False, default=str)
-    except (TypeError, ValueError, RecursionError):  # a key that is no text, a number of thousands of digits
-        return f"this {type(value).__name__}"
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return problems_of(settings, MultiprocessConfig.RULES, place)
 
 
 def setting_meanings(of: type[MultiprocessConfig] | type[ServiceConfig] = MultiprocessConfig) -> dict[str, str]:

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from remotemedia._naming import unknown_key
+from remotemedia._rules import TOKEN
+from remotemedia._telling import json_shown
 from remotemedia.errors import ConfigurationError, Problem
 from remotemedia.service.config import ServiceConfig
-from remotemedia.settings._keys import SERVICE_RULES, find_value_problem, unknown_key
+from remotemedia.settings._keys import SERVICE_RULES
 from remotemedia.settings._resolve import absolute_path, find_runtime_file
 
 __all__ = ["ServiceSettings", "resolve_service_settings"]
@@ -72,7 +75,7 @@ def resolve_service_settings(
     found: dict[str, _Found] = {}
     for name, value in (overrides or {}).items():
         rule = SERVICE_RULES.get(name)
-        message = unknown_key(name, [*SERVICE_RULES]) if rule is None else find_value_problem(rule, value, None)
+        message = unknown_key(name, SERVICE_RULES) if rule is None else rule.wrong(value, "", json_shown)
         if message:
             problems.append(Problem(message, name))
         else:
@@ -182,8 +185,8 @@ def _read_tokens(path: Path, problems: list[Problem]) -> tuple[str, ...]:
         token = line.strip()
         if not token or token.startswith("#"):
             continue
-        if re.fullmatch(r"[!-~]+", token) is None:
-            problems.append(Problem("a token is visible ASCII characters without spaces", "", str(path), number))
+        if TOKEN.refusal(token):
+            problems.append(Problem(f"a token is {TOKEN.says}", "", str(path), number))
         tokens.append(token)
     if not tokens:
         problems.append(Problem("has no token in it", file=str(path)))

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from remotemedia._naming import unknown_key
 from remotemedia._rules import Rule
+from remotemedia._telling import clip, json_shown
 from remotemedia.core.multiprocessing import MultiprocessConfig
 from remotemedia.errors import Problem
-from remotemedia.settings._keys import FIELDS, SERVICE_RULES, find_value_problem, shown, unknown_key
+from remotemedia.settings._keys import FIELDS, SERVICE_RULES
 
 __all__ = ["RuntimeFile", "read_runtime_file"]
 
@@ -65,7 +67,7 @@ def read_runtime_file(path: Path) -> RuntimeFile:
     values, wrong = {}, []
     for key, value in _settings(document):
         name = _NAME_OF.get(key)
-        message = _what_is_wrong_here(key, value) if name is None else find_value_problem(_RULES[name], value, None)
+        message = _what_is_wrong_here(key, value) if name is None else _RULES[name].wrong(value, "", json_shown)
         if message:
             wrong.append((key, message))
         elif name is not None:
@@ -104,7 +106,7 @@ def _syntax_problem(path: Path, text: str, error: Exception) -> Problem:
         lines = text.rstrip().split("\n")
         message, line = match[1], int(match[2] or len(lines))
         if line <= len(lines):
-            message += f", in: {lines[line - 1].strip()[:80]}"
+            message += f", in: {clip(lines[line - 1].strip(), 80)}"
     return Problem(f"is not TOML: {message}", file=str(path), line=line)
 
 
@@ -123,15 +125,15 @@ def _settings(document: Mapping[str, Any]) -> Iterator[tuple[Key, object]]:
 
 def _what_is_wrong_here(key: Key, value: object) -> str:
     if key in _TABLES:
-        return f"must be a table, [{'.'.join(key)}], not {shown(value)}"
+        return f"must be a table, [{'.'.join(key)}], not {json_shown(value)}"
     if key == (*_SERVICE_TABLE, "tokens"):
         return "tokens do not belong here: write them into a file of their own, one a line, and name that as token_file"
     # What is right at another place is told that place; python_executable has a name of its own there.
     belongs = _KEY_OF.get(key[-1]) or next((known for known in _KEY_OF.values() if known[-1] == key[-1]), None)
     if belongs is not None:
-        return f"unknown key here; it is {belongs[-1]} in [{'.'.join(belongs[:-1])}]"
+        return f"there is no key {key[-1]!r} here; it is {belongs[-1]!r} in [{'.'.join(belongs[:-1])}]"
     if len(key) == 1:
-        return unknown_key(key[0], [".".join(table) for table in _TABLES], "tables")
+        return unknown_key(key[0], [".".join(table) for table in _TABLES], "table")
     tables = [_PYTHON_TABLE[-1]] if key[:-1] == _TABLE else []
     return unknown_key(key[-1], [name[-1] for name in _NAME_OF if name[:-1] == key[:-1]] + tables)
 

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import remotemedia_v1_pb2 as pb
 
+from remotemedia._telling import shown
 from remotemedia.core.data import Payload
 from remotemedia.errors import PayloadError
 from remotemedia.wire.payload import add_payload, payload_at
 
 __all__ = ["read_binary", "read_numpy", "read_tensor", "write_tensor"]
 
-_MAX_DIMENSIONS = 8  # of an array that goes through a channel
+MAX_NDIM = 8
+"""Of an array that goes through a channel; the ring's MAX_NDIM, which a client need not load."""
 _TENSOR_DTYPES: dict[pb.TensorDtype, np.dtype[Any]] = {
     pb.TENSOR_DTYPE_F32: np.dtype("<f4"),
     pb.TENSOR_DTYPE_F16: np.dtype("<f2"),
@@ -63,7 +65,7 @@ def read_numpy(buffer: pb.NumpyBuffer, payloads: Sequence[memoryview]) -> tuple[
     dtype = _NUMPY_DTYPES.get(buffer.dtype)
     if dtype is None:
         raise ValueError(
-            f"NumpyBuffer.dtype {buffer.dtype[:40]!r} is no bool or number of fixed size, such as 'float32'"
+            f"NumpyBuffer.dtype {shown(buffer.dtype, 40)} is no bool or number of fixed size, such as 'float32'"
         )
     size = _checked_count("NumpyBuffer", shape) * dtype.itemsize
     if not strides:
@@ -131,8 +133,8 @@ def take_text(rest: dict[str, Any], key: str) -> str:
 
 
 def _checked_count(field: str, shape: tuple[int, ...]) -> int:
-    if len(shape) > _MAX_DIMENSIONS:
-        raise ValueError(f"{field}.shape has {len(shape)} dimensions; {_MAX_DIMENSIONS} are allowed")
+    if len(shape) > MAX_NDIM:
+        raise ValueError(f"{field}.shape has {len(shape)} dimensions; {MAX_NDIM} are allowed")
     # Of an empty array, too, numpy wants the other dimensions to fit.
     if prod(length or 1 for length in shape) >> 58:
         raise ValueError(f"{field}.shape {shape} is too large")

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import remotemedia_v1_pb2 as pb
 
+from remotemedia._telling import shown
 from remotemedia.core.data import Payload
 from remotemedia.errors import PayloadError
 from remotemedia.wire.arrays import take_text
@@ -35,7 +36,7 @@ _FILE_FIELDS = ("filename", "mime_type", "size", "offset", "length", "stream_id"
 def read_text(buffer: pb.TextBuffer) -> tuple[str, dict[str, Any]]:
     encoding = buffer.encoding or "utf-8"
     if encoding.lower().replace("-", "_").replace(" ", "_") not in _ENCODINGS:
-        raise ValueError(f"TextBuffer.encoding {encoding[:40]!r} is not known; use 'utf-8'")
+        raise ValueError(f"TextBuffer.encoding {shown(encoding, 40)} is not known; use 'utf-8'")
     try:
         text = buffer.text_data.decode(encoding)
         if not text.isascii():

@@ -159,17 +159,17 @@ def test_refused_loans(channel: Callable[..., Any], what: str) -> None:
 @pytest.mark.parametrize(
     ("make", "kind", "why"),
     [
-        (lambda: Publisher(""), ValueError, "must not be empty"),
-        (lambda: Subscriber(""), ValueError, "must not be empty"),
-        (lambda: Publisher(b"x"), TypeError, "must be a str, not bytes"),
-        (lambda: Subscriber(None), TypeError, "must be a str, not NoneType"),
-        (lambda: Publisher("x", 0), ValueError, "capacity must be from 1 to"),
-        (lambda: Publisher("x", 2**21), ValueError, "capacity must be from 1 to"),
+        (lambda: Publisher(""), ValueError, "channel_name must be a non-empty string"),
+        (lambda: Subscriber(""), ValueError, "channel_name must be a non-empty string"),
+        (lambda: Publisher(b"x"), TypeError, "must be a non-empty string, not b'x'"),
+        (lambda: Subscriber(None), TypeError, "must be a non-empty string, not None"),
+        (lambda: Publisher("x", 0), ValueError, "capacity must be a whole number from 1 to"),
+        (lambda: Publisher("x", 2**21), ValueError, "capacity must be a whole number from 1 to"),
         (lambda: Publisher("x", 1.5), TypeError, "capacity must be a whole number"),
         (lambda: Publisher("x", True), TypeError, "capacity must be a whole number"),
-        (lambda: Publisher("x", pool_bytes=0), ValueError, "pool_bytes must be from 1"),
-        (lambda: Publisher("x", spin_us=-1), ValueError, "spin_us must be from 0"),
-        (lambda: Subscriber("x", spin_us=10**7), ValueError, "spin_us must be from 0"),
+        (lambda: Publisher("x", pool_bytes=0), ValueError, "pool_bytes must be a whole number from 1"),
+        (lambda: Publisher("x", spin_us=-1), ValueError, "spin_us must be a whole number from 0"),
+        (lambda: Subscriber("x", spin_us=10**7), ValueError, "spin_us must be a whole number from 0"),
     ],
 )
 def test_refused_arguments(make: Callable[[], Any], kind: type[Exception], why: str) -> None:

@@ -138,7 +138,7 @@ def test_a_missing_class_is_named_with_similar_ones_and_both_files(kit: Any) -> 
     reference["path"] = {"first": [str(kit.folder)], "last": []}  # type: ignore[assignment]
     error = kit.load_error(reference, node_type="other")
     assert f"ImportError: {kit.folder}/nodes.py has no class AudioNode (node type 'other')" in error
-    assert "similar names there: AudioNodes" in error and "/else/where/nodes.py" in error
+    assert "; did you mean 'AudioNodes'?" in error and "/else/where/nodes.py" in error
 
 
 def test_what_is_no_node_class_is_refused(kit: Any) -> None:

@@ -32,9 +32,9 @@ def node_class(**attributes: Any) -> type[MultiprocessNode]:
         (lambda: Param(complex), TypeError, "Param takes int, float, bool, str, list or dict, not <class 'complex'>"),
         (lambda: Param("int"), TypeError, "not 'int'"),
         (lambda: Param(str, "x", low=1), TypeError, "low and high are for numbers, not for str"),
-        (lambda: Param(int, 1.0), ValueError, "the default must be an integer; not 1.0"),
-        (lambda: Param(int, 0, low=1), ValueError, "the default must be an integer of at least 1; not 0"),
-        (lambda: Param(str, "c", choices=("a", "b")), ValueError, "the default must be one of 'a', 'b'; not 'c'"),
+        (lambda: Param(int, 1.0), ValueError, "the default must be a whole number, not 1.0"),
+        (lambda: Param(int, 0, low=1), ValueError, "the default must be a whole number of at least 1, not 0"),
+        (lambda: Param(str, "c", choices=("a", "b")), ValueError, "the default must be 'a' or 'b', not 'c'"),
     ],
 )
 def test_a_param_that_contradicts_itself(make: Any, error: type[Exception], said: str) -> None:
@@ -45,15 +45,15 @@ def test_a_param_that_contradicts_itself(make: Any, error: type[Exception], said
 @pytest.mark.parametrize(
     ("param", "right", "wrong", "rule"),
     [
-        (Param(int, 1), [0, -5, 10**30], [1.0, True, "1", None, [1]], "an integer"),
-        (Param(int, 1, high=5), [5, -5], [6], "an integer of at most 5"),
-        (Param(int, 1, low=0, high=5), [0, 5], [-1, 6], "an integer from 0 to 5"),
+        (Param(int, 1), [0, -5, 10**30], [1.0, True, "1", None, [1]], "a whole number"),
+        (Param(int, 1, high=5), [5, -5], [6], "a whole number of at most 5"),
+        (Param(int, 1, low=0, high=5), [0, 5], [-1, 6], "a whole number from 0 to 5"),
         (Param(float, 1), [1, 0.5, -1e300], [True, "1", float("nan"), float("inf"), None], "a number"),
         (Param(bool, False), [True, False], [0, 1, "true", None], "true or false"),
         (Param(str), ["x"], ["", 5, None, b"x"], "a non-empty string"),
         (Param(str, ""), ["", "x"], [None], "a string"),
         (Param(str, None), [None, "x"], ["", 0], "a non-empty string or null"),
-        (Param(int, None, choices=(1, 2)), [None, 1], [3, True, 1.0], "one of 1, 2 or null"),
+        (Param(int, None, choices=(1, 2)), [None, 1], [3, True, 1.0], "1 or 2 or null"),
         (Param(list, []), [[], [1]], [{}, "x", None], "a list"),
         (Param(dict, {}), [{}, {"a": 1}], [[], None], "a mapping"),
     ],
@@ -63,12 +63,12 @@ def test_what_a_param_takes(param: Param, right: list[Any], wrong: list[Any], ru
     assert [param.refusal(value) for value in right] == [None] * len(right)
     for value in wrong:
         refusal = param.refusal(value)
-        assert refusal is not None and refusal.startswith(f"must be {rule}; not ")
+        assert refusal is not None and refusal.startswith(f"must be {rule}, not ")
 
 
 def test_a_huge_value_is_not_shown_whole() -> None:
     refusal = Param(int, 1).refusal("x" * 100_000)
-    assert refusal is not None and len(refusal) < 200
+    assert refusal is not None and len(refusal) < 300
 
 
 def test_a_node_gets_the_defaults_and_its_own_copies() -> None:

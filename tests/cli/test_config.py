@@ -50,7 +50,9 @@ def test_a_wrong_file(remotemedia, tmp_path):
     assert first == (
         "remotemedia: runtime.toml:2: multiprocess.spin_us: must be a whole number from 0 to 1000000, not -1"
     )
-    assert second.startswith("remotemedia: runtime.toml:3: multiprocess.chanel_capacity: unknown key; did you mean ")
+    assert second.startswith(
+        "remotemedia: runtime.toml:3: multiprocess.chanel_capacity: there is no key 'chanel_capacity' here; "
+    )
 
 
 MANIFEST = """\

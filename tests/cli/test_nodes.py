@@ -76,7 +76,7 @@ def test_show(remotemedia, tmp_path):
         "Outputs:\n"
         "  both  TEXT or TENSOR\n"
         "Params:\n"
-        "  size    an integer from 0 to 9, default 1: in meters\n"
+        "  size    a whole number from 0 to 9, default 1: in meters\n"
         "  path    a non-empty string, required\n"
         "  device  a non-empty string or null, default null\n"
     )
@@ -119,7 +119,7 @@ def test_every_built_in_type_is_shown(remotemedia):
             assert (cls.inputs and cls.outputs) or name == "RemotePipelineNode", name
             assert all(param.help for param in cls.params.values()), name
     done = remotemedia("nodes", "show", "EspeakTTSNode")
-    assert "  rate         an integer from 80 to 450, default 175: words per minute\n" in done.out
+    assert "  rate         a whole number from 80 to 450, default 175: words per minute\n" in done.out
 
 
 def test_an_unknown_type(remotemedia):

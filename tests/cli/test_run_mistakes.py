@@ -59,8 +59,9 @@ BEFORE_THE_START = {
     "which output": ("two.json -i a=in.txt -i b=in.txt -O o", "-O o: the pipeline has several output nodes: a, b;"),
     "no such port": (
         "speech.json -i in.wav -O a.x=o",
-        "-O a.x=o: node 'a' has no output port 'x'; it has text, partial",
+        "-O a.x=o: node 'a' has no output port 'x'; its output ports are: 'text', 'partial'",
     ),
+    "a port without a name": ("one.json -i in.txt -O a.=o", "-O a.=o: there is no node 'a.' (output nodes: a)"),
     "declared text into a WAV": ("speech.json -i in.wav -O o.wav", "-O o.wav: node 'a' puts out TEXT; .wav and .flac"),
     "declared audio into text": ("vad.json -i in.wav -O o.txt", "-O o.txt: node 'a' puts out AUDIO; such a file holds"),
     "two outputs of a node": ("one.json -i in.txt -O 1 -O 2", "-O 2: the output of node 'a' has a file already"),

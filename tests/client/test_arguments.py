@@ -20,11 +20,11 @@ pytestmark = pytest.mark.usefixtures("leak_check")
     ("arguments", "message"),
     [
         ({"target": ""}, "target must be a host and a port"),
-        ({"token": ""}, "token must be printable ASCII"),
-        ({"token": "a\nb"}, "token must be printable ASCII"),
+        ({"token": ""}, "token must be visible ASCII characters without spaces"),
+        ({"token": "a\nb"}, "token must be visible ASCII characters without spaces"),
         ({"tls_ca": "a", "tls_key": "b"}, "tls_certificate and tls_key belong together"),
         ({"tls_certificate": "a", "tls_key": "b"}, "tls_certificate needs tls_ca"),
-        ({"max_message_bytes": 1000}, "max_message_bytes must be from 65537 to"),
+        ({"max_message_bytes": 1000}, "max_message_bytes must be a whole number from 65537 to"),
     ],
 )
 def test_wrong(arguments: dict[str, Any], message: str) -> None:

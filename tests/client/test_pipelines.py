@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from remotemedia.client import PipelineClient
-from remotemedia.client._manifest import plan_of
+from remotemedia.client._manifest import remote_plan
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocessing import MultiprocessConfig, Pipeline, PipelineError
 
@@ -27,7 +27,7 @@ async def told_config(client: PipelineClient, pipeline: Any) -> Any:
 
 def test_params_arrive_as_they_were(px: Any, service: Any, tmp_path: Path) -> None:
     pipeline = Pipeline().add_node("t-config", "n.0", CONFIG, memory_limit_bytes=1 << 30)
-    assert plan_of(pipeline, None).message.nodes[0].memory_limit_bytes == 1 << 30
+    assert remote_plan(pipeline, None).message.nodes[0].memory_limit_bytes == 1 << 30
     file = tmp_path / "pipeline.json"
     file.write_text(json.dumps(pipeline.to_manifest()))
 
@@ -82,7 +82,7 @@ def test_many_outputs_of_one_node_are_in_order(px: Any, service: Any) -> None:
 )
 def test_which_nodes_are_fed_and_read(manifest: dict[str, Any], inputs: str, outputs: str) -> None:
     nodes = [{"id": node_id, "node_type": "no such type here"} for node_id in ("a", "b", "a.x")]
-    plan = plan_of({"version": "v1", "nodes": nodes, **manifest}, None)
+    plan = remote_plan({"version": "v1", "nodes": nodes, **manifest}, None)
     assert (plan.inputs, plan.outputs) == (tuple(inputs.split()), tuple(outputs.split()))
 
 
@@ -94,12 +94,14 @@ def test_settings_go_over_those_of_the_manifest(config: Any) -> None:
         "metadata": {"name": "p", "multiprocess": settings},
         "nodes": [{"id": "a", "node_type": "x"}],
     }
-    metadata = plan_of(manifest, config).message.metadata
+    metadata = remote_plan(manifest, config).message.metadata
     assert dict(metadata.multiprocess) == {"channel_capacity": 7, "init_timeout_secs": 2.5}
     assert metadata.name == "p"
-    assert not plan_of(Pipeline().add_node("x", "a"), MultiprocessConfig()).message.metadata.HasField("multiprocess")
+    assert not remote_plan(Pipeline().add_node("x", "a"), MultiprocessConfig()).message.metadata.HasField(
+        "multiprocess"
+    )
 
 
 def test_no_number_for_json() -> None:
     with pytest.raises(PipelineError, match="nan is no number that JSON has"):
-        plan_of({"version": "v1", "nodes": [{"id": "a", "node_type": "x", "params": {"p": float("nan")}}]}, None)
+        remote_plan({"version": "v1", "nodes": [{"id": "a", "node_type": "x", "params": {"p": float("nan")}}]}, None)

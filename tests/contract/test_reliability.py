@@ -16,9 +16,9 @@ TESTS = Path(__file__).parents[1]
 REPOSITORY = TESTS.parent
 sys.path.append(str(REPOSITORY))
 
-from bench import reliability  # noqa: E402
+from proof import reliability  # noqa: E402
 
-RESULTS = REPOSITORY / "bench" / "results" / "reliability.json"
+RESULTS = REPOSITORY / "proof" / "reliability.json"
 NOTHING_LEFT = "nothing is left after all of these tests"
 
 
@@ -79,7 +79,7 @@ def ledger_of(folder: Path, form: str) -> reliability.Ledger:
     subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-c", "pyproject.toml", "faults"],
         cwd=folder,
-        env={**os.environ, "REMOTEMEDIA_SOAK": form, "REMOTEMEDIA_SOAK_JSON": str(target)},
+        env={**os.environ, "REMOTEMEDIA_PROMISES": form, "REMOTEMEDIA_PROMISES_JSON": str(target)},
         capture_output=True,
         check=False,
     )

@@ -1,7 +1,7 @@
 """The ledger: what these tests promise, how often they tried, and what was lost or left behind.
 
-``python -m bench soak`` runs them and makes docs/reliability.md of it. REMOTEMEDIA_SOAK=long tries everything and more
-often, REMOTEMEDIA_SOAK_ONLY names criteria, REMOTEMEDIA_SOAK_JSON the file that the ledger is written to.
+``python -m proof.promises`` runs them and makes docs/reliability.md of it. REMOTEMEDIA_PROMISES=long tries everything
+and more often, REMOTEMEDIA_PROMISES_ONLY names criteria, REMOTEMEDIA_PROMISES_JSON the file for the ledger.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import pytest
 
 T = TypeVar("T")
-LONG = os.environ.get("REMOTEMEDIA_SOAK") == "long"
+LONG = os.environ.get("REMOTEMEDIA_PROMISES") == "long"
 
 
 @dataclass
@@ -62,7 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", 'promise(criterion, promised, tried): a line of docs/reliability.md, such as "SC-005"'
     )
-    config.addinivalue_line("markers", "long: only in python -m bench soak, the long form")
+    config.addinivalue_line("markers", "long: only in python -m proof.promises, the long form")
 
 
 def _entry(item: pytest.Item) -> Entry | None:
@@ -101,7 +101,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    target = os.environ.get("REMOTEMEDIA_SOAK_JSON")
+    target = os.environ.get("REMOTEMEDIA_PROMISES_JSON")
     if target:
         entries = session.config.stash.get(_ENTRIES, {})
         whole = Entry("the whole run", "nothing is left after all of these tests", "what they held before and after")
@@ -144,7 +144,7 @@ def ledger(request: pytest.FixtureRequest) -> Entry:
 
 @pytest.fixture(scope="session")
 def scale() -> Any:
-    """``scale(quick, long)``: the first in a run of the tests, the second in ``python -m bench soak --long``."""
+    """``scale(quick, long)``: the first in a run of the tests, the second in ``python -m proof.promises --long``."""
 
     def choose(quick: T, long: T) -> T:
         return long if LONG else quick
@@ -166,7 +166,7 @@ def security_nodes() -> ModuleType:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What the form of this run leaves out is deselected, not skipped: nothing is missing."""
-    only = os.environ.get("REMOTEMEDIA_SOAK_ONLY")
+    only = os.environ.get("REMOTEMEDIA_PROMISES_ONLY")
 
     def wanted(item: pytest.Item) -> bool:
         if item.get_closest_marker("long") is not None and not LONG:

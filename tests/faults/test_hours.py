@@ -13,7 +13,7 @@ import pytest
 
 pytestmark = [
     pytest.mark.usefixtures("leak_check"),
-    pytest.mark.watchdog(3000 if os.environ.get("REMOTEMEDIA_SOAK") == "long" else 600),
+    pytest.mark.watchdog(3000 if os.environ.get("REMOTEMEDIA_PROMISES") == "long" else 600),
 ]
 
 REPOSITORY = Path(__file__).parents[2]

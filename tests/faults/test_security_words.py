@@ -32,7 +32,7 @@ pytestmark = [
     ),
 ]
 
-LONG = os.environ.get("REMOTEMEDIA_SOAK") == "long"
+LONG = os.environ.get("REMOTEMEDIA_PROMISES") == "long"
 AT_ONCE = 4
 PATIENCE_SECS = 1100
 NO_SENSE = r"^MultiprocessError: node 'n0' sent a control message that makes no sense: "

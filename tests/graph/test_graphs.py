@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from remotemedia._naming import node_and_port
 from remotemedia.core.multiprocessing import Connection, NodeConfig, Pipeline, PipelineError, Session
+from remotemedia.manifest import find_problems
 
 
 @pytest.fixture(autouse=True)
@@ -39,14 +41,23 @@ def test_what_was_added_is_there() -> None:
     [
         (lambda: nodes("a", "a"), "node id 'a' is used twice"),
         (lambda: nodes("session"), "node id 'session' is what channels call the session itself"),
-        (lambda: Pipeline().add_node("t-echo", ""), "node_id must be a non-empty str, not ''"),
-        (lambda: Pipeline().add_node("t-echo", 7), "node_id must be a non-empty str, not 7"),
-        (lambda: Pipeline().add_node("t-echo", "a\0"), r"node_id must be a non-empty str, not 'a\x00'"),
-        (lambda: Pipeline().add_node("", "a"), "node_type must be a non-empty str, not ''"),
-        (lambda: Pipeline().add_node(int, "a"), "node_type must be a non-empty str, not <class 'int'>"),
+        (
+            lambda: Pipeline().add_node("t-echo", ""),
+            "node_id must be a non-empty string without NUL characters, not ''",
+        ),
+        (lambda: Pipeline().add_node("t-echo", 7), "node_id must be a non-empty string without NUL characters, not 7"),
+        (
+            lambda: Pipeline().add_node("t-echo", "a\0"),
+            r"node_id must be a non-empty string without NUL characters, not 'a\x00'",
+        ),
+        (lambda: Pipeline().add_node("", "a"), "node_type must be a non-empty string without NUL characters, not ''"),
+        (
+            lambda: Pipeline().add_node(int, "a"),
+            "node_type must be a non-empty string without NUL characters, not <class 'int'>",
+        ),
         (lambda: Pipeline().add_node("t-echo", "a", "x"), "config of node 'a' must be a dict, not str"),
-        (lambda: nodes("a").connect("a", "", "b", "i"), "connection a. -> b.i: node ids and ports must be non-empty"),
-        (lambda: nodes("a").connect("a", "o", "b", 3), "connection a.o -> b.3: node ids and ports must be non-empty"),
+        (lambda: nodes("a").connect("a", "", "b", "i"), "connection a. -> b.i: a node id or port must be a non-empty"),
+        (lambda: nodes("a").connect("a", "o", "b", 3), "connection a.o -> b.3: a node id or port must be a non-empty"),
         (lambda: nodes("ab").connect("a", "o", "b", "i").connect("a", "o", "b", "i"), "a.o -> b.i is made twice"),
     ],
 )
@@ -91,7 +102,11 @@ def speech(**config: Any) -> Pipeline:
 @pytest.mark.parametrize(
     ("pipeline", "place", "said"),
     [
-        (speech(chunk_size=0), "nodes[0].params.chunk_size", "node 'chunk': param 'chunk_size' must be an integer of"),
+        (
+            speech(chunk_size=0),
+            "nodes[0].params.chunk_size",
+            "node 'chunk': param 'chunk_size' must be a whole number of",
+        ),
         (speech(chunk=5), "nodes[0].params.chunk", "there is no param 'chunk'; did you mean 'chunk_size'?"),
         (speech().connect("chunk", "audio", "reply", "txt"), "connections[0].to_port", "did you mean 'text'?"),
         (speech().connect("chunk", "out", "reply", "text"), "connections[0].from_port", "output ports are: 'audio'"),
@@ -237,3 +252,49 @@ def test_what_is_no_json_is_found_wherever_it_is(path: list[str | int], wrong: A
         Pipeline().add_node("t-echo", "a", {"top": value})
     place = "".join(f"[{step!r}]" for step in ["top", *path])
     assert str(caught.value).startswith(f"config of node 'a'{place}")
+
+
+@pytest.mark.parametrize(
+    ("end", "found"),
+    [
+        ("a", ("a", "")),
+        ("a.b", ("a.b", "")),
+        ("a.b.c", ("a.b", "c")),
+        ("a.c.b", ("a", "c.b")),
+        ("a.", ("a.", "")),
+        ("c", ("c", "")),
+        ("c.a", ("c.a", "")),
+        (".a", (".a", "")),
+    ],
+)
+def test_the_longest_id_is_the_node_of_an_end(end: str, found: tuple[str, str]) -> None:
+    assert node_and_port(end, {"a", "a.b"}) == found
+
+
+def test_what_was_added_past_add_node_is_checked_as_well() -> None:
+    pipeline = Pipeline()
+    pipeline.nodes += [
+        NodeConfig("t-echo", ""),
+        NodeConfig("t-echo", "a", {"x": [{1}]}),
+        NodeConfig("t-echo", "b", memory_limit_bytes=5),
+    ]
+    assert [(problem.place, problem.message) for problem in pipeline.find_problems()] == [
+        ("nodes[0].id", "node_id must be a non-empty string without NUL characters, not ''"),
+        (
+            "nodes[1].params",
+            "config of node 'a'['x'][0] is a set; a config holds JSON values only (None, bool, int, float, str, list, "
+            "dict)",
+        ),
+        (
+            "nodes[2].memory_limit_bytes",
+            "memory_limit_bytes of node 'b' must be a whole number from 1048576 to 1152921504606846976 or None, not 5",
+        ),
+    ]
+
+
+@pytest.mark.parametrize("limit", [None, 1 << 20, 1 << 60, 0, (1 << 20) - 1, (1 << 60) + 1, True, 1e9, "1"])
+def test_manifests_and_pipelines_have_the_same_memory_limits(limit: Any) -> None:
+    pipeline = Pipeline()
+    pipeline.nodes.append(NodeConfig("t-echo", "a", memory_limit_bytes=limit))
+    node = {"id": "a", "node_type": "t-echo", "memory_limit_bytes": limit}
+    assert bool(find_problems({"version": "v1", "nodes": [node]})) is bool(pipeline.find_problems())

@@ -12,6 +12,7 @@ import pytest
 
 import remotemedia
 from remotemedia import _ring
+from remotemedia.wire import arrays
 
 HEADERS = Path(remotemedia.__file__).parent
 
@@ -118,3 +119,7 @@ def test_pair_pokes_where_the_header_says(pair: Callable[..., Any]) -> None:
         "memory_wanted": kind.MEMORY_WANTED,
     }
     assert all(LAYOUT[f"offsetof(rm_segment_header, {name})"] == offset for name, offset in at.items())
+
+
+def test_the_wire_takes_the_arrays_that_the_ring_takes() -> None:
+    assert arrays.MAX_NDIM == _ring.MAX_NDIM

@@ -30,7 +30,7 @@ def test_what_became_of_a_call(gated: Any, caplog: Any, orders: str, status: str
         async with gated.serve_client(max_processes=8) as (server, run):
             assert (await gated.status_of(run(orders)))[0] == status
             await server.gate.wait_idle()
-            assert server.gate.figures.calls == {("Run", status, error_type): 1}
+            assert server.gate.counters.calls == {("Run", status, error_type): 1}
 
     caplog.set_level(logging.INFO, logger="remotemedia.access")
     asyncio.run(main())
@@ -60,10 +60,10 @@ def test_a_client_that_leaves_and_one_whose_time_is_up(gated: Any, caplog: Any) 
             await server.wait_held(1)
             leaving.cancel()
             await server.gate.wait_idle()
-            assert server.gate.figures.calls == {("Run", "CANCELLED", ""): 1}
+            assert server.gate.counters.calls == {("Run", "CANCELLED", ""): 1}
             assert (await gated.status_of(run("hold", timeout=0.05)))[0] == "DEADLINE_EXCEEDED"
             await server.gate.wait_idle()
-            assert server.gate.figures.calls["Run", "DEADLINE_EXCEEDED", ""] == 1
+            assert server.gate.counters.calls["Run", "DEADLINE_EXCEEDED", ""] == 1
 
     caplog.set_level(logging.INFO, logger="remotemedia.access")
     asyncio.run(main())

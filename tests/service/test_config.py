@@ -30,7 +30,7 @@ WRONG: list[tuple[str, Any, type[Exception], str]] = [
     ("tokens", ["secret token"], ValueError, "a list of tokens of visible ASCII characters"),
     ("tokens", ["secret\n"], ValueError, "a list of tokens of visible ASCII characters"),
     ("tokens", [""], ValueError, "a list of tokens of visible ASCII characters"),
-    ("require_auth", 1, TypeError, "True or False or None, not 1"),
+    ("require_auth", 1, TypeError, "true or false or None, not 1"),
     ("tls_certificate", 5, TypeError, "the path of a file or None, not 5"),
     ("tls_key", "", TypeError, "the path of a file or None, not ''"),
     ("tls_client_ca", "a\0b", TypeError, "the path of a file or None"),
@@ -40,12 +40,12 @@ WRONG: list[tuple[str, Any, type[Exception], str]] = [
     ("allowed_venvs", [5], TypeError, r"a list of paths, not \[5\]"),
     ("allowed_extra_paths", None, TypeError, "a list of paths, not None"),
     ("refused_node_types", "EchoNode", TypeError, "a list of node types, not 'EchoNode'"),
-    ("status_results", "no", TypeError, "True or False, not 'no'"),
+    ("status_results", "no", TypeError, "true or false, not 'no'"),
     ("metrics_port", 70000, ValueError, "a whole number from 0 to 65535 or None, not 70000"),
     ("metrics_host", "a b", ValueError, "an address or a host name"),
-    ("access_log", None, TypeError, "True or False, not None"),
-    ("json_log", 1, TypeError, "True or False, not 1"),
-    ("reflection", 0, TypeError, "True or False, not 0"),
+    ("access_log", None, TypeError, "true or false, not None"),
+    ("json_log", 1, TypeError, "true or false, not 1"),
+    ("reflection", 0, TypeError, "true or false, not 0"),
 ]
 
 

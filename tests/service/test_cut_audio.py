@@ -10,9 +10,9 @@ import pytest
 import remotemedia_v1_pb2 as pb
 
 from remotemedia.core.multiprocessing import MultiprocessConfig
+from remotemedia.service._call_metrics import Clock
 from remotemedia.service._chunks import Chunks
-from remotemedia.service._manifests import Refused, plan_of
-from remotemedia.service._measures import Clock
+from remotemedia.service._manifests import BadRequest, session_plan
 from remotemedia.service.config import ServiceConfig
 from remotemedia.wire.payload import decode
 
@@ -137,7 +137,7 @@ def chunks(px: Any, sv: Any) -> Any:
     """What reads the chunks of a stream of two nodes."""
     manifest = sv.graph([sv.node("n0"), sv.node("two")])
     limits = pb.ResourceLimits()
-    return Chunks(plan_of(manifest, limits, MultiprocessConfig(), ServiceConfig()).pipeline, limits, Clock())
+    return Chunks(session_plan(manifest, limits, MultiprocessConfig(), ServiceConfig()).pipeline, limits, Clock())
 
 
 def read(chunks: Chunks, node_id: str = "n0", sequence: int = 0, **members: Any) -> tuple[bytes, list[Any]]:
@@ -176,7 +176,7 @@ def test_how_many_samples_a_client_counts(chunks: Chunks) -> None:
             chunks.frames.drop()
             read(chunks, buffer=audio(b"x"))
             read(chunks, buffer=audio(bytes(size), num_samples=count))
-        with pytest.raises(Refused, match="num_samples is 9, but samples has"):
+        with pytest.raises(BadRequest, match="num_samples is 9, but samples has"):
             read(chunks, buffer=audio(bytes(size), num_samples=9))
 
 
@@ -184,7 +184,9 @@ def test_how_many_samples_a_client_counts(chunks: Chunks) -> None:
 def test_what_was_cut_is_to_blame_where_other_audio_follows(chunks: Chunks, change: dict[str, Any]) -> None:
     read(chunks, sequence=1, buffer=audio(b"abc"))
     read(chunks, sequence=2, buffer=pb.DataBuffer(text=pb.TextBuffer(text_data=b"in between")))
-    with pytest.raises(Refused, match=r"^chunk 1: AudioBuffer.samples ends with 1 byte of a frame, which has 1 x 2 "):
+    with pytest.raises(
+        BadRequest, match=r"^chunk 1: AudioBuffer.samples ends with 1 byte of a frame, which has 1 x 2 "
+    ):
         read(chunks, sequence=3, buffer=audio(bytes(24), **change))
 
 
@@ -199,18 +201,18 @@ def test_what_was_cut_is_to_blame_where_other_audio_follows(chunks: Chunks, chan
     ],
 )
 def test_other_mistakes_are_told_at_once(chunks: Chunks, fields: dict[str, Any], message: str) -> None:
-    with pytest.raises(Refused, match=f"^chunk 0: AudioBuffer.*{message}"):
+    with pytest.raises(BadRequest, match=f"^chunk 0: AudioBuffer.*{message}"):
         read(chunks, buffer=audio(b"x", **fields))
 
 
 def test_what_a_client_can_make_the_service_keep(chunks: Chunks) -> None:
     """Inputs that a node does not declare have as many names as the client thinks of."""
-    with pytest.raises(Refused, match="not a whole number of frames"):
+    with pytest.raises(BadRequest, match="not a whole number of frames"):
         read(chunks, named_buffers={"x" * 256: audio(b"x"), "y": audio(b"")})
-    with pytest.raises(Refused, match="not a whole number of frames"):
+    with pytest.raises(BadRequest, match="not a whole number of frames"):
         for number in range(2_000):
             read(chunks, named_buffers={f"port {number}": audio(b"x"), "y": audio(b"")})
     assert number == 1024
-    with pytest.raises(Refused) as raised:
+    with pytest.raises(BadRequest) as raised:
         chunks.frames.check_complete()
     assert raised.value.node_id == "n0"

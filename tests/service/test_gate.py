@@ -42,7 +42,7 @@ def test_authentication(gated: Any, metadata: list[tuple[str, str]], text: str |
         async with gated.serve_client(**TOKENS) as (server, run):
             expected = ("OK", "") if text is None else ("UNAUTHENTICATED", text)
             assert await gated.status_of(run("", metadata=metadata)) == expected
-            assert server.gate.figures.of("Run").messages_in == (text is None)
+            assert server.gate.counters.of("Run").messages_in == (text is None)
             assert server.has_given_back()
 
     asyncio.run(main())
@@ -138,7 +138,7 @@ def test_processes_of_all_calls_together(gated: Any) -> None:
             server.free()
             await first
             assert await gated.status_of(run("processes 5")) == ("OK", "")
-            assert server.gate.figures.refused == {"max_processes": 1}
+            assert server.gate.counters.refused == {"max_processes": 1}
 
     asyncio.run(main())
 
@@ -192,10 +192,12 @@ def test_whatever_ends_a_call_it_gives_back_what_it_took(gated: Any, orders: lis
                 await gated.status_of(call)
             await server.gate.wait_idle()
             assert server.has_given_back()
-            figures = server.gate.figures
+            counters = server.gate.counters
             # What was cancelled before it reached the server never was a call.
-            assert figures.calls.total() <= len(orders)
-            assert figures.of("Run").seconds_counts and sum(figures.of("Run").seconds_counts) == figures.calls.total()
+            assert counters.calls.total() <= len(orders)
+            assert (
+                counters.of("Run").seconds_counts and sum(counters.of("Run").seconds_counts) == counters.calls.total()
+            )
 
     asyncio.run(main())
 

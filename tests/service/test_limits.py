@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from remotemedia.errors import ResourceLimitError
-from remotemedia.service._limits import Limits, Refused, StartRate
+from remotemedia.service._limits import Limits, NotAdmitted, StartRate
 from remotemedia.service.config import ServiceConfig
 
 # Exact as floats, and so is all that a bucket makes of them: it must agree with fractions in every single start.
@@ -53,7 +53,7 @@ class LimitsMachine(RuleBasedStateMachine):
         many, own = len(self.calls) == 5, sum(call[0] == client for call in self.calls) == 3
         try:
             self.limits.enter(client, 0.0)
-        except Refused as refused:
+        except NotAdmitted as refused:
             assert refused.status == "RESOURCE_EXHAUSTED"
             assert refused.reason == ("max_sessions" if many else "max_sessions_per_client")
             assert many or own

@@ -17,9 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from remotemedia.core.multiprocessing import MultiprocessConfig, MultiprocessExecutor
 from remotemedia.monitoring import serve_metrics
-from remotemedia.service._figures import REASONS
+from remotemedia.service._counters import REASONS
 from remotemedia.service._gate import Gate
-from remotemedia.service._metrics import ServiceCollector
+from remotemedia.service._prometheus import ServiceCollector
 from remotemedia.service.config import ServiceConfig
 
 pytestmark = pytest.mark.usefixtures("leak_check")

@@ -62,7 +62,7 @@ def test_what_needs_a_token(serving: Any) -> None:
             streaming = pb_grpc.StreamingPipelineServiceStub(channel)
             request = pb.ExecuteRequest(manifest=serving.MANIFEST)
             assert await status(execution.ExecutePipeline(request)) == "UNAUTHENTICATED"
-            # Refused before anything is read: these are no messages at all.
+            # BadRequest before anything is read: these are no messages at all.
             raw = channel.unary_unary("/remotemedia.v1.PipelineExecutionService/ExecutePipeline")
             assert await status(raw(b"\xff\xff")) == "UNAUTHENTICATED"
             for stub in (execution, streaming):

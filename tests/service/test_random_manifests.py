@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from remotemedia.core.multiprocessing import MultiprocessConfig
 from remotemedia.errors import ResourceLimitError
 from remotemedia.service._errors import response_of
-from remotemedia.service._manifests import Plan, Refused, plan_of
+from remotemedia.service._manifests import BadRequest, SessionPlan, session_plan
 from remotemedia.service.config import ServiceConfig
 
 pytestmark = pytest.mark.usefixtures("leak_check", "px")
@@ -87,8 +87,8 @@ def test_by_the_checks_alone(fuzz: ModuleType) -> None:
     for seed in range(FIRST_SEED, FIRST_SEED + ALONE):
         fuzzed = fuzz.manifest(seed, 0.2)
         try:
-            plan = plan_of(fuzzed.manifest, pb.ResourceLimits(), base, service)
-        except (Refused, ResourceLimitError) as error:
+            plan = session_plan(fuzzed.manifest, pb.ResourceLimits(), base, service)
+        except (BadRequest, ResourceLimitError) as error:
             check(fuzzed, response_of(error), seed)
         else:
             assert not fuzzed.wrong, f"seed {seed}: {fuzzed.changes} passed"
@@ -134,9 +134,9 @@ manifests = st.builds(
 @given(made=manifests, limit=st.integers(0, 2**64 - 1))
 def test_of_anything(made: Any, limit: int) -> None:
     try:
-        plan = plan_of(made, pb.ResourceLimits(max_memory_bytes=limit), MultiprocessConfig(), ServiceConfig())
-    except (Refused, ResourceLimitError) as error:
+        plan = session_plan(made, pb.ResourceLimits(max_memory_bytes=limit), MultiprocessConfig(), ServiceConfig())
+    except (BadRequest, ResourceLimitError) as error:
         told = response_of(error)
         assert told.message and told.error_type in (pb.ERROR_TYPE_VALIDATION, pb.ERROR_TYPE_RESOURCE_LIMIT)
     else:
-        assert isinstance(plan, Plan)
+        assert isinstance(plan, SessionPlan)

@@ -48,9 +48,9 @@ def test_model(sizes: list[int], pauses: list[bool]) -> None:
             nonlocal inside
             for number in range(len(sizes)):
                 await pause()
-                found, turn = await ahead.get()
+                found, epoch = await ahead.get()
                 inside -= 1
-                assert found is not None and turn == found.message.data_chunk.sequence == number
+                assert found is not None and epoch == found.message.data_chunk.sequence == number
             assert await ahead.get() == (None, len(sizes))
 
         async with asyncio.timeout(30), asyncio.TaskGroup() as group:

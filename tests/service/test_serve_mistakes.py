@@ -39,9 +39,9 @@ pytestmark = pytest.mark.usefixtures("leak_check")
         (["--set", "max_sessions"], "--set max_sessions: write KEY=VALUE"),
         (
             ["--set", "max_session=5"],
-            "max_session: unknown key; did you mean max_sessions? (the keys are: host, port, ",
+            "max_session: there is no key 'max_session' here; did you mean 'max_sessions'",
         ),
-        (["--set", "tokens=['secret']"], "tokens: unknown key; did you mean token_file? (the keys are: host, "),
+        (["--set", "tokens=['secret']"], "tokens: there is no key 'tokens' here; did you mean 'token_file'?"),
         (["--nodes", "none.py"], "{}/none.py: there is no such file"),
         (["--config", "none.toml"], "none.toml: there is no such file"),
         (["--config", "wrong.toml"], "wrong.toml:2: service.port: must be a whole number from 0 to 65535, not -1"),

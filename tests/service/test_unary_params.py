@@ -11,7 +11,7 @@ import pytest
 import remotemedia_v1_pb2 as pb
 
 from remotemedia.core.multiprocessing import MultiprocessConfig
-from remotemedia.service._manifests import Refused, plan_of
+from remotemedia.service._manifests import BadRequest, session_plan
 from remotemedia.service.config import ServiceConfig
 
 pytestmark = pytest.mark.usefixtures("leak_check")
@@ -129,7 +129,7 @@ def test_what_is_in_force_stays(sv: Any) -> None:
 
     def config_for(allowed: tuple[str, ...] = (), **asked: Any) -> tuple[str, str | None]:
         service = ServiceConfig(allowed_pythons=allowed)
-        config = plan_of(sv.chain("t-echo", **asked), pb.ResourceLimits(), own, service).config
+        config = session_plan(sv.chain("t-echo", **asked), pb.ResourceLimits(), own, service).config
         return config.python_executable, config.venv_path
 
     for python in ("python", "python3", "/opt/python"):
@@ -143,5 +143,5 @@ def test_what_is_in_force_stays(sv: Any) -> None:
         {"venv_path": "/opt"},
         {"extra_paths": ["/opt/nodes", "/opt"]},
     ):
-        with pytest.raises(Refused, match="is not allowed by this service"):
+        with pytest.raises(BadRequest, match="is not allowed by this service"):
             config_for(**asked)

@@ -39,7 +39,7 @@ def test_nodes_run_on_uvloop_unless_told_not_to(px: Any, use_uvloop: bool, modul
 
 @pytest.mark.parametrize("value", [None, 1, "yes"])
 def test_the_switch_is_a_bool(value: Any) -> None:
-    with pytest.raises(TypeError, match="use_uvloop must be True or False"):
+    with pytest.raises(TypeError, match="use_uvloop must be true or false"):
         MultiprocessConfig(use_uvloop=value)
 
 

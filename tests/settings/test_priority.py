@@ -121,7 +121,9 @@ def test_all_sources_are_refused_at_once(folder: Path) -> None:
         )
     first, *rest = str(raised.value).splitlines()
     assert first == "init_timeout_secs: must be a positive number of seconds, not -1.0"
-    assert rest[0].startswith("speech.yaml: metadata.multiprocess.chanel_capacity: unknown key; did you mean channel_")
+    assert rest[0].startswith(
+        "speech.yaml: metadata.multiprocess.chanel_capacity: there is no key 'chanel_capacity' here"
+    )
     assert rest[1:] == [
         "speech.yaml: metadata.multiprocess.venv_path: must be the path of a folder or null, not 3",
         "speech.yaml: metadata.multiprocess.spin_us: must be a whole number from 0 to 1000000, not null",
@@ -137,4 +139,6 @@ def test_settings_that_are_no_mapping(wrong: object) -> None:
 
 def test_a_key_that_is_no_text() -> None:
     (problem,) = find_setting_problems({5: {3: 4}})
-    assert str(problem).startswith("metadata.multiprocess.5: unknown key (the keys are: max_processes_per_session, ")
+    assert str(problem).startswith(
+        "metadata.multiprocess.5: there is no key 5 here; the keys are: 'max_processes_per_session', "
+    )

@@ -77,35 +77,77 @@ WRONG: dict[str, tuple[str | bytes, list[tuple[int | None, str, str]]]] = {
     ),
     "a key with a typing mistake": (
         "[multiprocess]\nchanel_capacity = 100\n",
-        [(2, "multiprocess.chanel_capacity", "unknown key; did you mean channel_capacity? (the keys are: max_proc")],
+        [
+            (
+                2,
+                "multiprocess.chanel_capacity",
+                "there is no key 'chanel_capacity' here; did you mean 'channel_capacity'?",
+            )
+        ],
     ),
     "a key like no other": (
         '[multiprocess.python]\nversion = "3.12"\n',
-        [(2, "multiprocess.python.version", "unknown key (the keys are: executable, venv_path, extra_paths)")],
+        [
+            (
+                2,
+                "multiprocess.python.version",
+                "there is no key 'version' here; the keys are: 'executable', 'venv_path', 'extra_paths'",
+            )
+        ],
     ),
     "a manifest's name for the interpreter": (
         '[multiprocess]\npython_executable = "python"\n',
-        [(2, "multiprocess.python_executable", "unknown key here; it is executable in [multiprocess.python]")],
+        [
+            (
+                2,
+                "multiprocess.python_executable",
+                "there is no key 'python_executable' here; it is 'executable' in [multiprocess.python]",
+            )
+        ],
     ),
     "a key in the wrong table": (
         "[multiprocess.python]\nchannel_capacity = 5\n",
-        [(2, "multiprocess.python.channel_capacity", "unknown key here; it is channel_capacity in [multiprocess]")],
+        [
+            (
+                2,
+                "multiprocess.python.channel_capacity",
+                "there is no key 'channel_capacity' here; it is 'channel_capacity' in [mul",
+            )
+        ],
     ),
     "a key in no table": (
         "channel_capacity = 5\n",
-        [(1, "channel_capacity", "unknown key here; it is channel_capacity in [multiprocess]")],
+        [
+            (
+                1,
+                "channel_capacity",
+                "there is no key 'channel_capacity' here; it is 'channel_capacity' in [multiprocess]",
+            )
+        ],
     ),
     "another table": (
         "[multiprocess]\nspin_us = 0\n[audio]\nrate = 16000\n",
-        [(3, "audio", "unknown key (the tables are: multiprocess, multiprocess.python, service)")],
+        [
+            (
+                3,
+                "audio",
+                "there is no table 'audio' here; the tables are: 'multiprocess', 'multiprocess.python', 'service'",
+            )
+        ],
     ),
     "a table with a typing mistake": (
         "\n[multiproces]\nspin_us = 0\n",
-        [(2, "multiproces", "unknown key; did you mean multiprocess? (the tables are")],
+        [
+            (
+                2,
+                "multiproces",
+                "there is no table 'multiproces' here; did you mean 'multiprocess' or 'multiprocess.python'?",
+            )
+        ],
     ),
     "an inner table with a typing mistake": (
         "[multiprocess]\n[multiprocess.pyhton]\nexecutable = 'python'\n",
-        [(2, "multiprocess.pyhton", "unknown key; did you mean python? (the keys are")],
+        [(2, "multiprocess.pyhton", "there is no key 'pyhton' here; did you mean 'python'?")],
     ),
     "a wrong value for the service": (
         "[service]\nmax_sessions = 0\nport = '50051'\n",
@@ -116,11 +158,11 @@ WRONG: dict[str, tuple[str | bytes, list[tuple[int | None, str, str]]]] = {
     ),
     "a key of the service with a typing mistake": (
         "[service]\nmax_session = 5\n",
-        [(2, "service.max_session", "unknown key; did you mean max_sessions? (the keys are: host, port, ")],
+        [(2, "service.max_session", "there is no key 'max_session' here; did you mean 'max_sessions'")],
     ),
     "a key of the service in the wrong table": (
         "[multiprocess]\nmax_sessions = 5\n",
-        [(2, "multiprocess.max_sessions", "unknown key here; it is max_sessions in [service]")],
+        [(2, "multiprocess.max_sessions", "there is no key 'max_sessions' here; it is 'max_sessions' in [service]")],
     ),
     "tokens in the open": (
         "[service]\ntokens = ['secret']\n",
@@ -166,9 +208,9 @@ WRONG: dict[str, tuple[str | bytes, list[tuple[int | None, str, str]]]] = {
     "several mistakes": (
         "x = 1\n[multiprocess]\nspin_us = -1 # microseconds\n\n# folders\nchannel_capacity = 100\npython.path = 3\n",
         [
-            (1, "x", "unknown key"),
+            (1, "x", "there is no table 'x' here"),
             (3, "multiprocess.spin_us", "must be a whole number from 0 to 1000000, not -1"),
-            (7, "multiprocess.python.path", "unknown key"),
+            (7, "multiprocess.python.path", "there is no key 'path' here"),
         ],
     ),
 }

@@ -3,4 +3,4 @@
 A module belongs here if it moves messages or lends memory for them, in whatever process. Read on in ``publisher``.
 """
 
-# May import: kernel, core, _ring, errors, _telling, _event_loop
+# May import: kernel, core, _ring, errors, _rules, _telling, _event_loop

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from remotemedia import _ring
+from remotemedia._rules import TEXT, whole_number
 from remotemedia.core.multiprocess.channel.doorbell import Doorbell
 
 if TYPE_CHECKING:
@@ -99,14 +100,8 @@ def deadline_ns_after(timeout: float | None) -> int:
 
 
 def check_name(name: object) -> None:
-    if not isinstance(name, str):
-        raise TypeError(f"channel_name must be a str, not {type(name).__name__}")
-    if not name:
-        raise ValueError("channel_name must not be empty")
+    TEXT.check("channel_name", name)
 
 
 def check_count(what: str, value: object, low: int, high: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{what} must be a whole number, not {value!r}")
-    if not low <= value <= high:
-        raise ValueError(f"{what} must be from {low} to {high}, not {value}")
+    whole_number(low, high).check(what, value)

@@ -8,6 +8,7 @@ from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, CO_VARARGS
 from types import FunctionType
 from typing import Any
 
+from remotemedia._naming import nearest
 from remotemedia.core.multiprocess.node.node import MultiprocessNode, Nothing
 
 __all__ = ["check_class", "supply_hooks", "why_unfit"]
@@ -116,9 +117,7 @@ def _instead(cls: type, name: str) -> str:
     near = [own for own in _own_methods(cls) if own[0].lower() == name[0] and abs(len(own) - len(name)) <= 2]
     if not near:
         return ""
-    import difflib  # here: the import is slow, and most classes do not need it
-
-    like = difflib.get_close_matches(name, near, n=1, cutoff=_LIKE)
+    like = nearest(name, near, _LIKE)
     return f", but {like[0]}(), which nothing calls" if like else ""
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from remotemedia._naming import offer
 from remotemedia._telling import shown
 from remotemedia.core.multiprocess.classes.checks import supply_hooks
 from remotemedia.core.multiprocess.classes.imports import (
@@ -242,10 +243,8 @@ def _not_found(module: ModuleType, qualname: str, node_type: str, file: str | No
         )
     text = f"{place} has no class {qualname} (node type {node_type!r})"
     classes = [name for name, value in vars(module).items() if isinstance(value, type)]
-    import difflib
-
-    if near := difflib.get_close_matches(qualname, classes):
-        text += "; similar names there: " + ", ".join(near)
+    if classes:
+        text += f"; {offer(qualname, classes, 'its classes are')}"
     if file is not None and file != place:
         text += f"; in the parent process it came from {file}"
     return text

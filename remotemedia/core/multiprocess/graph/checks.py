@@ -6,17 +6,19 @@ from collections import defaultdict
 from collections.abc import Container, Iterator
 from typing import TYPE_CHECKING
 
-from remotemedia._naming import offer, place
+from remotemedia._naming import few, offer, place
+from remotemedia._rules import MEMORY_LIMIT, NAME
+from remotemedia._telling import shown
 from remotemedia.core.multiprocess.classes.registry import lookup_node
 from remotemedia.core.multiprocess.node.declaration import data_types, param_problems
 from remotemedia.errors import PipelineError, Problem
 
 if TYPE_CHECKING:
-    from remotemedia.core.multiprocess.graph.pipeline import Connection, Pipeline
+    from remotemedia.core.multiprocess.graph.pipeline import Connection, NodeConfig, Pipeline
     from remotemedia.core.multiprocess.node.declaration import Ports
     from remotemedia.core.multiprocess.node.node import MultiprocessNode
 
-__all__ = ["SESSION_NAME", "made_twice", "pipeline_problems", "wrong_id"]
+__all__ = ["SESSION_NAME", "made_twice", "node_problems", "pipeline_problems"]
 
 SESSION_NAME = "session"
 """What the names of channels call the session: ``session_to_asr``."""
@@ -29,7 +31,7 @@ def pipeline_problems(pipeline: Pipeline) -> Iterator[Problem]:
     if not pipeline.nodes:
         yield Problem("the pipeline has no nodes; add_node() adds one", "nodes")
         return
-    yield from _wrong_ids(pipeline)
+    yield from _wrong_parts(pipeline)
     yield from _unknown_ids(pipeline)
     yield from _cycles(pipeline)
     yield from _names_of_channels(pipeline)
@@ -50,11 +52,47 @@ def pipeline_problems(pipeline: Pipeline) -> Iterator[Problem]:
         yield from _wrong_ports(connection, index, classes)
 
 
-def wrong_id(node_id: str, others: Container[str]) -> str | None:
-    """Why a node cannot be called so beside the others; None when it can."""
-    if node_id == SESSION_NAME:
-        return f"node id {node_id!r} is what channels call the session itself; choose another"
-    return f"node id {node_id!r} is used twice; ids must differ" if node_id in others else None
+def node_problems(node: NodeConfig, others: Container[str]) -> Iterator[tuple[str, str]]:
+    """Key in a manifest and message of what is wrong with a node, whatever its type: with what it is called beside the
+    ``others``, with the form of its config, with its limit."""
+    names = {"node_type": ("node_type", node.node_type), "id": ("node_id", node.node_id)}
+    wrong_names = {key: f"{name} {wrong}" for key, (name, value) in names.items() if (wrong := NAME.wrong(value))}
+    yield from wrong_names.items()
+    if node.node_id == SESSION_NAME:
+        yield "id", f"node id {node.node_id!r} is what channels call the session itself; choose another"
+    elif "id" not in wrong_names and node.node_id in others:
+        yield "id", f"node id {node.node_id!r} is used twice; ids must differ"
+    if wrong := _not_json_object(node.config, f"config of node {node.node_id!r}"):
+        yield "params", wrong
+    if wrong := MEMORY_LIMIT.wrong(node.memory_limit_bytes):
+        yield "memory_limit_bytes", f"memory_limit_bytes of node {node.node_id!r} {wrong}"
+
+
+def _not_json_object(config: object, where: str) -> str | None:
+    if not isinstance(config, dict):
+        return f"{where} must be a dict, not {type(config).__name__}"  # what was given may be secret
+    try:
+        found = _not_json(config)
+    except RecursionError as error:
+        return f"{where} cannot be JSON: {error}"
+    return f"{where}{found[0]}{found[1]}" if found else None
+
+
+def _not_json(value: object) -> tuple[str, str] | None:
+    """Where in a value something would not arrive as it is, and what is said of it; None when all would."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return None
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                return "", f": key {shown(key)} must be a str"
+    elif not isinstance(value, list | tuple):
+        kinds = "(None, bool, int, float, str, list, dict)"
+        return "", f" is a {type(value).__name__}; a config holds JSON values only {kinds}"
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+        if found := _not_json(item):
+            return f"[{key!r}]{found[0]}", found[1]
+    return None
 
 
 def made_twice(connection: Connection) -> str:
@@ -62,12 +100,12 @@ def made_twice(connection: Connection) -> str:
     return f"connection {connection} is made twice"
 
 
-def _wrong_ids(pipeline: Pipeline) -> Iterator[Problem]:
+def _wrong_parts(pipeline: Pipeline) -> Iterator[Problem]:
     known: set[str] = set()
-    for index, node_id in enumerate(pipeline.node_ids):
-        if wrong := wrong_id(node_id, known):
-            yield Problem(wrong, place("nodes", index, "id"))
-        known.add(node_id)
+    for index, node in enumerate(pipeline.nodes):
+        for key, message in node_problems(node, known):
+            yield Problem(message, place("nodes", index, key))
+        known.add(node.node_id)
     made: set[Connection] = set()
     for index, connection in enumerate(pipeline.connections):
         if connection in made:
@@ -77,7 +115,7 @@ def _wrong_ids(pipeline: Pipeline) -> Iterator[Problem]:
 
 def _unknown_ids(pipeline: Pipeline) -> Iterator[Problem]:
     known = set(pipeline.node_ids)
-    nodes = f"the nodes are: {', '.join(_few(pipeline.node_ids))}"
+    nodes = f"the nodes are: {', '.join(few(pipeline.node_ids, _MOST_NAMED))}"
     for index, connection in enumerate(pipeline.connections):
         for end, node_id in (("from", connection.from_node), ("to", connection.to_node)):
             if node_id not in known:
@@ -88,11 +126,6 @@ def _unknown_ids(pipeline: Pipeline) -> Iterator[Problem]:
             if node_id not in known:
                 message = f"{kind} node {node_id!r}: there is no such node; {nodes}"
                 yield Problem(message, place(f"{kind}s", index))
-
-
-def _few(names: list[str]) -> list[str]:
-    # Each of a thousand problems with a thousand names in it is more than anybody reads, or has memory for.
-    return names if len(names) <= _MOST_NAMED else [*names[:_MOST_NAMED], f"({len(names) - _MOST_NAMED} more)"]
 
 
 def _cycles(pipeline: Pipeline) -> Iterator[Problem]:
@@ -111,7 +144,7 @@ def _cycles(pipeline: Pipeline) -> Iterator[Problem]:
                 done.add(node_id)
             elif node_id in path:
                 order = list(path)
-                circle = " -> ".join([*_few(order[order.index(node_id) :]), node_id])
+                circle = " -> ".join([*few(order[order.index(node_id) :], _MOST_NAMED), node_id])
                 message = f"the connections form a cycle: {circle}; remove one of them"
                 yield Problem(message, place("connections", index))
             elif node_id not in done:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from remotemedia._naming import offer
+from remotemedia._rules import NAME
 from remotemedia._telling import shown
 from remotemedia.core.multiprocess.classes.registry import lookup_node
-from remotemedia.core.multiprocess.graph.checks import SESSION_NAME, made_twice, pipeline_problems, wrong_id
+from remotemedia.core.multiprocess.graph.checks import SESSION_NAME, made_twice, node_problems, pipeline_problems
 from remotemedia.core.multiprocess.node.declaration import Ports, data_types
 from remotemedia.errors import PipelineError, Problem
 
@@ -71,38 +72,23 @@ class Pipeline:
     ) -> Self:
         """Adds a node of a registered type. PipelineError for a wrong id, an id already used, a config not JSON, or a
         memory limit that is none; without one, ``node_memory_limit_bytes`` of the session's settings holds."""
-        for name, value in (("node_type", node_type), ("node_id", node_id)):
-            if not isinstance(value, str) or not value or "\0" in value:
-                raise PipelineError(f"{name} must be a non-empty str, not {shown(value)}")
-        if wrong := wrong_id(node_id, self.node_ids):
-            raise PipelineError(wrong)
-        config = {} if config is None else config
-        if not isinstance(config, dict):
-            raise PipelineError(f"config of node {node_id!r} must be a dict, not {type(config).__name__}")
+        node = NodeConfig(node_type, node_id, {} if config is None else config, memory_limit_bytes)
+        for _, message in node_problems(node, self.node_ids):
+            raise PipelineError(message)
         try:
-            _check_json(config, f"config of node {node_id!r}")
-            config = json.loads(json.dumps(config))  # a copy: what the caller changes afterwards was not checked
-        except (ValueError, RecursionError) as error:
-            if isinstance(error, PipelineError):
-                raise
+            copied = json.loads(json.dumps(node.config))  # what the caller changes afterwards was not checked
+        except ValueError as error:
             raise PipelineError(f"config of node {node_id!r} cannot be JSON: {error}") from None
-        if memory_limit_bytes is not None and (
-            not isinstance(memory_limit_bytes, int) or not 1 << 20 <= memory_limit_bytes <= 1 << 60
-        ):
-            raise PipelineError(
-                f"memory_limit_bytes of node {node_id!r} must be a whole number from {1 << 20} to {1 << 60}, or None; "
-                f"not {shown(memory_limit_bytes)}"
-            )
-        self.nodes.append(NodeConfig(node_type, node_id, config, memory_limit_bytes))
+        self.nodes.append(replace(node, config=copied))
         return self
 
     def connect(self, from_node: str, from_port: str, to_node: str, to_port: str) -> Self:
         """Adds a connection. The nodes may be added later; ``validate`` checks that they were."""
         names = (from_node, from_port, to_node, to_port)
         for name in names:
-            if not isinstance(name, str) or not name:
+            if wrong := NAME.wrong(name):
                 given = Connection(*(other if isinstance(other, str) else shown(other) for other in names))
-                raise PipelineError(f"connection {given}: node ids and ports must be non-empty str, not {shown(name)}")
+                raise PipelineError(f"connection {given}: a node id or port {wrong}")
         connection = Connection(*names)
         if connection in self.connections:
             raise PipelineError(made_twice(connection))
@@ -245,22 +231,3 @@ class Pipeline:
         from remotemedia.manifest import manifest_of
 
         return manifest_of(self, name)
-
-
-def _check_json(value: Any, where: str) -> None:
-    """PipelineError naming the key whose value would not arrive as it is."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise PipelineError(f"{where}: key {shown(key)} must be a str")
-            _check_json(item, f"{where}[{key!r}]")
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            _check_json(item, f"{where}[{index}]")
-    else:
-        raise PipelineError(
-            f"{where} is a {type(value).__name__}; a config holds JSON values only "
-            f"(None, bool, int, float, str, list, dict)"
-        )

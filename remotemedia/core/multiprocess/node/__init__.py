@@ -4,4 +4,4 @@ A module belongs here if it deals with a node as an object: what its class decla
 what becomes of its failures. Read on in ``node``, then ``loop``.
 """
 
-# May import: channel, values, core, _ring, errors, _naming, _telling
+# May import: channel, values, core, _ring, errors, _naming, _rules, _telling

@@ -13,13 +13,13 @@ What a class does not declare is not checked. Node processes load this module to
 from __future__ import annotations
 
 import copy
-import math
-import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from remotemedia._naming import offer
+from remotemedia._rules import FLAG, LIST, MAPPING, STRING, TEXT, Rule, number, one_of, whole_number
+from remotemedia._telling import shown
 
 if TYPE_CHECKING:
     from remotemedia.core.data import DataType
@@ -29,14 +29,7 @@ __all__ = ["Param", "Ports", "check_declarations", "completed", "data_types", "p
 Ports: TypeAlias = "Mapping[str, DataType | tuple[DataType, ...] | None]"
 """Ports by name, with the data type that passes, several of them, or None for any."""
 
-_KINDS: dict[type, str] = {
-    int: "an integer",
-    float: "a number",
-    bool: "true or false",
-    str: "a non-empty string",
-    list: "a list",
-    dict: "a mapping",
-}
+_RULES: dict[type, Rule] = {int: whole_number(), float: number(), bool: FLAG, str: TEXT, list: LIST, dict: MAPPING}
 
 
 @dataclass(frozen=True)
@@ -60,7 +53,7 @@ class Param:
     help: str = ""
 
     def __post_init__(self) -> None:
-        if self.kind not in _KINDS:
+        if self.kind not in _RULES:
             raise TypeError(f"Param takes int, float, bool, str, list or dict, not {self.kind!r}")
         if (self.low, self.high) != (None, None) and self.kind not in (int, float):
             raise TypeError(f"Param: low and high are for numbers, not for {self.kind.__name__}")
@@ -75,42 +68,28 @@ class Param:
 
     @property
     def rule(self) -> str:
-        """What a value may be, such as ``an integer from 1 to 10``."""
-        if self.choices:
-            text = f"one of {', '.join(map(repr, self.choices))}"
-        elif self.kind is str and self.default == "":
-            text = "a string"
-        else:
-            text = _KINDS[self.kind] + self._span()
-        return f"{text} or null" if self.default is None else text
+        """What a value may be, such as ``a whole number from 1 to 10``."""
+        return self._takes.words("null")
 
     def refusal(self, value: object) -> str | None:
         """Why not this value, in words that follow the name of the param; None when it may be."""
-        return None if self._fits(value) else f"must be {self.rule}; not {reprlib.repr(value)}"
+        return self._takes.wrong(value, "null")
 
-    def _span(self) -> str:
-        if self.low is not None and self.high is not None:
-            return f" from {self.low} to {self.high}"
-        if self.low is not None:
-            return f" of at least {self.low}"
-        return "" if self.high is None else f" of at most {self.high}"
-
-    def _fits(self, value: Any) -> bool:
-        if value is None:
-            return self.default is None
-        if isinstance(value, bool) is not (self.kind is bool):
-            return False
-        if not isinstance(value, (int, float) if self.kind is float else self.kind):
-            return False
+    @property
+    def _takes(self) -> Rule:
+        # Made when it is asked for: a Param travels with its class, and the functions of a Rule cannot.
+        rule, optional = _RULES[self.kind], self.default is None
         if self.choices:
-            return value in self.choices
-        if self.kind is str:
-            return bool(value) or self.default == ""
-        if self.kind not in (int, float):
-            return True
-        if isinstance(value, float) and not math.isfinite(value):
-            return False
-        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+            return Rule(one_of(self.choices), rule.has_type, self._is_choice, optional=optional)
+        if self.kind is int or self.kind is float:
+            limited: Any = whole_number if self.kind is int else number
+            return cast("Rule", limited(self.low, self.high, optional=optional))
+        if self.kind is str and self.default == "":
+            return STRING
+        return rule.or_none() if optional else rule
+
+    def _is_choice(self, value: object) -> bool:
+        return value in self.choices
 
 
 def param_problems(params: Mapping[str, Param], config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -150,12 +129,12 @@ def data_types(ports: Ports | None, port: str) -> frozenset[DataType] | None:
 def check_declarations(cls: Any) -> None:
     """TypeError that names the class and the attribute when its params, inputs or outputs are no declarations."""
     if cls.params is not None and not _is_table(cls.params, lambda value: isinstance(value, Param)):
-        raise TypeError(f"{cls.__qualname__}.params must be a dict of Param by name, not {reprlib.repr(cls.params)}")
+        raise TypeError(f"{cls.__qualname__}.params must be a dict of Param by name, not {shown(cls.params)}")
     for name in ("inputs", "outputs"):
         if (ports := getattr(cls, name)) is not None and not _is_table(ports, _is_port):
             raise TypeError(
                 f"{cls.__qualname__}.{name} must be a dict by port name of a DataType, a tuple of several, or None "
-                f"for any, not {reprlib.repr(ports)}"
+                f"for any, not {shown(ports)}"
             )
 
 

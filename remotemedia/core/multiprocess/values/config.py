@@ -8,7 +8,17 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import ClassVar
 
-from remotemedia._rules import FLAG, PYTHONS_IN_FORCE, SECS, Rule, check, is_list_of_paths, is_text, whole_number
+from remotemedia._rules import (
+    FLAG,
+    MEMORY_LIMIT,
+    PYTHONS_IN_FORCE,
+    SECS,
+    Rule,
+    check,
+    is_list_of_paths,
+    is_text,
+    whole_number,
+)
 
 __all__ = ["NO_EXECUTABLE", "MultiprocessConfig"]
 
@@ -61,7 +71,7 @@ class MultiprocessConfig:
             "cleanup_grace_period_secs": SECS,
             "enable_backpressure": FLAG,
             "shm_segment_size": whole_number(_SMALLEST_SEGMENT_BYTES, 1 << 46),
-            "node_memory_limit_bytes": whole_number(1 << 20, 1 << 60, optional=True),
+            "node_memory_limit_bytes": MEMORY_LIMIT,
             "python_executable": Rule("a path or a command name", is_text),
             "venv_path": Rule("the path of a folder", is_text, optional=True),
             "extra_paths": Rule("a list of folders", is_list_of_paths),

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 
-__all__ = ["REASONS", "SECONDS_BOUNDS", "Figures", "MethodFigures"]
+__all__ = ["REASONS", "SECONDS_BOUNDS", "Counters", "MethodCounters"]
 
 SECONDS_BOUNDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
 
@@ -21,7 +21,7 @@ REASONS = (
 
 
 @dataclass
-class MethodFigures:
+class MethodCounters:
     """Of the calls of one method.
 
     Attributes:
@@ -45,7 +45,7 @@ class MethodFigures:
 
 
 @dataclass
-class Figures:
+class Counters:
     """Of all calls of pipelines.
 
     Attributes:
@@ -56,8 +56,8 @@ class Figures:
 
     calls: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
-    methods: dict[str, MethodFigures] = field(default_factory=dict)
+    methods: dict[str, MethodCounters] = field(default_factory=dict)
 
-    def of(self, method: str) -> MethodFigures:
+    def of(self, method: str) -> MethodCounters:
         """Of one method."""
-        return self.methods.setdefault(method, MethodFigures())
+        return self.methods.setdefault(method, MethodCounters())

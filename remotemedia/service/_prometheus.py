@@ -9,7 +9,7 @@ from typing import TypeAlias
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from remotemedia.service._figures import REASONS, SECONDS_BOUNDS, MethodFigures
+from remotemedia.service._counters import REASONS, SECONDS_BOUNDS, MethodCounters
 from remotemedia.service._gate import Gate
 
 __all__ = ["ServiceCollector"]
@@ -25,17 +25,17 @@ class ServiceCollector(Collector):
 
     def collect(self) -> Iterator[Family]:
         """The metrics as they are now."""
-        figures, limits = self._gate.figures, self._gate.limits
-        methods = figures.methods.copy()  # at once: the event loop goes on counting
+        counters, limits = self._gate.counters, self._gate.limits
+        methods = counters.methods.copy()  # at once: the event loop goes on counting
         calls = CounterMetricFamily(
             "remotemedia_service_calls", "Calls that ended.", labels=["method", "status", "error_type"]
         )
-        for key, count in figures.calls.copy().items():
+        for key, count in counters.calls.copy().items():
             calls.add_metric(key, count)
         yield calls
         refused = CounterMetricFamily("remotemedia_service_refused", "What was refused.", labels=["reason"])
         for reason in REASONS:
-            refused.add_metric([reason], figures.refused[reason])
+            refused.add_metric([reason], counters.refused[reason])
         yield refused
         yield GaugeMetricFamily("remotemedia_service_sessions", "Calls of pipelines under way.", limits.sessions)
         yield GaugeMetricFamily("remotemedia_service_processes", "Node processes they have.", limits.processes)
@@ -52,7 +52,7 @@ class ServiceCollector(Collector):
 
 
 def _both_ways(
-    name: str, text: str, methods: dict[str, MethodFigures], in_and_out: Callable[[MethodFigures], tuple[int, int]]
+    name: str, text: str, methods: dict[str, MethodCounters], in_and_out: Callable[[MethodCounters], tuple[int, int]]
 ) -> Family:
     family = CounterMetricFamily(
         f"remotemedia_service_{name}", f"{text} of calls, from clients and to them.", labels=["method", "direction"]

@@ -11,7 +11,7 @@ import remotemedia_v1_pb2 as pb
 
 from remotemedia.core.multiprocessing import Session
 
-__all__ = ["Clock", "StreamFigures", "metrics_of"]
+__all__ = ["Clock", "StreamCounters", "execution_metrics"]
 
 _REMEMBERED = 1024
 _CHUNKS_PER_LOOK = 100
@@ -55,7 +55,7 @@ class Clock:
         self.writing_secs += time.monotonic() - since
 
 
-def metrics_of(session: Session, clock: Clock) -> pb.ExecutionMetrics:
+def execution_metrics(session: Session, clock: Clock) -> pb.ExecutionMetrics:
     """The figures of a call, taken while its processes are still there."""
     used = session.get_metrics()
     return pb.ExecutionMetrics(
@@ -77,7 +77,7 @@ def metrics_of(session: Session, clock: Clock) -> pb.ExecutionMetrics:
     )
 
 
-class StreamFigures:
+class StreamCounters:
     """What a stream counts.
 
     Attributes:
@@ -115,7 +115,7 @@ class StreamFigures:
         self._latency_sum_secs += secs
         return secs * 1000, self._results
 
-    def metrics_of(self, session: Session) -> pb.StreamMetrics:
+    def metrics(self, session: Session) -> pb.StreamMetrics:
         """The figures so far. The memory of the processes is looked up at some calls only: it takes a while."""
         if self._accepted % _CHUNKS_PER_LOOK == 0 or not self._peak_bytes:
             self._peak_bytes = max(self._peak_bytes, int(session.get_metrics().memory_mb * 1_000_000))

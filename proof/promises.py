@@ -1,4 +1,4 @@
-"""``python -m bench soak``: every promise under load, faults and time. Runs tests/faults and shows their ledger."""
+"""``python -m proof.promises``: every promise under load, faults and time. Runs tests/faults and shows their ledger."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import machine, reliability
+from bench import machine
+from proof import reliability
 
 REPOSITORY = Path(__file__).parents[1]
-RESULTS = REPOSITORY / "bench" / "results" / "reliability.json"
+RESULTS = REPOSITORY / "proof" / "reliability.json"
 
 _DESCRIPTION = """\
 Tries every promise under load, faults and time: what was promised, what was tried, how often, what was lost.
@@ -21,16 +22,16 @@ Exits with 1 when anything was lost or left behind.
 """
 _EXAMPLES = """\
 examples:
-  python -m bench soak                           the quick form, as in the tests: less than ten minutes
-  python -m bench soak --long                    everything: about an hour
-  python -m bench soak --long --report           the same, and docs/reliability.md is made of it
-  python -m bench soak --long --only SC-005      one criterion; with --report, the others' lines stay as they are
+  python -m proof.promises                          the quick form, as in the tests: less than ten minutes
+  python -m proof.promises --long                   everything: about an hour
+  python -m proof.promises --long --report          the same, and docs/reliability.md is made of it
+  python -m proof.promises --long --only SC-005     one criterion; with --report, the others' lines stay as they are
 """
 
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
-        "python -m bench soak",
+        "python -m proof.promises",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -54,11 +55,11 @@ def main(arguments: list[str]) -> int:
 
 def run(*, long: bool, only: str | None) -> reliability.Ledger | None:
     """The ledger of a run, with the machine it was made on; None when nothing was tried."""
-    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+    with tempfile.TemporaryDirectory(prefix="promises-") as folder:
         target = Path(folder) / "ledger.json"
-        more = {"REMOTEMEDIA_SOAK": "long" if long else "quick", "REMOTEMEDIA_SOAK_JSON": str(target)}
+        more = {"REMOTEMEDIA_PROMISES": "long" if long else "quick", "REMOTEMEDIA_PROMISES_JSON": str(target)}
         if only:
-            more["REMOTEMEDIA_SOAK_ONLY"] = only
+            more["REMOTEMEDIA_PROMISES_ONLY"] = only
         command = [sys.executable, "-m", "pytest", "tests/faults", "--quiet", "-p", "no:cacheprovider"]
         subprocess.run(command, cwd=REPOSITORY, env={**os.environ, **more}, check=False)
         if not target.exists():
@@ -81,3 +82,7 @@ def _show(ledger: reliability.Ledger) -> None:
     for row in ledger["rows"]:
         table.add_row(*reliability.cells(row), style=None if reliability.row_kept(row) else "red")
     console.print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
