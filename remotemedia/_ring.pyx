@@ -883,6 +883,34 @@ cdef class RingView(_Ring):
         self.map(memfd)
 
 
+cdef class _Draft:
+    """A message that ``put`` is about to publish. Each Producer has one, empty between two calls of ``put``.
+
+    Filled from left to right: what the message says (``_describe``), the blocks it needs (``_place``), its slot
+    (``_write``). From ``_send`` on the blocks are the message's; what is left here goes back (``_let_go``).
+    """
+
+    # The text and ``source`` point into these.
+    cdef object session, port, payload
+    cdef bytes metadata
+    cdef Py_buffer view
+    cdef bint has_view
+    cdef rm_text text
+    cdef char *source
+
+    cdef double timestamp
+    cdef uint64_t origin
+    cdef int type, kind, metadata_kind, ndim
+    cdef uint64_t bytes, text_bytes
+
+    cdef Block shared  # the payload lies there already, where the consumer can reach it
+    cdef uint32_t block, text_block  # RM_NO_BLOCK: none
+    cdef bint copied
+
+    def __cinit__(self):
+        self.block = self.text_block = RM_NO_BLOCK
+
+
 cdef class Producer(_Ring):
     """The publishing end of a ring.
 
@@ -896,6 +924,7 @@ cdef class Producer(_Ring):
     cdef set forwardable
     cdef object session
     cdef Segment turns
+    cdef _Draft draft
     cdef object last_dtype
     cdef bytes last_dtype_bytes
     cdef uint32_t room_waiters, blocked_waiters
@@ -910,6 +939,7 @@ cdef class Producer(_Ring):
         self.session = session
         self.turns = turns
         self.forwardable = set(shared) | {own}
+        self.draft = _Draft()
         self.map(memfd)
         store_u32(&self.r.shared.producer_pid, <uint32_t>_os.getpid())
         # A ring is handed over fresh or, in tests, with positions set by hand.
@@ -969,180 +999,253 @@ cdef class Producer(_Ring):
             rm_publish(&self.r, &self.peer.s if self.peer is not None else NULL)
 
     cdef int _put(self, object message, object port, uint32_t epoch, object origin, bint stage) except -1:
-        cdef MessageForm form = self.form
+        """``put`` by the only thread that is in it: claim, describe, place, write, send."""
+        cdef _Draft draft = self.draft
         cdef rm_slot *slot = NULL
-        cdef int rc, ndim = 0, i, kind, type_code, metadata_kind = 0
-        cdef rm_text text
-        cdef bytes encoded = None, metadata = None
-        cdef Block shared = None
-        cdef uint64_t bytes_ = 0, text_bytes, needed
-        cdef uint32_t block = RM_NO_BLOCK, text_block = RM_NO_BLOCK
-        cdef char *source = NULL
-        cdef char *text_at
-        cdef Py_buffer view
-        cdef bint have_view = False, copied = False
-        cdef double timestamp
-        cdef uint64_t origin_number
-        cdef object payload, session, value, keep
-
+        cdef int rc
         _need_numpy()
+        rc = self._claim(&slot)
+        if rc == RM_CLOSED:
+            return rc
+        if _is_past(self.turns, epoch):
+            return RM_OK  # the consumer would skip it, and until then it would take up room
+        try:
+            # Also when there is no slot: what can never travel is refused at once.
+            self._describe(draft, message, port, origin)
+            self._check_fits(draft)
+            if rc == RM_OK:
+                rc = self._place(draft)
+            if rc == RM_OK:
+                self._write(slot, draft, epoch)
+                # By a signal handler or another thread, meanwhile: the consumer may have seen the end.
+                if self.left:
+                    rc = RM_CLOSED
+            if rc == RM_OK:
+                rc = self._send(slot, draft, stage)
+        finally:
+            self._let_go(draft, rc)
+        return rc
+
+    cdef int _claim(self, rm_slot **slot) except -1:
+        """The slot to write next: RM_OK, RM_FULL or RM_CLOSED."""
+        cdef int rc
         if load_int(&self.r.peer_gone):
             return RM_CLOSED
-        rc = rm_claim(&self.r, &slot)
+        rc = rm_claim(&self.r, slot)
         if rc == RM_CORRUPTED:
             raise ChannelCorruptedError("the consumer's position makes no sense")
-        if rc == RM_CLOSED:
-            if not self.reclaimed:
-                self.reclaimed = True
-                self._reclaim()
-            return RM_CLOSED
-        if self.turns is not None and <int>(epoch - load_u32_acquire(&self.turns.s.shared.epoch)) < 0:  # SYNC epoch
-            return RM_OK  # its turn was interrupted: the consumer would skip it, and until then it would take up room
+        if rc == RM_CLOSED and not self.reclaimed:
+            self.reclaimed = True
+            self._reclaim()
+        return rc
 
-        try:
-            # Checked also when there is no room: what can never travel is refused at once.
-            form.check(message)
-            type_code = form.code(_get(message, form.type_at))
-            payload = keep = _get(message, form.payload_at)
-            session = _get(message, form.session_at)
-            if not session and isinstance(session, str):
-                session = self.session
-            session = _utf8(session, &text.session, &text.session_bytes)
-            port = _utf8(_get(message, form.port_at) if port is None else port, &text.port, &text.port_bytes)
-            value = _get(message, form.timestamp_at)
-            timestamp = PyFloat_AS_DOUBLE(value) if PyFloat_CheckExact(value) else form.timestamp(value)
-            origin_number = _origin(_get(message, form.origin_at) if origin is None else origin)
-            value = _get(message, form.metadata_at)
-            if value is not None:
-                metadata_kind, metadata = form.encode_metadata(value)
-                text.metadata = PyBytes_AS_STRING(metadata)
-                text.metadata_bytes = PyBytes_GET_SIZE(metadata)
-            else:
-                text.metadata, text.metadata_bytes = b"", 0
-            text.dtype, text.dtype_bytes = b"", 0
-            if PyArray_Check(payload):
-                kind = RM_ARRAY
-                if not PyArray_CheckExact(payload):
-                    form.refuse(payload)
-                ndim = rm_array_ndim(payload)
-                if ndim > RM_MAX_NDIM:
-                    raise PayloadError(f"an array may have at most {RM_MAX_NDIM} dimensions, this one has {ndim}")
-                if rm_array_descr(payload) != <PyObject *>self.last_dtype:
-                    self.last_dtype = None
-                    self.last_dtype_bytes = form.encode_dtype(<object>rm_array_descr(payload))
-                    # A structured dtype is mutable (``a.dtype.names = ...``): the same object may mean another.
-                    if (<object>rm_array_descr(payload)).names is None:
-                        self.last_dtype = <object>rm_array_descr(payload)
-                text.dtype = PyBytes_AS_STRING(self.last_dtype_bytes)
-                text.dtype_bytes = PyBytes_GET_SIZE(self.last_dtype_bytes)
-                bytes_ = <uint64_t>rm_array_nbytes(payload)
-                source = <char *>rm_array_data(payload)
-                shared = self._shared_block(payload, source, bytes_)
-            elif isinstance(payload, str):
-                kind = RM_TEXT
-                encoded = (<str>payload).encode("utf-8", "surrogatepass")
-                source = PyBytes_AS_STRING(encoded)
-                bytes_ = <uint64_t>PyBytes_GET_SIZE(encoded)
-            elif isinstance(payload, (bytes, bytearray, memoryview)):
-                kind = RM_BYTES
-                if isinstance(payload, memoryview) and not payload.c_contiguous:
-                    keep = bytes(payload)
-                PyObject_GetBuffer(keep, &view, PyBUF_SIMPLE)
-                have_view = True
-                source = <char *>view.buf
-                bytes_ = <uint64_t>view.len
-                if isinstance(payload, memoryview) and isinstance((<object>payload).obj, Block):
-                    shared = (<object>payload).obj
-                    if not self._may_share(shared, source, bytes_):
-                        shared = None
-            else:
-                raise TypeError(
-                    f"{form.cls.__name__}.payload must be a numpy array, bytes or str, not {type(payload).__name__}"
-                )
-            text_bytes = <uint64_t>(text.session_bytes + text.port_bytes + text.dtype_bytes + text.metadata_bytes)
-            needed = _units_bytes(bytes_) if shared is None else 0
-            if text_bytes > RM_INLINE_TEXT:
-                needed += _units_bytes(text_bytes)
-                if shared is not None and shared.segment.s.pool_id == self.own.s.pool_id:
-                    needed += _units_bytes(shared.bytes)  # it is there already, and stays until this is published
-            if needed > self.own.s.pool_bytes:
-                raise PayloadError(
-                    f"a payload of {bytes_} bytes"
-                    + (f" with {text_bytes} bytes of session id and metadata" if text_bytes > RM_INLINE_TEXT else "")
-                    + f" can never fit the pool of {self.own.s.pool_bytes} bytes (shm_segment_size)"
-                )
-            if rc != RM_OK:
-                return rc
+    cdef int _describe(self, _Draft draft, object message, object port, object origin) except -1:
+        """Reads the message object. TypeError or PayloadError when it can never travel."""
+        cdef MessageForm form = self.form
+        cdef rm_text *text = &draft.text
+        cdef object value
+        form.check(message)
+        draft.type = form.code(_get(message, form.type_at))
+        draft.payload = _get(message, form.payload_at)
+        value = _get(message, form.session_at)
+        if not value and isinstance(value, str):
+            value = self.session
+        draft.session = _utf8(value, &text.session, &text.session_bytes)
+        draft.port = _utf8(_get(message, form.port_at) if port is None else port, &text.port, &text.port_bytes)
+        value = _get(message, form.timestamp_at)
+        draft.timestamp = PyFloat_AS_DOUBLE(value) if PyFloat_CheckExact(value) else form.timestamp(value)
+        draft.origin = _origin(_get(message, form.origin_at) if origin is None else origin)
+        draft.metadata_kind = 0
+        text.metadata, text.metadata_bytes = b"", 0
+        value = _get(message, form.metadata_at)
+        if value is not None:
+            draft.metadata_kind, draft.metadata = form.encode_metadata(value)
+            text.metadata = PyBytes_AS_STRING(draft.metadata)
+            text.metadata_bytes = PyBytes_GET_SIZE(draft.metadata)
+        self._describe_payload(draft)
+        draft.text_bytes = <uint64_t>(text.session_bytes + text.port_bytes + text.dtype_bytes + text.metadata_bytes)
+        return 0
 
-            if shared is not None:
-                block = shared.index
-                rm_block_hold(&shared.segment.s, block)
-            elif bytes_:
-                block = self.own.allocate(bytes_)
-                if block == RM_NO_BLOCK:
-                    return RM_NO_MEMORY
-            try:
-                text_at = slot.text
-                if text_bytes > RM_INLINE_TEXT:
-                    text_block = self.own.allocate(text_bytes)
-                    if text_block == RM_NO_BLOCK:
-                        if shared is not None:
-                            shared.segment.drop(block)
-                        elif block != RM_NO_BLOCK:
-                            self.own.put_back(block)
-                        return RM_NO_MEMORY
-                    text_at = self.own.own_data(text_block)
-                _write_text(slot, text_at, &text)
-                if shared is not None:
-                    slot.pool_id = shared.segment.s.pool_id
-                    slot.offset = <uint64_t>(
-                        rm_pool_home(&shared.segment.s, source)
-                        - (shared.segment.s.pool + load_u64(&shared.segment.s.blocks[block].offset))
-                    )
-                    # From here on it is the consumers' too.
-                    shared.writable = False
-                    if kind == RM_ARRAY:
-                        _freeze(payload)
-                else:
-                    slot.pool_id = self.own.s.pool_id
-                    slot.offset = 0
-                    copied = bytes_ > 0
-                    if copied:
-                        self._copy(payload, kind, source, bytes_, block)
-            except BaseException:
-                self._abort(shared, block, text_block)
-                raise
-            # By a signal handler or another thread, while this message was made: the consumer may have seen the end.
-            if self.left:
-                self._abort(shared, block, text_block)
-                return RM_CLOSED
-            slot.sequence = self.r.position
-            slot.timestamp = timestamp
-            slot.published_ns = rm_now_ns()
-            slot.epoch = epoch
-            slot.origin = origin_number
-            slot.type = <uint8_t>type_code
-            slot.payload_kind = <uint8_t>kind
-            slot.metadata_kind = <uint8_t>metadata_kind
-            slot.ndim = <uint8_t>ndim
-            slot.block = block
-            slot.bytes = bytes_
-            slot.text_block = text_block
-            for i in range(ndim):
-                slot.shape[i] = <uint64_t>rm_array_dims(payload)[i]
-            if block != RM_NO_BLOCK and (shared is None or shared.segment is self.own):
-                self.own.pool.extents[block].published_ns = slot.published_ns
-            rm_count(&self.r.shared.bytes, bytes_)
-            if copied:
-                rm_count(&self.r.shared.bytes_copied, bytes_)
-            if stage and shared is not None:
-                self.staged = True
-                return STAGED_NOT_PUBLISHED
-            rm_publish(&self.r, &self.peer.s if self.peer is not None else NULL)
-            return RM_OK
-        finally:
-            if have_view:
-                PyBuffer_Release(&view)
+    cdef int _describe_payload(self, _Draft draft) except -1:
+        draft.ndim = 0
+        draft.text.dtype, draft.text.dtype_bytes = b"", 0
+        if PyArray_Check(draft.payload):
+            draft.kind = RM_ARRAY
+            self._describe_array(draft)
+        elif isinstance(draft.payload, str):
+            draft.kind = RM_TEXT
+            draft.payload = (<str>draft.payload).encode("utf-8", "surrogatepass")
+            draft.source = PyBytes_AS_STRING(draft.payload)
+            draft.bytes = <uint64_t>PyBytes_GET_SIZE(draft.payload)
+        elif isinstance(draft.payload, (bytes, bytearray, memoryview)):
+            draft.kind = RM_BYTES
+            self._describe_buffer(draft)
+        else:
+            raise TypeError(
+                f"{self.form.cls.__name__}.payload must be a numpy array, bytes or str, "
+                f"not {type(draft.payload).__name__}"
+            )
+        return 0
+
+    cdef int _describe_array(self, _Draft draft) except -1:
+        cdef object array = draft.payload, dtype
+        if not PyArray_CheckExact(array):
+            self.form.refuse(array)
+        draft.ndim = rm_array_ndim(array)
+        if draft.ndim > RM_MAX_NDIM:
+            raise PayloadError(f"an array may have at most {RM_MAX_NDIM} dimensions, this one has {draft.ndim}")
+        if rm_array_descr(array) != <PyObject *>self.last_dtype:
+            dtype = <object>rm_array_descr(array)
+            self.last_dtype = None
+            self.last_dtype_bytes = self.form.encode_dtype(dtype)
+            # A structured dtype is mutable (``a.dtype.names = ...``): the same object may mean another.
+            if dtype.names is None:
+                self.last_dtype = dtype
+        draft.text.dtype = PyBytes_AS_STRING(self.last_dtype_bytes)
+        draft.text.dtype_bytes = PyBytes_GET_SIZE(self.last_dtype_bytes)
+        draft.bytes = <uint64_t>rm_array_nbytes(array)
+        draft.source = <char *>rm_array_data(array)
+        draft.shared = self._shared_block(array, draft.source, draft.bytes)
+        return 0
+
+    cdef int _describe_buffer(self, _Draft draft) except -1:
+        cdef object payload = draft.payload
+        if isinstance(payload, memoryview) and not payload.c_contiguous:
+            payload = bytes(payload)
+        PyObject_GetBuffer(payload, &draft.view, PyBUF_SIMPLE)  # keeps it where it is, and alive
+        draft.has_view = True
+        draft.source = <char *>draft.view.buf
+        draft.bytes = <uint64_t>draft.view.len
+        if isinstance(payload, memoryview) and isinstance((<object>payload).obj, Block):
+            if self._may_share((<object>payload).obj, draft.source, draft.bytes):
+                draft.shared = (<object>payload).obj
+        return 0
+
+    cdef int _check_fits(self, _Draft draft) except -1:
+        """PayloadError when the pool could not hold the message even if it were empty."""
+        cdef uint64_t needed = _units_bytes(draft.bytes) if draft.shared is None else 0
+        if draft.text_bytes > RM_INLINE_TEXT:
+            needed += _units_bytes(draft.text_bytes)
+            if draft.shared is not None and draft.shared.segment.s.pool_id == self.own.s.pool_id:
+                needed += _units_bytes(draft.shared.bytes)  # it is there already, and stays until this is published
+        if needed > self.own.s.pool_bytes:
+            raise PayloadError(
+                f"a payload of {draft.bytes} bytes"
+                + (f" with {draft.text_bytes} bytes of session id and metadata"
+                   if draft.text_bytes > RM_INLINE_TEXT else "")
+                + f" can never fit the pool of {self.own.s.pool_bytes} bytes (shm_segment_size)"
+            )
+        return 0
+
+    cdef int _place(self, _Draft draft) except -1:
+        """Takes the blocks it needs, and a reference to one that is shared: RM_OK or RM_NO_MEMORY."""
+        if draft.shared is not None:
+            draft.block = draft.shared.index
+            rm_block_hold(&draft.shared.segment.s, draft.block)
+        elif draft.bytes:
+            draft.block = self.own.allocate(draft.bytes)
+            if draft.block == RM_NO_BLOCK:
+                return RM_NO_MEMORY
+        if draft.text_bytes > RM_INLINE_TEXT:
+            draft.text_block = self.own.allocate(draft.text_bytes)
+            if draft.text_block == RM_NO_BLOCK:
+                return RM_NO_MEMORY
+        return RM_OK
+
+    cdef int _write(self, rm_slot *slot, _Draft draft, uint32_t epoch) except -1:
+        """Fills the slot, and the blocks that are its own. Nobody sees them yet."""
+        cdef char *text = slot.text
+        cdef int i
+        if draft.text_block != RM_NO_BLOCK:
+            text = self.own.own_data(draft.text_block)
+        _write_text(slot, text, &draft.text)
+        if draft.shared is not None:
+            self._share(slot, draft)
+        else:
+            slot.pool_id = self.own.s.pool_id
+            slot.offset = 0
+            draft.copied = draft.bytes > 0
+            if draft.copied:
+                self._copy(draft)
+        slot.sequence = self.r.position
+        slot.timestamp = draft.timestamp
+        slot.published_ns = rm_now_ns()
+        slot.epoch = epoch
+        slot.origin = draft.origin
+        slot.type = <uint8_t>draft.type
+        slot.payload_kind = <uint8_t>draft.kind
+        slot.metadata_kind = <uint8_t>draft.metadata_kind
+        slot.ndim = <uint8_t>draft.ndim
+        slot.block = draft.block
+        slot.bytes = draft.bytes
+        slot.text_block = draft.text_block
+        for i in range(draft.ndim):
+            slot.shape[i] = <uint64_t>rm_array_dims(draft.payload)[i]
+        return 0
+
+    cdef void _share(self, rm_slot *slot, _Draft draft) noexcept:
+        """Has the slot point into a block that exists already. From here on it is the consumers' too."""
+        cdef rm_segment *s = &draft.shared.segment.s
+        slot.pool_id = s.pool_id
+        slot.offset = <uint64_t>(
+            rm_pool_home(s, draft.source) - (s.pool + load_u64(&s.blocks[draft.block].offset))
+        )
+        draft.shared.writable = False
+        if draft.kind == RM_ARRAY:
+            _freeze(draft.payload)
+
+    cdef int _copy(self, _Draft draft) except -1:
+        """Copies the payload into its block."""
+        cdef char *target = self.own.own_data(draft.block)
+        cdef object descr, out
+        if draft.kind == RM_ARRAY and not rm_array_contiguous(draft.payload):
+            descr = <object>rm_array_descr(draft.payload)
+            Py_INCREF(descr)
+            out = rm_array_new(descr, draft.ndim, rm_array_dims(draft.payload), target, NPY_ARRAY_CARRAY)
+            rm_array_copy(out, draft.payload)
+        elif draft.bytes < COPY_WITH_GIL_BYTES:
+            memcpy(target, draft.source, draft.bytes)
+        else:
+            with nogil:
+                memcpy(target, draft.source, draft.bytes)
+        return 0
+
+    cdef int _send(self, rm_slot *slot, _Draft draft, bint stage) noexcept:
+        """Publishes what the slot holds, or stages it: RM_OK or STAGED_NOT_PUBLISHED."""
+        if draft.block != RM_NO_BLOCK and (draft.shared is None or draft.shared.segment is self.own):
+            self.own.pool.extents[draft.block].published_ns = slot.published_ns
+        rm_count(&self.r.shared.bytes, draft.bytes)
+        if draft.copied:
+            rm_count(&self.r.shared.bytes_copied, draft.bytes)
+        draft.block = draft.text_block = RM_NO_BLOCK  # their references are the message's now
+        if stage and draft.shared is not None:
+            self.staged = True
+            return STAGED_NOT_PUBLISHED
+        rm_publish(&self.r, &self.peer.s if self.peer is not None else NULL)
+        return RM_OK
+
+    cdef void _let_go(self, _Draft draft, int rc) noexcept:
+        """Empties the draft. What was placed and not sent goes back; ``rc`` is what ``put`` returns, if it does.
+
+        Whoever waits for memory is told of a block that goes back (``drop``), since it may have looked for room while
+        this message was made. Not so when the pool had no room for its text: the payload's block was taken and given
+        back in one go, so nobody missed it, and ``put``'s caller, about to wait for more, would wake itself for ever.
+        """
+        if draft.block != RM_NO_BLOCK:
+            if draft.shared is not None:
+                draft.shared.segment.drop(draft.block)
+            elif rc == RM_NO_MEMORY:
+                self.own.put_back(draft.block)
+            else:
+                self.own.drop(draft.block)
+        if draft.text_block != RM_NO_BLOCK:
+            self.own.drop(draft.text_block)
+        draft.block = draft.text_block = RM_NO_BLOCK
+        draft.copied = False
+        if draft.has_view:
+            draft.has_view = False
+            PyBuffer_Release(&draft.view)
+        draft.session = draft.port = draft.metadata = draft.payload = draft.shared = None
 
     cdef Block _shared_block(self, object array, char *data, uint64_t bytes_):
         """The block this array lies in, when the consumer can reach it there."""
@@ -1170,29 +1273,6 @@ cdef class Producer(_Ring):
             and _lies_in(block, data, bytes_)
             and (block.segment is self.own or block.segment in self.forwardable)
         )
-
-    cdef int _copy(self, object payload, int kind, char *source, uint64_t bytes_, uint32_t block) except -1:
-        cdef char *target = self.own.own_data(block)
-        cdef object descr, out
-        if kind == RM_ARRAY and not rm_array_contiguous(payload):
-            descr = <object>rm_array_descr(payload)
-            Py_INCREF(descr)
-            out = rm_array_new(descr, rm_array_ndim(payload), rm_array_dims(payload), target, NPY_ARRAY_CARRAY)
-            rm_array_copy(out, payload)
-        elif bytes_ < COPY_WITH_GIL_BYTES:
-            memcpy(target, source, bytes_)
-        else:
-            with nogil:
-                memcpy(target, source, bytes_)
-        return 0
-
-    cdef void _abort(self, Block shared, uint32_t block, uint32_t text_block) noexcept:
-        if shared is not None:
-            shared.segment.drop(block)
-        elif block != RM_NO_BLOCK:
-            self.own.drop(block)
-        if text_block != RM_NO_BLOCK:
-            self.own.drop(text_block)
 
     cdef int _reclaim(self) except -1:
         """The consumer has closed and touches the ring no more: take back what it left unread."""
@@ -1395,8 +1475,7 @@ cdef class Consumer(_Ring):
                     raise ChannelCorruptedError("the producer's position or the message's sequence makes no sense")
                 if rc != RM_OK:
                     return None
-                # SYNC epoch: compared by difference, so that the counter may wrap.
-                if self.turns is not None and <int>(slot.epoch - load_u32_acquire(&self.turns.s.shared.epoch)) < 0:
+                if _is_past(self.turns, slot.epoch):
                     self._skip(&slot)
                     continue
                 return self._take(&slot) if take else None
@@ -1410,88 +1489,106 @@ cdef class Consumer(_Ring):
 
     cdef object _take(self, rm_slot *slot):
         """The message in ``slot``; the slot is free afterwards. On failure the message stays where it is."""
-        cdef MessageForm form = self.form
-        cdef Segment segment = None
-        cdef Block block = None
-        cdef char *data = NULL
-        cdef char *text = slot.text
-        cdef uint64_t length
-        cdef object payload, message, metadata = None
-        cdef bytes raw
-        cdef bint text_apart = slot.text_block != RM_NO_BLOCK
-
-        length = <uint64_t>slot.session_bytes + slot.port_bytes + slot.dtype_bytes + slot.metadata_bytes
-        if text_apart:
-            if self.peer is None:
-                raise ChannelCorruptedError("text of a message lies in an unknown pool")
-            text = rm_block_data(&self.peer.s, slot.text_block, 0, length)
-            if text == NULL:
-                raise ChannelCorruptedError("text of a message lies outside its block")
-        elif length > RM_INLINE_TEXT:
-            raise ChannelCorruptedError("text of a message is longer than its slot")
-
-        if slot.block != RM_NO_BLOCK:
-            segment = self.pool
-            if segment is None or segment.s.pool_id != slot.pool_id:
-                self.pool = segment = self.pools.get(slot.pool_id)
-            if segment is None:
-                raise ChannelCorruptedError(f"a payload lies in pool {slot.pool_id}, which is not mapped here")
-            data = rm_block_data(&segment.s, slot.block, slot.offset, slot.bytes)
-            if data == NULL:
-                raise ChannelCorruptedError(f"a payload of {slot.bytes} bytes lies outside its block {slot.block}")
-            rm_prefetch(data)
-        elif slot.bytes:
-            raise ChannelCorruptedError("a payload has bytes but no block")
-        if slot.type >= len(form.types):
-            raise ChannelCorruptedError(f"unknown data type code {slot.type}")
-
-        # From here on the message's reference is this block's.
-        if segment is not None:
-            block = _block(segment, slot.block, data, slot.bytes, False)
+        cdef char *text = self._text(slot)
+        cdef Block block = self._payload_block(slot)  # from here on the message's reference is this block's
+        cdef object message
         try:
-            if not _equals(self.session_bytes, text, slot.session_bytes):
-                raw = PyBytes_FromStringAndSize(text, slot.session_bytes)
-                self.session = _decode(raw)
-                self.session_bytes = raw
-            text += slot.session_bytes
-            if slot.port_bytes and not _equals(self.port_bytes, text, slot.port_bytes):
-                raw = PyBytes_FromStringAndSize(text, slot.port_bytes)
-                self.named_port = _decode(raw)
-                self.port_bytes = raw
-            text += slot.port_bytes
-            if slot.payload_kind == RM_ARRAY:
-                payload = self._array_payload(slot, text, block, data)
-            elif slot.payload_kind == RM_TEXT:
-                payload = _decode(data[: slot.bytes]) if slot.bytes else ""
-            elif slot.payload_kind == RM_BYTES:
-                payload = PyMemoryView_FromObject(block) if block is not None else memoryview(b"")
-            else:
-                raise ChannelCorruptedError(f"unknown payload kind {slot.payload_kind}")
-            text += slot.dtype_bytes
-            if slot.metadata_kind or slot.metadata_bytes:
-                metadata = form.decode_metadata(slot.metadata_kind, text[: slot.metadata_bytes])
-            message = rm_new_instance(form.cls)
-            _set(message, form.type_at, <object>PyTuple_GET_ITEM(form.types, slot.type))
-            _set(message, form.payload_at, payload)
-            _set(message, form.session_at, self.session)
-            _set(message, form.timestamp_at, slot.timestamp)
-            _set(message, form.metadata_at, metadata)
-            _set(message, form.port_at, self.named_port if slot.port_bytes else self.port)
-            _set(message, form.sequence_at, slot.sequence)
-            _set(message, form.origin_at, slot.origin)
+            message = self._message(slot, text, block)
         except BaseException:
             # The message stays where it is (a signal handler may have raised), and its reference with it.
             if block is not None:
                 block.segment = None
             raise
-        if text_apart:
+        if slot.text_block != RM_NO_BLOCK:
             self.peer.drop(slot.text_block)
         self.epoch = slot.epoch
         self.published_ns = slot.published_ns
         rm_release(&self.r, &self.peer.s if self.peer is not None else NULL)
         return message
 
-    cdef object _array_payload(self, rm_slot *slot, char *dtype_at, Block block, char *data):
+    cdef char *_text(self, rm_slot *slot) except NULL:
+        """Where the text is, all of it."""
+        cdef char *text
+        cdef uint64_t length = <uint64_t>slot.session_bytes + slot.port_bytes + slot.dtype_bytes + slot.metadata_bytes
+        if slot.text_block == RM_NO_BLOCK:
+            if length > RM_INLINE_TEXT:
+                raise ChannelCorruptedError("text of a message is longer than its slot")
+            return slot.text
+        if self.peer is None:
+            raise ChannelCorruptedError("text of a message lies in an unknown pool")
+        text = rm_block_data(&self.peer.s, slot.text_block, 0, length)
+        if text == NULL:
+            raise ChannelCorruptedError("text of a message lies outside its block")
+        return text
+
+    cdef Block _payload_block(self, rm_slot *slot):
+        """A handle on the block that the payload lies in; None when the payload has no bytes."""
+        cdef Segment segment
+        cdef char *data
+        if slot.block == RM_NO_BLOCK:
+            if slot.bytes:
+                raise ChannelCorruptedError("a payload has bytes but no block")
+            return None
+        segment = self.pool
+        if segment is None or segment.s.pool_id != slot.pool_id:
+            self.pool = segment = self.pools.get(slot.pool_id)
+        if segment is None:
+            raise ChannelCorruptedError(f"a payload lies in pool {slot.pool_id}, which is not mapped here")
+        data = rm_block_data(&segment.s, slot.block, slot.offset, slot.bytes)
+        if data == NULL:
+            raise ChannelCorruptedError(f"a payload of {slot.bytes} bytes lies outside its block {slot.block}")
+        rm_prefetch(data)
+        return _block(segment, slot.block, data, slot.bytes, False)
+
+    cdef object _message(self, rm_slot *slot, char *text, Block block):
+        """A message object of what the slot says. Its text is read one part after the other."""
+        cdef MessageForm form = self.form
+        cdef object payload, message, metadata = None
+        if slot.type >= len(form.types):
+            raise ChannelCorruptedError(f"unknown data type code {slot.type}")
+        if not _equals(self.session_bytes, text, slot.session_bytes):
+            self._decode_session(text[: slot.session_bytes])
+        text += slot.session_bytes
+        if slot.port_bytes and not _equals(self.port_bytes, text, slot.port_bytes):
+            self._decode_port(text[: slot.port_bytes])
+        text += slot.port_bytes
+        payload = self._payload(slot, text, block)
+        text += slot.dtype_bytes
+        if slot.metadata_kind or slot.metadata_bytes:
+            metadata = form.decode_metadata(slot.metadata_kind, text[: slot.metadata_bytes])
+        message = rm_new_instance(form.cls)
+        _set(message, form.type_at, <object>PyTuple_GET_ITEM(form.types, slot.type))
+        _set(message, form.payload_at, payload)
+        _set(message, form.session_at, self.session)
+        _set(message, form.timestamp_at, slot.timestamp)
+        _set(message, form.metadata_at, metadata)
+        _set(message, form.port_at, self.named_port if slot.port_bytes else self.port)
+        _set(message, form.sequence_at, slot.sequence)
+        _set(message, form.origin_at, slot.origin)
+        return message
+
+    # What the last messages said is kept: most are of the same session, port and dtype.
+
+    cdef int _decode_session(self, bytes raw) except -1:
+        self.session = _decode(raw)
+        self.session_bytes = raw
+        return 0
+
+    cdef int _decode_port(self, bytes raw) except -1:
+        self.named_port = _decode(raw)
+        self.port_bytes = raw
+        return 0
+
+    cdef object _payload(self, rm_slot *slot, char *dtype_at, Block block):
+        if slot.payload_kind == RM_ARRAY:
+            return self._array_payload(slot, dtype_at, block)
+        if slot.payload_kind == RM_TEXT:
+            return _decode(block.data[: block.bytes]) if block is not None else ""
+        if slot.payload_kind == RM_BYTES:
+            return PyMemoryView_FromObject(block) if block is not None else memoryview(b"")
+        raise ChannelCorruptedError(f"unknown payload kind {slot.payload_kind}")
+
+    cdef object _array_payload(self, rm_slot *slot, char *dtype_at, Block block):
         cdef npy_intp shape[RM_MAX_NDIM]
         cdef uint64_t expected, extent, limit = <uint64_t>1 << 62
         cdef object dtype, payload
@@ -1516,7 +1613,7 @@ cdef class Consumer(_Ring):
         if expected != slot.bytes:
             raise ChannelCorruptedError(f"an array of {expected} bytes came with {slot.bytes}")
         if block is not None:
-            return _array(block, dtype, slot.ndim, shape, data, False)
+            return _array(block, dtype, slot.ndim, shape, block.data, False)
         Py_INCREF(dtype)
         payload = rm_array_new(dtype, slot.ndim, shape, NULL, 0)
         rm_array_freeze(payload)
@@ -1561,6 +1658,11 @@ cdef class Consumer(_Ring):
         store_u32_ordered(&self.r.shared.consumer_closed, 1)  # SYNC closed, sleep-room
         if self.peer is not None:
             self.peer.ring()
+
+
+cdef inline bint _is_past(Segment turns, uint32_t epoch) noexcept:
+    """Whether the turn ``epoch`` was interrupted. By the difference, so that the counter may wrap."""
+    return turns is not None and <int>(epoch - load_u32_acquire(&turns.s.shared.epoch)) < 0  # SYNC epoch
 
 
 cdef inline uint64_t _units_bytes(uint64_t bytes_) noexcept:
