@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable
 from enum import Enum
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, final
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ def create_segment(pool_bytes: int, pool_id: int) -> int: ...
 def create_ring(capacity: int) -> int: ...
 def start_deathwatch(orchestrator_pidfd: int, control_fd: int) -> None: ...
 
-@disjoint_base
+@final
 class MessageForm:
     FIELDS: ClassVar[tuple[str, ...]]
     def __init__(
@@ -51,7 +51,7 @@ class MessageForm:
         port: str,
     ) -> Any: ...
 
-@disjoint_base
+@final
 class Segment:
     def __init__(self, memfd: int, eventfd: int, owner: bool) -> None: ...
     @property
@@ -97,7 +97,7 @@ class Segment:
     def has_memory(self, freed: int) -> bool: ...
     def wait_memory(self, spin_ns: int, deadline_ns: int, freed: int, ring: Producer | None = None) -> int: ...
 
-@disjoint_base
+@final
 class Block(Buffer):
     if sys.version_info >= (3, 12):
         def __buffer__(self, flags: int, /) -> memoryview: ...
@@ -121,10 +121,11 @@ class _Ring:
     def mark_peer_gone(self) -> None: ...
     def statistics(self) -> dict[str, Any]: ...
 
+@final
 class RingView(_Ring):
     def __init__(self, memfd: int) -> None: ...
 
-@disjoint_base
+@final
 class Producer(_Ring):
     def __init__(
         self,
@@ -159,7 +160,7 @@ class Producer(_Ring):
     def count_blocked(self, since_ns: int, for_memory: bool) -> None: ...
     def close(self) -> None: ...
 
-@disjoint_base
+@final
 class Consumer(_Ring):
     def __init__(
         self,

@@ -159,6 +159,7 @@ def start_deathwatch(int orchestrator_pidfd, int control_fd) -> None:
         raise OSError(rc, f"cannot start the death watch: {_os.strerror(rc)}")
 
 
+@cython.final
 cdef class MessageForm:
     """How messages look as objects, and how their parts look as bytes.
 
@@ -268,6 +269,7 @@ cdef inline void _set(object message, Py_ssize_t at, object value) noexcept:
     (<PyObject **>(<char *><PyObject *>message + at))[0] = <PyObject *>value
 
 
+@cython.final
 cdef class Segment:
     """A mapped segment: a doorbell, counters, and a payload pool.
 
@@ -712,6 +714,7 @@ cdef Block _block(Segment segment, uint32_t index, char *data, uint64_t bytes, b
     return block
 
 
+@cython.final
 @cython.freelist(64)
 @cython.no_gc_clear
 cdef class Block:
@@ -876,6 +879,7 @@ cdef class _Ring:
         }
 
 
+@cython.final
 cdef class RingView(_Ring):
     """A ring looked at from outside: statistics only. Takes the memfd over."""
 
@@ -883,6 +887,7 @@ cdef class RingView(_Ring):
         self.map(memfd)
 
 
+@cython.final
 cdef class _Draft:
     """A message that ``put`` is about to publish. Each Producer has one, empty between two calls of ``put``.
 
@@ -911,6 +916,7 @@ cdef class _Draft:
         self.block = self.text_block = RM_NO_BLOCK
 
 
+@cython.final
 cdef class Producer(_Ring):
     """The publishing end of a ring.
 
@@ -1026,7 +1032,7 @@ cdef class Producer(_Ring):
             self._let_go(draft, rc)
         return rc
 
-    cdef int _claim(self, rm_slot **slot) except -1:
+    cdef inline int _claim(self, rm_slot **slot) except -1:
         """The slot to write next: RM_OK, RM_FULL or RM_CLOSED."""
         cdef int rc
         if load_int(&self.r.peer_gone):
@@ -1039,7 +1045,7 @@ cdef class Producer(_Ring):
             self._reclaim()
         return rc
 
-    cdef int _describe(self, _Draft draft, object message, object port, object origin) except -1:
+    cdef inline int _describe(self, _Draft draft, object message, object port, object origin) except -1:
         """Reads the message object. TypeError or PayloadError when it can never travel."""
         cdef MessageForm form = self.form
         cdef rm_text *text = &draft.text
@@ -1066,7 +1072,7 @@ cdef class Producer(_Ring):
         draft.text_bytes = <uint64_t>(text.session_bytes + text.port_bytes + text.dtype_bytes + text.metadata_bytes)
         return 0
 
-    cdef int _describe_payload(self, _Draft draft) except -1:
+    cdef inline int _describe_payload(self, _Draft draft) except -1:
         draft.ndim = 0
         draft.text.dtype, draft.text.dtype_bytes = b"", 0
         if PyArray_Check(draft.payload):
@@ -1087,7 +1093,7 @@ cdef class Producer(_Ring):
             )
         return 0
 
-    cdef int _describe_array(self, _Draft draft) except -1:
+    cdef inline int _describe_array(self, _Draft draft) except -1:
         cdef object array = draft.payload, dtype
         if not PyArray_CheckExact(array):
             self.form.refuse(array)
@@ -1121,7 +1127,7 @@ cdef class Producer(_Ring):
                 draft.shared = (<object>payload).obj
         return 0
 
-    cdef int _check_fits(self, _Draft draft) except -1:
+    cdef inline int _check_fits(self, _Draft draft) except -1:
         """PayloadError when the pool could not hold the message even if it were empty."""
         cdef uint64_t needed = _units_bytes(draft.bytes) if draft.shared is None else 0
         if draft.text_bytes > RM_INLINE_TEXT:
@@ -1137,7 +1143,7 @@ cdef class Producer(_Ring):
             )
         return 0
 
-    cdef int _place(self, _Draft draft) except -1:
+    cdef inline int _place(self, _Draft draft) except -1:
         """Takes the blocks it needs, and a reference to one that is shared: RM_OK or RM_NO_MEMORY."""
         if draft.shared is not None:
             draft.block = draft.shared.index
@@ -1152,7 +1158,7 @@ cdef class Producer(_Ring):
                 return RM_NO_MEMORY
         return RM_OK
 
-    cdef int _write(self, rm_slot *slot, _Draft draft, uint32_t epoch) except -1:
+    cdef inline int _write(self, rm_slot *slot, _Draft draft, uint32_t epoch) except -1:
         """Fills the slot, and the blocks that are its own. Nobody sees them yet."""
         cdef char *text = slot.text
         cdef int i
@@ -1183,7 +1189,7 @@ cdef class Producer(_Ring):
             slot.shape[i] = <uint64_t>rm_array_dims(draft.payload)[i]
         return 0
 
-    cdef void _share(self, rm_slot *slot, _Draft draft) noexcept:
+    cdef inline void _share(self, rm_slot *slot, _Draft draft) noexcept:
         """Has the slot point into a block that exists already. From here on it is the consumers' too."""
         cdef rm_segment *s = &draft.shared.segment.s
         slot.pool_id = s.pool_id
@@ -1194,7 +1200,7 @@ cdef class Producer(_Ring):
         if draft.kind == RM_ARRAY:
             _freeze(draft.payload)
 
-    cdef int _copy(self, _Draft draft) except -1:
+    cdef inline int _copy(self, _Draft draft) except -1:
         """Copies the payload into its block."""
         cdef char *target = self.own.own_data(draft.block)
         cdef object descr, out
@@ -1210,7 +1216,7 @@ cdef class Producer(_Ring):
                 memcpy(target, draft.source, draft.bytes)
         return 0
 
-    cdef int _send(self, rm_slot *slot, _Draft draft, bint stage) noexcept:
+    cdef inline int _send(self, rm_slot *slot, _Draft draft, bint stage) noexcept:
         """Publishes what the slot holds, or stages it: RM_OK or STAGED_NOT_PUBLISHED."""
         if draft.block != RM_NO_BLOCK and (draft.shared is None or draft.shared.segment is self.own):
             self.own.pool.extents[draft.block].published_ns = slot.published_ns
@@ -1224,7 +1230,7 @@ cdef class Producer(_Ring):
         rm_publish(&self.r, &self.peer.s if self.peer is not None else NULL)
         return RM_OK
 
-    cdef void _let_go(self, _Draft draft, int rc) noexcept:
+    cdef inline void _let_go(self, _Draft draft, int rc) noexcept:
         """Empties the draft. What was placed and not sent goes back; ``rc`` is what ``put`` returns, if it does.
 
         Whoever waits for memory is told of a block that goes back (``drop``), since it may have looked for room while
@@ -1369,6 +1375,7 @@ cdef class Producer(_Ring):
             self.peer.ring()
 
 
+@cython.final
 cdef class Consumer(_Ring):
     """The receiving end of a ring.
 
@@ -1506,7 +1513,7 @@ cdef class Consumer(_Ring):
         rm_release(&self.r, &self.peer.s if self.peer is not None else NULL)
         return message
 
-    cdef char *_text(self, rm_slot *slot) except NULL:
+    cdef inline char *_text(self, rm_slot *slot) except NULL:
         """Where the text is, all of it."""
         cdef char *text
         cdef uint64_t length = <uint64_t>slot.session_bytes + slot.port_bytes + slot.dtype_bytes + slot.metadata_bytes
@@ -1521,7 +1528,7 @@ cdef class Consumer(_Ring):
             raise ChannelCorruptedError("text of a message lies outside its block")
         return text
 
-    cdef Block _payload_block(self, rm_slot *slot):
+    cdef inline Block _payload_block(self, rm_slot *slot):
         """A handle on the block that the payload lies in; None when the payload has no bytes."""
         cdef Segment segment
         cdef char *data
@@ -1540,7 +1547,7 @@ cdef class Consumer(_Ring):
         rm_prefetch(data)
         return _block(segment, slot.block, data, slot.bytes, False)
 
-    cdef object _message(self, rm_slot *slot, char *text, Block block):
+    cdef inline object _message(self, rm_slot *slot, char *text, Block block):
         """A message object of what the slot says. Its text is read one part after the other."""
         cdef MessageForm form = self.form
         cdef object payload, message, metadata = None
@@ -1579,7 +1586,7 @@ cdef class Consumer(_Ring):
         self.port_bytes = raw
         return 0
 
-    cdef object _payload(self, rm_slot *slot, char *dtype_at, Block block):
+    cdef inline object _payload(self, rm_slot *slot, char *dtype_at, Block block):
         if slot.payload_kind == RM_ARRAY:
             return self._array_payload(slot, dtype_at, block)
         if slot.payload_kind == RM_TEXT:
