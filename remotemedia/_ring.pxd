@@ -49,6 +49,19 @@ cdef extern from "_ring_abi.h" nogil:
     uint64_t rm_now_ns()
     double rm_unix_secs()
 
+cdef extern from "_message.h" nogil:
+    ctypedef struct rm_text:
+        const char *session
+        const char *port
+        const char *dtype
+        const char *metadata
+        Py_ssize_t session_bytes, port_bytes, dtype_bytes, metadata_bytes
+    uint64_t RM_IMPOSSIBLE_SHAPE
+    uint64_t rm_text_bytes(const rm_text *)
+    uint64_t rm_slot_text_bytes(const rm_slot *)
+    void rm_write_text(rm_slot *, char *, const rm_text *)
+    uint64_t rm_shape_bytes(const uint64_t *, unsigned int, uint64_t)
+
 cdef extern from "_ring_ops.h" nogil:
     enum: RM_OK, RM_FULL, RM_NO_MEMORY, RM_CLOSED, RM_EMPTY, RM_CORRUPTED, RM_TIMEOUT, RM_INTERRUPTED
     ctypedef struct rm_segment:
@@ -121,6 +134,7 @@ cdef extern from "_pool.h" nogil:
         uint64_t used_units, total_units, idle_units
         uint32_t count
     enum: RM_UNIT, RM_NONE, RM_USED
+    uint64_t rm_units(uint64_t)
     int rm_pool_init(rm_pool *, uint64_t, uint32_t)
     void rm_pool_free_all(rm_pool *)
     uint32_t rm_pool_alloc(rm_pool *, uint64_t)

@@ -1,9 +1,11 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, binding=False, auto_pickle=False
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+# cython: binding=False, auto_pickle=False
 """The shared-memory ring: segments with their payload pools, rings of message slots, and the waits on them.
 
-This is the layer below ``channel.py``: it turns message objects into slots and payload blocks and back, by a form that it
-is given, and knows nothing of nodes or media. ``_ring_abi.h`` has the layout, ``_ring_ops.h`` the protocol, ``_pool.h``
-the allocator, ``_ring.pxd`` what is used of them here. numpy's C API is loaded with the first array, not at import.
+This is the layer below ``channel.py``: it turns message objects into slots and payload blocks and back, by a form that
+it is given, and knows nothing of nodes or media. ``_ring_abi.h`` has the layout, ``_ring_ops.h`` the protocol,
+``_message.h`` what a slot says, ``_pool.h`` the allocator, ``_ring.pxd`` what is used of them here. numpy's C API is
+loaded with the first array, not at import.
 
 Thread safety: every call holds the GIL except inside a wait or a large copy; a producer or consumer that is used
 by a second thread meanwhile raises ChannelError instead of mixing up messages.
@@ -32,12 +34,13 @@ OK = RM_OK
 FULL = RM_FULL
 NO_MEMORY = RM_NO_MEMORY
 CLOSED = RM_CLOSED
-EMPTY = RM_EMPTY
 TIMEOUT = RM_TIMEOUT
 STAGED = STAGED_NOT_PUBLISHED
+LATENCY_BUCKETS = RM_LATENCY_BUCKETS
+# For tests alone, as are Segment.loan, Segment.idle_bytes and Block.references.
+EMPTY = RM_EMPTY
 INLINE_TEXT_BYTES = RM_INLINE_TEXT
 MAX_NDIM = RM_MAX_NDIM
-LATENCY_BUCKETS = RM_LATENCY_BUCKETS
 
 # Below this a copy is over before the GIL could be given away and taken back.
 cdef enum:
@@ -240,15 +243,6 @@ cdef class MessageForm:
         )
 
 
-# The text of a message about to be written, borrowed from the objects it comes from.
-ctypedef struct rm_text:
-    const char *session
-    const char *port
-    const char *dtype
-    const char *metadata
-    Py_ssize_t session_bytes, port_bytes, dtype_bytes, metadata_bytes
-
-
 cdef inline object _get(object message, Py_ssize_t at):
     cdef PyObject *value = (<PyObject **>(<char *><PyObject *>message + at))[0]
     if value == NULL:
@@ -391,8 +385,8 @@ cdef class Segment:
 
     # --- doorbell ---
 
-    def ring(self) -> None:
-        """Wakes whoever sleeps on this doorbell."""
+    def wake(self) -> None:
+        """Rings this doorbell: wakes the owner if it sleeps."""
         if self.generation == _generation:
             rm_bell_ring(&self.s)
 
@@ -412,20 +406,6 @@ cdef class Segment:
             _os.read(self.s.eventfd, 8)
         except BlockingIOError:
             pass
-
-    def spin(self, tuple consumers, uint64_t spin_ns) -> bool:
-        """Owner: waits without sleeping for a message, an end or a death in any of ``consumers`` (64 at most looked at).
-
-        Spins for as long as pays, ``spin_ns`` at most; whether one of them is ready. Short: also an event loop may.
-        """
-        cdef rm_ring *rings[64]
-        cdef rm_any_wait w
-        cdef Py_ssize_t i
-        w.rings = rings
-        w.count = <uint32_t>min(len(consumers), 64)
-        for i in range(w.count):
-            rings[i] = &(<Consumer?>consumers[i]).r
-        return _spin(rm_has_any_message, &w, &self.data_spinner, spin_ns, 0)
 
     # --- faults ---
 
@@ -552,24 +532,26 @@ cdef class Segment:
             self.keep_bytes *= 2
         self.trimmed_ns = 0
 
-    def rest(self, bint resting) -> None:
-        """Owner: tells that it is about to sleep, or has woken.
+    def begin_rest(self) -> None:
+        """Owner: is about to sleep; ended by ``end_rest``.
 
         Takes returned blocks back, and free memory beyond what is kept goes to the kernel. While much is still out, the
         doorbell rings when it comes back.
         """
-        if resting:
-            if self.pool.used_units == 0:
-                return
-            self.collect()
-            if self.pool.used_units * RM_UNIT <= self.keep_bytes or self.resting:
-                return
-        elif not self.resting:
+        if self.pool.used_units == 0:
             return
-        self.resting = resting
-        self.want_memory(resting)
-        if resting:
-            self.collect()  # SYNC sleep-memory: what came back since the first look rang nothing
+        self.collect()
+        if self.pool.used_units * RM_UNIT <= self.keep_bytes or self.resting:
+            return
+        self.resting = True
+        self.begin_memory_wait()
+        self.collect()  # SYNC sleep-memory: what came back since the first look rang nothing
+
+    def end_rest(self) -> None:
+        """Owner: has woken. Without a ``begin_rest`` before, nothing."""
+        if self.resting:
+            self.resting = False
+            self.end_memory_wait()
 
     cdef uint32_t allocate(self, uint64_t bytes) except? 0xffffffff:
         """A block with one reference, or RM_NO_BLOCK while there is no room; PayloadError when there never will be."""
@@ -637,7 +619,7 @@ cdef class Segment:
         Its contents are undefined. PayloadError when it can never fit or its dtype cannot travel.
         """
         cdef npy_intp dims[RM_MAX_NDIM]
-        cdef int i, ndim
+        cdef int ndim
         cdef uint64_t bytes_
         cdef uint32_t index
         cdef object descr
@@ -650,16 +632,11 @@ cdef class Segment:
             form.encode_dtype(descr)
             if descr.names is None:  # a structured dtype is mutable: the same object may mean another
                 self.loan_dtype = descr
-        bytes_ = descr.itemsize
-        for i in range(ndim):
-            # Never more than a pool can have (2**46): so no product overflows.
-            if dims[i] and bytes_ > (<uint64_t>1 << 62) // <uint64_t>dims[i]:
-                bytes_ = <uint64_t>1 << 62
-            else:
-                bytes_ *= <uint64_t>dims[i]
+        bytes_ = rm_shape_bytes(<uint64_t *>dims, ndim, <uint64_t>rm_dtype_bytes(descr))
         if bytes_ > self.s.pool_bytes:
             raise PayloadError(
-                f"an array of {bytes_} bytes can never fit the pool of {self.s.pool_bytes} bytes (shm_segment_size)"
+                f"an array of {'too many' if bytes_ == RM_IMPOSSIBLE_SHAPE else bytes_} bytes can never fit "
+                f"the pool of {self.s.pool_bytes} bytes (shm_segment_size)"
             )
         index = self.allocate(bytes_ if bytes_ else 1)
         if index == RM_NO_BLOCK:
@@ -667,10 +644,18 @@ cdef class Segment:
         return _array(_block(self, index, self.own_data(index), bytes_, True), descr, ndim, dims,
                       self.own_data(index), True)
 
-    def want_memory(self, bint wanted) -> None:
-        """Owner: asks to be rung when a block comes back, or no longer. Counted: as many False as True."""
-        # Counted, because one waiter's giving up must not silence the bell for the others.
-        self.memory_waiters += 1 if wanted else -1
+    # Waits are counted, because one waiter's giving up must not silence the bell for the others.
+
+    cpdef void begin_memory_wait(self) noexcept:
+        """Owner: asks to be rung when a block comes back, until as many calls of ``end_memory_wait``."""
+        self.memory_waiters += 1
+        self._announce_memory_waiters()
+
+    cpdef void end_memory_wait(self) noexcept:
+        self.memory_waiters -= 1
+        self._announce_memory_waiters()
+
+    cdef inline void _announce_memory_waiters(self) noexcept:
         if self.generation == _generation:  # a forked child leaves its copies of the parent's waits, not the parent's
             rm_want_memory(&self.s, self.memory_waiters)
 
@@ -680,28 +665,33 @@ cdef class Segment:
         return load_u32(&self.s.freed)
 
     def has_memory(self, uint32_t freed) -> bool:
-        """Owner: whether a block came back since ``freed`` was read. After ``want_memory``, the last look."""
-        cdef rm_memory_wait w
-        w.freed = freed
-        w.segment = &self.s
-        w.ring = NULL
-        return rm_has_memory(&w)
+        """Owner: whether a block came back since ``freed`` was read. After ``begin_memory_wait``, the last look."""
+        cdef rm_memory_wait wait
+        wait.segment = &self.s
+        wait.ring = NULL
+        wait.freed = freed
+        return rm_has_memory(&wait)
 
-    def wait_memory(self, uint64_t spin_ns, uint64_t deadline_ns, uint32_t freed, Producer ring=None) -> int:
-        """Owner: blocks (GIL released) until a block came back since ``freed``, or ``ring``'s consumer closes or is gone.
+    def wait_memory(self, uint64_t spin_ns, uint64_t deadline_ns, uint32_t freed) -> int:
+        """Owner: blocks (GIL released) until a block came back since ``freed``: OK or TIMEOUT.
 
-        OK or TIMEOUT; signal handlers run and may raise.
+        Signal handlers run and may raise.
         """
-        cdef rm_memory_wait w
+        return self.wait_memory_or_end(NULL, spin_ns, deadline_ns, freed)
+
+    cdef int wait_memory_or_end(self, rm_ring *ring, uint64_t spin_ns, uint64_t deadline_ns,
+                                uint32_t freed) except -1:
+        """``wait_memory``, which also ends when the consumer of ``ring`` closes or is gone."""
+        cdef rm_memory_wait wait
         self.check_usable()
-        w.segment = &self.s
-        w.ring = NULL if ring is None else &ring.r
-        w.freed = freed
-        self.want_memory(True)
+        wait.segment = &self.s
+        wait.ring = ring
+        wait.freed = freed
+        self.begin_memory_wait()
         try:
-            return _wait(&self.s, rm_has_memory, &w, &self.spinner, spin_ns, deadline_ns)
+            return _wait(&self.s, rm_has_memory, &wait, &self.spinner, spin_ns, deadline_ns)
         finally:
-            self.want_memory(False)
+            self.end_memory_wait()
 
 
 cdef Block _block(Segment segment, uint32_t index, char *data, uint64_t bytes, bint writable):
@@ -852,7 +842,7 @@ cdef class _Ring:
         if self.own is not None:
             # Whoever died may have taken the arming with it, between that and the write to the eventfd.
             self.own.arm()
-            self.own.ring()
+            self.own.wake()
 
     def statistics(self) -> dict:
         """A snapshot of the channel's counters; may be taken at any time, from any process that maps the ring."""
@@ -956,7 +946,7 @@ cdef class Producer(_Ring):
         """Names the consumer's segment once it is known."""
         self.peer = peer
         # What was published while its doorbell was unknown rang nothing, and it may sleep over it.
-        peer.ring()
+        peer.wake()
 
     @property
     def closed(self) -> bool:
@@ -968,9 +958,9 @@ cdef class Producer(_Ring):
 
         One of an interrupted turn is dropped, which is OK, too.
         Its payload is an ndarray, bytes-like or str. An array that lies in a loaned or received block is passed on by
-        reference and becomes read-only; any other is copied once. ``port`` replaces the message's; ``epoch`` is the turn
-        it belongs to, the current one unless given; ``origin`` replaces the message's. PayloadError when it can never
-        travel, TypeError for a field of another type than it must have.
+        reference and becomes read-only; any other is copied once. ``port`` replaces the message's; ``epoch`` is the
+        turn it belongs to, the current one unless given; ``origin`` replaces the message's. PayloadError when it can
+        never travel, TypeError for a field of another type than it must have.
 
         With ``stage``, a message that shares its payload with this process is STAGED instead: written, and the consumer
         sees it at ``commit``. If the caller drops the message in between, the consumer is the payload's only holder.
@@ -1069,7 +1059,7 @@ cdef class Producer(_Ring):
             text.metadata = PyBytes_AS_STRING(draft.metadata)
             text.metadata_bytes = PyBytes_GET_SIZE(draft.metadata)
         self._describe_payload(draft)
-        draft.text_bytes = <uint64_t>(text.session_bytes + text.port_bytes + text.dtype_bytes + text.metadata_bytes)
+        draft.text_bytes = rm_text_bytes(text)
         return 0
 
     cdef inline int _describe_payload(self, _Draft draft) except -1:
@@ -1129,12 +1119,12 @@ cdef class Producer(_Ring):
 
     cdef inline int _check_fits(self, _Draft draft) except -1:
         """PayloadError when the pool could not hold the message even if it were empty."""
-        cdef uint64_t needed = _units_bytes(draft.bytes) if draft.shared is None else 0
+        cdef uint64_t units = rm_units(draft.bytes) if draft.shared is None else 0
         if draft.text_bytes > RM_INLINE_TEXT:
-            needed += _units_bytes(draft.text_bytes)
+            units += rm_units(draft.text_bytes)
             if draft.shared is not None and draft.shared.segment.s.pool_id == self.own.s.pool_id:
-                needed += _units_bytes(draft.shared.bytes)  # it is there already, and stays until this is published
-        if needed > self.own.s.pool_bytes:
+                units += rm_units(draft.shared.bytes)  # it is there already, and stays until this is published
+        if units * RM_UNIT > self.own.s.pool_bytes:
             raise PayloadError(
                 f"a payload of {draft.bytes} bytes"
                 + (f" with {draft.text_bytes} bytes of session id and metadata"
@@ -1164,7 +1154,7 @@ cdef class Producer(_Ring):
         cdef int i
         if draft.text_block != RM_NO_BLOCK:
             text = self.own.own_data(draft.text_block)
-        _write_text(slot, text, &draft.text)
+        rm_write_text(slot, text, &draft.text)
         if draft.shared is not None:
             self._share(slot, draft)
         else:
@@ -1307,8 +1297,8 @@ cdef class Producer(_Ring):
                     break
 
     def stall(self) -> dict:
-        """Of a full channel: ``pid`` of the consumer (0 before it came), whether it is ``asleep`` in a wait of ours, the
-        ``sequence`` of the message it is to take next, and since when that one waits (``since_ns``)."""
+        """Of a full channel: ``pid`` of the consumer (0 before it came), whether it is ``asleep`` in a wait of ours,
+        the ``sequence`` of the message it is to take next, and since when that one waits (``since_ns``)."""
         cdef uint64_t head = load_u64(&self.r.shared.head)
         cdef rm_slot *slot = &self.r.slots[head & self.r.mask]
         return {
@@ -1320,25 +1310,39 @@ cdef class Producer(_Ring):
             "since_ns": slot.published_ns,
         }
 
-    def want_room(self, bint wanted) -> None:
-        """Asks to be rung when the consumer takes a message, or no longer. Counted: as many False as True."""
-        self.room_waiters += 1 if wanted else -1
+    cpdef void begin_room_wait(self) noexcept:
+        """Asks to be rung when the consumer takes a message, until as many calls of ``end_room_wait``."""
+        self.room_waiters += 1
+        self._announce_room_waiters()
+
+    cpdef void end_room_wait(self) noexcept:
+        self.room_waiters -= 1
+        self._announce_room_waiters()
+
+    cdef inline void _announce_room_waiters(self) noexcept:
         if self.own.generation == _generation:
             rm_want_room(&self.r, self.room_waiters)
 
     def has_room(self) -> bool:
-        """Whether ``wait_room`` would return at once. After ``want_room``, the last look before an asyncio wait."""
+        """Whether ``wait_room`` would return at once. After ``begin_room_wait``, the last look."""
         return rm_has_room(&self.r)
 
     def wait_room(self, uint64_t spin_ns, uint64_t deadline_ns) -> int:
-        """Blocks (GIL released) until there is room or the consumer closes. OK or TIMEOUT; signal handlers may raise."""
+        """Blocks (GIL released) until there is room or the consumer closes: OK or TIMEOUT.
+
+        Signal handlers run and may raise.
+        """
         self.enter()
-        self.want_room(True)
+        self.begin_room_wait()
         try:
             return _wait(&self.own.s, rm_has_room, &self.r, &self.spinner, spin_ns, deadline_ns)
         finally:
-            self.want_room(False)
+            self.end_room_wait()
             self.busy = False
+
+    def wait_memory(self, uint64_t spin_ns, uint64_t deadline_ns, uint32_t freed) -> int:
+        """As its segment's ``wait_memory``; returns also when the consumer closes or is gone."""
+        return self.own.wait_memory_or_end(&self.r, spin_ns, deadline_ns, freed)
 
     def count_drop(self) -> None:
         """Counts one message that was dropped because the channel was full."""
@@ -1372,7 +1376,7 @@ cdef class Producer(_Ring):
         self.left = True
         store_u32_ordered(&self.r.shared.producer_closed, 1)  # SYNC closed, sleep-data
         if self.peer is not None:
-            self.peer.ring()
+            self.peer.wake()
 
 
 @cython.final
@@ -1438,7 +1442,7 @@ cdef class Consumer(_Ring):
             self.busy = False
 
     def skip_stale(self) -> None:
-        """Takes the messages of interrupted turns that wait here, so that what they hold is free. Raises like ``take``."""
+        """Takes the messages of interrupted turns that wait here: what they hold is free. Raises like ``take``."""
         self.enter()
         try:
             self._next(False)
@@ -1516,7 +1520,7 @@ cdef class Consumer(_Ring):
     cdef inline char *_text(self, rm_slot *slot) except NULL:
         """Where the text is, all of it."""
         cdef char *text
-        cdef uint64_t length = <uint64_t>slot.session_bytes + slot.port_bytes + slot.dtype_bytes + slot.metadata_bytes
+        cdef uint64_t length = rm_slot_text_bytes(slot)
         if slot.text_block == RM_NO_BLOCK:
             if length > RM_INLINE_TEXT:
                 raise ChannelCorruptedError("text of a message is longer than its slot")
@@ -1596,10 +1600,8 @@ cdef class Consumer(_Ring):
         raise ChannelCorruptedError(f"unknown payload kind {slot.payload_kind}")
 
     cdef object _array_payload(self, rm_slot *slot, char *dtype_at, Block block):
-        cdef npy_intp shape[RM_MAX_NDIM]
-        cdef uint64_t expected, extent, limit = <uint64_t>1 << 62
+        cdef uint64_t expected
         cdef object dtype, payload
-        cdef int i
         _need_numpy()
         if slot.ndim > RM_MAX_NDIM:
             raise ChannelCorruptedError(f"an array of {slot.ndim} dimensions")
@@ -1607,22 +1609,15 @@ cdef class Consumer(_Ring):
             dtype = self.dtype
         else:
             dtype = self._decoded_dtype(dtype_at[: slot.dtype_bytes])
-        expected = <uint64_t>rm_dtype_bytes(dtype)
-        extent = expected or 1  # elements without bytes are counted too
-        for i in range(slot.ndim):
-            # Also where the array is empty: numpy wants its other dimensions to be possible.
-            if slot.shape[i] > limit or (slot.shape[i] and extent > limit / slot.shape[i]):
-                raise ChannelCorruptedError("an array's shape is impossible")
-            if slot.shape[i]:
-                extent *= slot.shape[i]
-            shape[i] = <npy_intp>slot.shape[i]
-            expected *= slot.shape[i]
+        expected = rm_shape_bytes(slot.shape, slot.ndim, <uint64_t>rm_dtype_bytes(dtype))
+        if expected == RM_IMPOSSIBLE_SHAPE:
+            raise ChannelCorruptedError("an array's shape is impossible")
         if expected != slot.bytes:
             raise ChannelCorruptedError(f"an array of {expected} bytes came with {slot.bytes}")
         if block is not None:
-            return _array(block, dtype, slot.ndim, shape, block.data, False)
+            return _array(block, dtype, slot.ndim, <npy_intp *>slot.shape, block.data, False)
         Py_INCREF(dtype)
-        payload = rm_array_new(dtype, slot.ndim, shape, NULL, 0)
+        payload = rm_array_new(dtype, slot.ndim, <npy_intp *>slot.shape, NULL, 0)
         rm_array_freeze(payload)
         return payload
 
@@ -1664,17 +1659,28 @@ cdef class Consumer(_Ring):
         # Last: from here on the producer takes back what it published meanwhile.
         store_u32_ordered(&self.r.shared.consumer_closed, 1)  # SYNC closed, sleep-room
         if self.peer is not None:
-            self.peer.ring()
+            self.peer.wake()
+
+
+def spin_any(Segment own, tuple consumers, uint64_t spin_ns) -> bool:
+    """Waits without sleeping for a message, an end or a death in any of ``consumers`` (64 at most are looked at).
+
+    Spins for as long as pays, ``spin_ns`` at most; whether one of them is ready. Short: also an event loop may call it.
+    What pays is learned in ``own``, the segment of them all.
+    """
+    cdef rm_ring *rings[64]
+    cdef rm_any_wait wait
+    cdef Py_ssize_t i
+    wait.rings = rings
+    wait.count = <uint32_t>min(len(consumers), 64)
+    for i in range(wait.count):
+        rings[i] = &(<Consumer?>consumers[i]).r
+    return _spin(rm_has_any_message, &wait, &own.data_spinner, spin_ns, 0)
 
 
 cdef inline bint _is_past(Segment turns, uint32_t epoch) noexcept:
     """Whether the turn ``epoch`` was interrupted. By the difference, so that the counter may wrap."""
     return turns is not None and <int>(epoch - load_u32_acquire(&turns.s.shared.epoch)) < 0  # SYNC epoch
-
-
-cdef inline uint64_t _units_bytes(uint64_t bytes_) noexcept:
-    """What ``bytes_`` take up in a pool."""
-    return (bytes_ + RM_UNIT - 1) // RM_UNIT * RM_UNIT
 
 
 cdef void _freeze(object array) noexcept:
@@ -1697,21 +1703,6 @@ cdef object _utf8(object text, const char **at, Py_ssize_t *length):
     at[0] = PyBytes_AS_STRING(raw)
     length[0] = PyBytes_GET_SIZE(raw)
     return raw
-
-
-cdef void _write_text(rm_slot *slot, char *at, rm_text *text) noexcept:
-    slot.session_bytes = <uint32_t>text.session_bytes
-    slot.port_bytes = <uint32_t>text.port_bytes
-    slot.dtype_bytes = <uint32_t>text.dtype_bytes
-    slot.metadata_bytes = <uint32_t>text.metadata_bytes
-    # Never read back from the slot: between a length's being written and used, a peer could make it another.
-    memcpy(at, text.session, text.session_bytes)
-    at += text.session_bytes
-    memcpy(at, text.port, text.port_bytes)
-    at += text.port_bytes
-    memcpy(at, text.dtype, text.dtype_bytes)
-    at += text.dtype_bytes
-    memcpy(at, text.metadata, text.metadata_bytes)
 
 
 cdef inline bint _equals(bytes have, char *raw, uint32_t length):

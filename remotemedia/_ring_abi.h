@@ -152,7 +152,6 @@ _Static_assert(ATOMIC_LONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared 
 #define RM_LOAD_RELAXED(p) atomic_load_explicit((p), memory_order_relaxed)
 #define RM_STORE_RELAXED(p, v) atomic_store_explicit((p), (v), memory_order_relaxed)
 #define RM_LOAD_ACQUIRE(p) atomic_load_explicit((p), memory_order_acquire)
-#define RM_STORE_RELEASE(p, v) atomic_store_explicit((p), (v), memory_order_release)
 /* Sequentially consistent on the access itself, not as a fence: sanitizers follow it, and on x86 it is one xchg. */
 #define RM_LOAD_ORDERED(p) atomic_load_explicit((p), memory_order_seq_cst)
 #define RM_STORE_ORDERED(p, v) atomic_store_explicit((p), (v), memory_order_seq_cst)
