@@ -51,7 +51,7 @@ def extensions() -> list[Extension]:
     ring = Extension(
         "remotemedia._ring",
         ["remotemedia/_ring.pyx"],
-        depends=["remotemedia/_ring.pxd", *sorted(map(str, Path("remotemedia").glob("_*.h")))],
+        depends=sorted(str(path) for kind in ("pxd", "h") for path in Path("remotemedia").glob(f"_*.{kind}")),
         include_dirs=[numpy.get_include(), "remotemedia"],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_26_API_VERSION")],
         extra_compile_args=flags + sanitize,

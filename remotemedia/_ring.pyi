@@ -90,6 +90,8 @@ class MessageForm:
         timestamp: Callable[[Any], float],
         refuse: Callable[[npt.NDArray[Any]], None],
     ) -> None: ...
+    @property
+    def encode_dtype(self) -> Callable[[np.dtype[Any]], bytes]: ...
     def make(
         self,
         cls: type,

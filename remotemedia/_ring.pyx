@@ -4,8 +4,8 @@
 
 This is the layer below ``channel.py``: it turns message objects into slots and payload blocks and back, by a form that
 it is given, and knows nothing of nodes or media. ``_ring_abi.h`` has the layout, ``_ring_ops.h`` the protocol,
-``_message.h`` what a slot says, ``_pool.h`` the allocator, ``_ring.pxd`` what is used of them here. numpy's C API is
-loaded with the first array, not at import.
+``_message.h`` what a slot says, ``_pool.h`` the allocator, ``_ring_c.pxd`` what is used of them here; ``_ring.pxd`` maps
+the classes. numpy's C API is loaded with the first array, not at import.
 
 Thread safety: every call holds the GIL except inside a wait or a large copy; a producer or consumer that is used
 by a second thread meanwhile raises ChannelError instead of mixing up messages.
@@ -66,7 +66,6 @@ cdef enum:
 cdef enum:
     STAGED_NOT_PUBLISHED = 64
 
-cdef bint _numpy_ready = False
 # Counts forks: what was mapped before a fork belongs to the parent, and the child must not release its blocks.
 cdef uint32_t _generation = 0
 
@@ -79,15 +78,7 @@ cdef void _in_forked_child() noexcept nogil:
 pthread_atfork(NULL, NULL, _in_forked_child)
 
 
-cdef inline int _need_numpy() except -1:
-    global _numpy_ready
-    if not _numpy_ready:
-        _import_array()
-        _numpy_ready = True
-    return 0
-
-
-cdef bint _spin(rm_ready ready, void *arg, rm_spinner *spinner, uint64_t most_ns, uint64_t deadline_ns) noexcept:
+cdef bint spin_until(rm_ready ready, void *arg, rm_spinner *spinner, uint64_t most_ns, uint64_t deadline_ns) noexcept:
     """Spins for as long as pays, ``most_ns`` at most; whether what was waited for came."""
     cdef uint64_t allowed_ns, start_ns, until_ns, now_ns
     cdef bint hit
@@ -108,11 +99,11 @@ cdef bint _spin(rm_ready ready, void *arg, rm_spinner *spinner, uint64_t most_ns
     return hit
 
 
-cdef int _wait(rm_segment *own, rm_ready ready, void *arg, rm_spinner *spinner, uint64_t spin_ns,
-               uint64_t deadline_ns) except -1:
+cdef int wait_until(rm_segment *own, rm_ready ready, void *arg, rm_spinner *spinner, uint64_t spin_ns,
+                    uint64_t deadline_ns) except -1:
     """Spins, then sleeps, the GIL released: RM_OK or RM_TIMEOUT. Signal handlers run and may raise."""
     cdef int rc
-    if _spin(ready, arg, spinner, spin_ns, deadline_ns):
+    if spin_until(ready, arg, spinner, spin_ns, deadline_ns):
         return RM_OK
     while True:
         # Before the sleep too: a signal that came while spinning would otherwise be seen after the next wake only.
@@ -180,11 +171,6 @@ cdef class MessageForm:
     """
 
     FIELDS = ("type", "payload", "session_id", "timestamp", "metadata", "port", "sequence", "origin")
-
-    cdef object cls
-    cdef tuple types
-    cdef object encode_metadata, decode_metadata, encode_dtype, decode_dtype, timestamp, refuse
-    cdef Py_ssize_t type_at, payload_at, session_at, timestamp_at, metadata_at, port_at, sequence_at, origin_at
 
     def __init__(self, type cls, tuple types, *, encode_metadata, decode_metadata, encode_dtype, decode_dtype,
                  timestamp, refuse):
@@ -274,18 +260,6 @@ cdef class Segment:
 
     Raises ChannelCorruptedError when the memfd does not hold a segment.
     """
-
-    cdef rm_segment s
-    cdef rm_pool pool
-    cdef readonly bint owner
-    cdef uint32_t generation
-    cdef uint32_t memory_waiters
-    cdef uint32_t uncollected
-    cdef uint64_t keep_bytes, trimmed_ns
-    cdef bint resting
-    cdef rm_spinner spinner, data_spinner
-    cdef object loan_dtype
-    cdef bint mapped
 
     def __cinit__(self):
         memset(&self.spinner, 0, sizeof(self.spinner))
@@ -378,8 +352,12 @@ cdef class Segment:
             raise ValueError("the segment is closed")
         return self.s.eventfd
 
+    cdef inline bint inherited(self) noexcept:
+        """Whether it was mapped before a fork: then it is the parent's, and not this process's to release."""
+        return self.generation != _generation
+
     cdef int check_usable(self) except -1:
-        if self.generation != _generation:
+        if self.inherited():
             raise ChannelError("this channel was opened before a fork and belongs to the parent process")
         return 0
 
@@ -387,17 +365,17 @@ cdef class Segment:
 
     def wake(self) -> None:
         """Rings this doorbell: wakes the owner if it sleeps."""
-        if self.generation == _generation:
+        if not self.inherited():
             rm_bell_ring(&self.s)
 
     def arm(self) -> None:
         """Owner: asks for a write to the eventfd at the next ring. Look again after this, then wait."""
-        if self.generation == _generation:
+        if not self.inherited():
             rm_bell_arm(&self.s)
 
     def disarm(self) -> None:
         """Owner: takes ``arm`` back; the eventfd may have been written already."""
-        if self.generation == _generation:
+        if not self.inherited():
             rm_bell_disarm(&self.s)
 
     def drain(self) -> None:
@@ -494,7 +472,7 @@ cdef class Segment:
         """Owner: takes back the blocks that were returned; how many. ChannelCorruptedError for a broken list."""
         cdef uint32_t link, index
         cdef int count = 0
-        if self.generation != _generation:
+        if self.inherited():
             return 0
         link = rm_blocks_take_returned(&self.s)
         self.uncollected = 0
@@ -594,7 +572,7 @@ cdef class Segment:
 
     cdef void drop(self, uint32_t index) noexcept:
         """Gives one reference to a block up."""
-        if self.generation != _generation:
+        if self.inherited():
             return
         if rm_block_drop(&self.s, index):
             if self.owner:
@@ -611,20 +589,21 @@ cdef class Segment:
         index = self.allocate(bytes if bytes else 1)
         if index == RM_NO_BLOCK:
             return None
-        return _block(self, index, self.own_data(index), bytes, True)
+        return new_block(self, index, self.own_data(index), bytes, True)
 
-    def try_loan(self, object shape, object dtype, MessageForm form):
+    def try_loan(self, object shape, object dtype, object form):
         """Owner: a writable C-contiguous array of ``shape`` and ``dtype`` in the pool, or None while it has no room.
 
-        Its contents are undefined. PayloadError when it can never fit or its dtype cannot travel.
+        Its contents are undefined. PayloadError when it can never fit, or when ``form`` says its dtype cannot travel.
         """
         cdef npy_intp dims[RM_MAX_NDIM]
         cdef int ndim
         cdef uint64_t bytes_
         cdef uint32_t index
         cdef object descr
+        cdef Block block
         self.check_usable()
-        _need_numpy()
+        rm_need_numpy()
         ndim = _dimensions(shape, dims)
         descr = rm_array_dtype(dtype)
         if descr is not self.loan_dtype:
@@ -641,8 +620,8 @@ cdef class Segment:
         index = self.allocate(bytes_ if bytes_ else 1)
         if index == RM_NO_BLOCK:
             return None
-        return _array(_block(self, index, self.own_data(index), bytes_, True), descr, ndim, dims,
-                      self.own_data(index), True)
+        block = new_block(self, index, self.own_data(index), bytes_, True)
+        return new_array(block, descr, ndim, dims, block.data, True)
 
     # Waits are counted, because one waiter's giving up must not silence the bell for the others.
 
@@ -656,7 +635,7 @@ cdef class Segment:
         self._announce_memory_waiters()
 
     cdef inline void _announce_memory_waiters(self) noexcept:
-        if self.generation == _generation:  # a forked child leaves its copies of the parent's waits, not the parent's
+        if not self.inherited():  # a forked child leaves its copies of the parent's waits, not the parent's
             rm_want_memory(&self.s, self.memory_waiters)
 
     @property
@@ -689,19 +668,9 @@ cdef class Segment:
         wait.freed = freed
         self.begin_memory_wait()
         try:
-            return _wait(&self.s, rm_has_memory, &wait, &self.spinner, spin_ns, deadline_ns)
+            return wait_until(&self.s, rm_has_memory, &wait, &self.spinner, spin_ns, deadline_ns)
         finally:
             self.end_memory_wait()
-
-
-cdef Block _block(Segment segment, uint32_t index, char *data, uint64_t bytes, bint writable):
-    cdef Block block = Block.__new__(Block)
-    block.segment = segment
-    block.index = index
-    block.data = data
-    block.bytes = bytes
-    block.writable = writable
-    return block
 
 
 @cython.final
@@ -709,12 +678,6 @@ cdef Block _block(Segment segment, uint32_t index, char *data, uint64_t bytes, b
 @cython.no_gc_clear
 cdef class Block:
     """A reference to a payload block; the owner of every view made from it. Gone with its last view."""
-
-    cdef Segment segment
-    cdef uint32_t index
-    cdef char *data
-    cdef uint64_t bytes
-    cdef readonly bint writable
 
     def __dealloc__(self):
         if self.segment is not None:
@@ -744,28 +707,14 @@ cdef class Block:
         """
         cdef rm_segment *s = &self.segment.s
         cdef char *data
-        _need_numpy()
+        rm_need_numpy()
         if not rm_block_held_alone(s, self.index) or not rm_array_contiguous(array):
             return None
         data = rm_pool_home(s, <char *>rm_array_data(array))
-        if not _lies_in(self, data, <uint64_t>rm_array_nbytes(array)) or rm_pool_writable(s) == NULL:
+        if not lies_in(self, data, <uint64_t>rm_array_nbytes(array)) or rm_pool_writable(s) == NULL:
             return None
-        return _array(self, <object>rm_array_descr(array), rm_array_ndim(array), rm_array_dims(array),
-                      s.writable + (data - s.pool), True)
-
-
-cdef inline bint _lies_in(Block block, const char *data, uint64_t bytes_) noexcept:
-    """``data`` is an address of the first mapping."""
-    return data >= block.data and data + bytes_ <= block.data + block.bytes
-
-
-cdef object _array(Block block, object descr, int ndim, npy_intp *shape, void *data, bint writable):
-    cdef object out
-    Py_INCREF(descr)  # rm_array_new steals it
-    out = rm_array_new(descr, ndim, shape, data, NPY_ARRAY_CARRAY if writable else NPY_ARRAY_CARRAY_RO)
-    Py_INCREF(block)  # stolen
-    rm_array_set_base(out, block)
-    return out
+        data = s.writable + (data - s.pool)
+        return new_array(self, <object>rm_array_descr(array), rm_array_ndim(array), rm_array_dims(array), data, True)
 
 
 cdef int _dimensions(object shape, npy_intp *dims) except -1:
@@ -789,16 +738,6 @@ cdef int _dimensions(object shape, npy_intp *dims) except -1:
 
 cdef class _Ring:
     """What both ends of a ring share."""
-
-    cdef rm_ring r
-    cdef rm_spinner spinner
-    cdef MessageForm form
-    cdef bint mapped
-    cdef bint busy
-    cdef bint left  # this side has closed
-    cdef str broken
-    cdef Segment own
-    cdef readonly Segment peer
 
     def __cinit__(self):
         memset(&self.r, 0, sizeof(self.r))
@@ -879,28 +818,7 @@ cdef class RingView(_Ring):
 
 @cython.final
 cdef class _Draft:
-    """A message that ``put`` is about to publish. Each Producer has one, empty between two calls of ``put``.
-
-    Filled from left to right: what the message says (``_describe``), the blocks it needs (``_place``), its slot
-    (``_write``). From ``_send`` on the blocks are the message's; what is left here goes back (``_let_go``).
-    """
-
-    # The text and ``source`` point into these.
-    cdef object session, port, payload
-    cdef bytes metadata
-    cdef Py_buffer view
-    cdef bint has_view
-    cdef rm_text text
-    cdef char *source
-
-    cdef double timestamp
-    cdef uint64_t origin
-    cdef int type, kind, metadata_kind, ndim
-    cdef uint64_t bytes, text_bytes
-
-    cdef Block shared  # the payload lies there already, where the consumer can reach it
-    cdef uint32_t block, text_block  # RM_NO_BLOCK: none
-    cdef bint copied
+    """A message that ``put`` is about to publish; ``_ring.pxd`` says what it holds, step by step."""
 
     def __cinit__(self):
         self.block = self.text_block = RM_NO_BLOCK
@@ -916,16 +834,6 @@ cdef class Producer(_Ring):
     without a copy. ``session`` is the session id of messages that have none; ``turns`` the segment whose epoch counts
     interruptions, and which messages are stamped with.
     """
-
-    cdef set forwardable
-    cdef object session
-    cdef Segment turns
-    cdef _Draft draft
-    cdef object last_dtype
-    cdef bytes last_dtype_bytes
-    cdef uint32_t room_waiters, blocked_waiters
-    cdef bint reclaimed
-    cdef bint staged
 
     def __init__(self, int memfd, MessageForm form not None, Segment own not None, Segment peer=None, shared=(),
                  str session="", Segment turns=None):
@@ -990,7 +898,7 @@ cdef class Producer(_Ring):
 
     def commit(self) -> None:
         """Publishes what is staged, if anything is. Does not block."""
-        if self.staged and self.own.generation == _generation:
+        if self.staged and not self.own.inherited():
             self.staged = False
             rm_publish(&self.r, &self.peer.s if self.peer is not None else NULL)
 
@@ -999,7 +907,7 @@ cdef class Producer(_Ring):
         cdef _Draft draft = self.draft
         cdef rm_slot *slot = NULL
         cdef int rc
-        _need_numpy()
+        rm_need_numpy()
         rc = self._claim(&slot)
         if rc == RM_CLOSED:
             return rc
@@ -1266,7 +1174,7 @@ cdef class Producer(_Ring):
     cdef bint _may_share(self, Block block, char *data, uint64_t bytes_):
         return (
             bytes_ > 0
-            and _lies_in(block, data, bytes_)
+            and lies_in(block, data, bytes_)
             and (block.segment is self.own or block.segment in self.forwardable)
         )
 
@@ -1320,7 +1228,7 @@ cdef class Producer(_Ring):
         self._announce_room_waiters()
 
     cdef inline void _announce_room_waiters(self) noexcept:
-        if self.own.generation == _generation:
+        if not self.own.inherited():
             rm_want_room(&self.r, self.room_waiters)
 
     def has_room(self) -> bool:
@@ -1335,7 +1243,7 @@ cdef class Producer(_Ring):
         self.enter()
         self.begin_room_wait()
         try:
-            return _wait(&self.own.s, rm_has_room, &self.r, &self.spinner, spin_ns, deadline_ns)
+            return wait_until(&self.own.s, rm_has_room, &self.r, &self.spinner, spin_ns, deadline_ns)
         finally:
             self.end_room_wait()
             self.busy = False
@@ -1370,7 +1278,7 @@ cdef class Producer(_Ring):
 
     def close(self) -> None:
         """Ends the stream: the consumer sees everything published so far, then the end. May be repeated."""
-        if self.own.generation != _generation:
+        if self.own.inherited():
             return
         self.commit()
         self.left = True
@@ -1388,19 +1296,6 @@ cdef class Consumer(_Ring):
     ids to the segments payloads may lie in. ``turns`` is the segment whose epoch counts interruptions: messages of an
     earlier epoch are skipped. ``port`` is the port of messages that name none.
     """
-
-    cdef dict pools
-    cdef Segment pool  # the last one used
-    cdef Segment turns
-    cdef bint taking, close_wanted
-    cdef readonly uint32_t epoch
-    cdef readonly uint64_t published_ns
-    cdef bytes session_bytes
-    cdef str session
-    cdef bytes port_bytes
-    cdef str named_port, port
-    cdef bytes dtype_bytes
-    cdef object dtype
 
     def __init__(self, int memfd, MessageForm form not None, Segment own not None, Segment peer, dict pools,
                  Segment turns=None, str port=""):
@@ -1462,7 +1357,7 @@ cdef class Consumer(_Ring):
                 message = self._next(True)
                 if message is not None or self._over():
                     return message
-                rc = _wait(&self.own.s, rm_has_message, &self.r, &self.spinner, spin_ns, deadline_ns)
+                rc = wait_until(&self.own.s, rm_has_message, &self.r, &self.spinner, spin_ns, deadline_ns)
                 if rc == RM_TIMEOUT:
                     return self._next(True)
         finally:
@@ -1549,7 +1444,7 @@ cdef class Consumer(_Ring):
         if data == NULL:
             raise ChannelCorruptedError(f"a payload of {slot.bytes} bytes lies outside its block {slot.block}")
         rm_prefetch(data)
-        return _block(segment, slot.block, data, slot.bytes, False)
+        return new_block(segment, slot.block, data, slot.bytes, False)
 
     cdef inline object _message(self, rm_slot *slot, char *text, Block block):
         """A message object of what the slot says. Its text is read one part after the other."""
@@ -1602,7 +1497,7 @@ cdef class Consumer(_Ring):
     cdef object _array_payload(self, rm_slot *slot, char *dtype_at, Block block):
         cdef uint64_t expected
         cdef object dtype, payload
-        _need_numpy()
+        rm_need_numpy()
         if slot.ndim > RM_MAX_NDIM:
             raise ChannelCorruptedError(f"an array of {slot.ndim} dimensions")
         if self.dtype is not None and _equals(self.dtype_bytes, dtype_at, slot.dtype_bytes):
@@ -1615,7 +1510,7 @@ cdef class Consumer(_Ring):
         if expected != slot.bytes:
             raise ChannelCorruptedError(f"an array of {expected} bytes came with {slot.bytes}")
         if block is not None:
-            return _array(block, dtype, slot.ndim, <npy_intp *>slot.shape, block.data, False)
+            return new_array(block, dtype, slot.ndim, <npy_intp *>slot.shape, block.data, False)
         Py_INCREF(dtype)
         payload = rm_array_new(dtype, slot.ndim, <npy_intp *>slot.shape, NULL, 0)
         rm_array_freeze(payload)
@@ -1647,7 +1542,7 @@ cdef class Consumer(_Ring):
     def close(self) -> None:
         """Drops what was not taken and tells the producer that nobody listens. May be repeated."""
         cdef rm_slot slot
-        if self.own.generation != _generation or load_u32(&self.r.shared.consumer_closed):
+        if self.own.inherited() or load_u32(&self.r.shared.consumer_closed):
             return
         if self.taking:  # a signal handler or another thread, in the middle of take(): it closes when it is done
             self.close_wanted = True
@@ -1675,7 +1570,7 @@ def spin_any(Segment own, tuple consumers, uint64_t spin_ns) -> bool:
     wait.count = <uint32_t>min(len(consumers), 64)
     for i in range(wait.count):
         rings[i] = &(<Consumer?>consumers[i]).r
-    return _spin(rm_has_any_message, &wait, &own.data_spinner, spin_ns, 0)
+    return spin_until(rm_has_any_message, &wait, &own.data_spinner, spin_ns, 0)
 
 
 cdef inline bint _is_past(Segment turns, uint32_t epoch) noexcept:
