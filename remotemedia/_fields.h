@@ -16,6 +16,23 @@ static Py_ssize_t rm_field_offset(PyObject *cls, PyObject *descriptor) {
     return member->type == T_OBJECT_EX && !(member->flags & READONLY) ? member->offset : -1;
 }
 
+/* The value of a field. */
+static inline PyObject *rm_get_field(PyObject *message, Py_ssize_t at) {
+    PyObject *value = *(PyObject **)((char *)message + at);
+    if (!value) {
+        PyErr_SetString(PyExc_AttributeError, "a field of the message was deleted");
+        return NULL;
+    }
+    Py_INCREF(value);
+    return value;
+}
+
+/* Of a new message, whose fields are empty. */
+static inline void rm_set_field(PyObject *message, Py_ssize_t at, PyObject *value) {
+    Py_INCREF(value);
+    *(PyObject **)((char *)message + at) = value;
+}
+
 static inline PyObject *rm_new_instance(PyObject *cls) {
     return ((PyTypeObject *)cls)->tp_alloc((PyTypeObject *)cls, 0);
 }

@@ -19,7 +19,11 @@ static inline npy_intp *rm_array_dims(PyObject *o) { return PyArray_DIMS(RM_ARRA
 static inline PyObject *rm_array_base(PyObject *o) { return PyArray_BASE(RM_ARRAY_OF(o)); }
 static inline PyObject *rm_array_descr(PyObject *o) { return (PyObject *)PyArray_DESCR(RM_ARRAY_OF(o)); }
 static inline int rm_array_contiguous(PyObject *o) { return PyArray_IS_C_CONTIGUOUS(RM_ARRAY_OF(o)); }
-static inline void rm_array_freeze(PyObject *o) { PyArray_CLEARFLAGS(RM_ARRAY_OF(o), NPY_ARRAY_WRITEABLE); }
+
+/* Makes an array, and the arrays it is a view of, read-only. */
+static inline void rm_array_freeze(PyObject *o) {
+    for (; o && PyArray_Check(o); o = rm_array_base(o)) PyArray_CLEARFLAGS(RM_ARRAY_OF(o), NPY_ARRAY_WRITEABLE);
+}
 
 static inline int rm_array_copy(PyObject *to, PyObject *from) {
     return PyArray_CopyInto(RM_ARRAY_OF(to), RM_ARRAY_OF(from));

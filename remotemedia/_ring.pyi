@@ -1,4 +1,4 @@
-"""Types of the extension ``_ring.pyx``; ``tests/contract`` holds them against the built module."""
+"""Types of the extensions ``_ring.pyx`` and ``_segment.pyx``; ``tests/contract`` holds them against what is built."""
 
 import sys
 from collections.abc import Callable, Iterable

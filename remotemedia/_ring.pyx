@@ -1,20 +1,19 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 # cython: binding=False, auto_pickle=False
-"""The shared-memory ring: segments with their payload pools, rings of message slots, and the waits on them.
+"""The shared-memory ring: messages put into slots and payload blocks, and taken out again.
 
-This is the layer below ``channel.py``: it turns message objects into slots and payload blocks and back, by a form that
-it is given, and knows nothing of nodes or media. ``_ring_abi.h`` has the layout, ``_ring_ops.h`` the protocol,
-``_message.h`` what a slot says, ``_pool.h`` the allocator, ``_ring_c.pxd`` what is used of them here; ``_ring.pxd`` maps
-the classes. numpy's C API is loaded with the first array, not at import.
+This is the layer below ``channel.py``: it turns message objects into bytes and back by a form that it is given, and
+knows nothing of nodes or media. ``_segment.pyx`` has the memory that payloads lie in. ``_ring_abi.h`` has the layout,
+``_ring_ops.h`` the protocol, ``_message.h`` what a slot says, ``_pool.h`` the allocator, ``_ring_c.pxd`` what is used
+of them here; ``_ring.pxd`` maps the classes. numpy's C API is loaded with the first array, not at import.
 
 Thread safety: every call holds the GIL except inside a wait or a large copy; a producer or consumer that is used
 by a second thread meanwhile raises ChannelError instead of mixing up messages.
 """
 
 cimport cython
-from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo, PyBUF_SIMPLE, PyObject_GetBuffer, PyBuffer_Release
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.exc cimport PyErr_CheckSignals
+from cpython.buffer cimport PyBuffer_Release, PyBUF_SIMPLE, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.long cimport PyLong_CheckExact
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.object cimport PyObject
@@ -23,12 +22,17 @@ from cpython.tuple cimport PyTuple_GET_ITEM
 from libc.errno cimport errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
-from posix.unistd cimport close as _close_fd
 
 import os as _os
 from operator import index as _index
 
+from remotemedia import _segment
 from remotemedia.errors import ChannelCorruptedError, ChannelError, PayloadError
+
+# One module to whoever uses it. As globals: a cimported class cannot be assigned to its own name.
+globals().update({
+    name: getattr(_segment, name) for name in ("Block", "Segment", "create_segment", "now_ns", "start_deathwatch")
+})
 
 OK = RM_OK
 FULL = RM_FULL
@@ -46,93 +50,9 @@ MAX_NDIM = RM_MAX_NDIM
 cdef enum:
     COPY_WITH_GIL_BYTES = 65536
 
-# The same for a spin: a message of a peer that is awake comes sooner than the GIL can be given away and taken back.
-cdef enum:
-    SPIN_WITH_GIL_NS = 2000
-
-# The owner takes returned blocks back by the batch, since looking costs a cache line that the releasers write to; but
-# at once when they are large, so that memory still in cache is handed out again.
-cdef enum:
-    COLLECT_EVERY = 32
-    COLLECT_AT_ONCE_BYTES = 65536
-
-# Free pool memory beyond what is kept goes back to the kernel. What is needed again within this time is kept from then
-# on, so that a steady stream pays for its page faults once.
-cdef enum:
-    KEEP_AT_FIRST_BYTES = 4194304
-    NEEDED_AGAIN_NS = 1000000000
-
 # What ``put`` may return beside the values of rm_status.
 cdef enum:
     STAGED_NOT_PUBLISHED = 64
-
-# Counts forks: what was mapped before a fork belongs to the parent, and the child must not release its blocks.
-cdef uint32_t _generation = 0
-
-
-cdef void _in_forked_child() noexcept nogil:
-    global _generation
-    _generation += 1
-
-
-pthread_atfork(NULL, NULL, _in_forked_child)
-
-
-cdef bint spin_until(rm_ready ready, void *arg, rm_spinner *spinner, uint64_t most_ns, uint64_t deadline_ns) noexcept:
-    """Spins for as long as pays, ``most_ns`` at most; whether what was waited for came."""
-    cdef uint64_t allowed_ns, start_ns, until_ns, now_ns
-    cdef bint hit
-    if ready(arg):
-        return True
-    allowed_ns = rm_spin_allowed(spinner, most_ns)
-    if not allowed_ns:
-        return False
-    start_ns = now_ns = rm_now_ns()
-    until_ns = start_ns + allowed_ns
-    if deadline_ns and deadline_ns < until_ns:
-        until_ns = deadline_ns
-    hit = rm_spin(ready, arg, &now_ns, min(until_ns, start_ns + <uint64_t>SPIN_WITH_GIL_NS))
-    if not hit and now_ns < until_ns:
-        with nogil:
-            hit = rm_spin(ready, arg, &now_ns, until_ns)
-    rm_spin_learn(spinner, hit, now_ns - start_ns)
-    return hit
-
-
-cdef int wait_until(rm_segment *own, rm_ready ready, void *arg, rm_spinner *spinner, uint64_t spin_ns,
-                    uint64_t deadline_ns) except -1:
-    """Spins, then sleeps, the GIL released: RM_OK or RM_TIMEOUT. Signal handlers run and may raise."""
-    cdef int rc
-    if spin_until(ready, arg, spinner, spin_ns, deadline_ns):
-        return RM_OK
-    while True:
-        # Before the sleep too: a signal that came while spinning would otherwise be seen after the next wake only.
-        PyErr_CheckSignals()
-        with nogil:
-            rc = rm_wait(own, ready, arg, deadline_ns)
-        if rc != RM_INTERRUPTED:
-            return rc
-
-
-cdef int raise_unusable(str what, const char *wrong, int code, int memfd) except -1:
-    """Closes the memfd and raises OSError when the system refused to map it, ChannelCorruptedError otherwise."""
-    _os.close(memfd)
-    if wrong == RM_NOT_MAPPED:
-        raise OSError(code, f"a {what} cannot be mapped: {_os.strerror(code)}")
-    raise ChannelCorruptedError(f"not a usable {what}: {wrong.decode()}")
-
-
-def now_ns() -> int:
-    """CLOCK_MONOTONIC in nanoseconds, the clock of ``published_ns``."""
-    return rm_now_ns()
-
-
-def create_segment(uint64_t pool_bytes, uint32_t pool_id) -> int:
-    """The memfd of a new segment with a pool of at least ``pool_bytes``; the caller owns it. OSError on failure."""
-    cdef int fd = rm_segment_create(pool_bytes, pool_id)
-    if fd < 0:
-        raise OSError(-fd, f"cannot create {pool_bytes} bytes of shared memory: {_os.strerror(-fd)}")
-    return fd
 
 
 def create_ring(uint32_t capacity) -> int:
@@ -144,13 +64,6 @@ def create_ring(uint32_t capacity) -> int:
     if fd < 0:
         raise OSError(-fd, f"cannot create a ring of {capacity} messages: {_os.strerror(-fd)}")
     return fd
-
-
-def start_deathwatch(int orchestrator_pidfd, int control_fd) -> None:
-    """Starts the thread that kills this process group when either descriptor says its peer is gone."""
-    cdef int rc = rm_deathwatch_start(orchestrator_pidfd, control_fd)
-    if rc:
-        raise OSError(rc, f"cannot start the death watch: {_os.strerror(rc)}")
 
 
 @cython.final
@@ -194,20 +107,24 @@ cdef class MessageForm:
 
         As the class itself would make it, but the form's own without its ``__init__``.
         """
-        cdef object message
         if timestamp is None:
             timestamp = rm_unix_secs()
         if cls is not self.cls:  # it may have fields of its own
             return cls(kind, payload, session_id, timestamp, metadata, port=port)
-        message = rm_new_instance(cls)
-        _set(message, self.type_at, kind)
-        _set(message, self.payload_at, payload)
-        _set(message, self.session_at, session_id)
-        _set(message, self.timestamp_at, timestamp)
-        _set(message, self.metadata_at, metadata)
-        _set(message, self.port_at, port)
-        _set(message, self.sequence_at, 0)
-        _set(message, self.origin_at, 0)
+        return self.new(kind, payload, session_id, timestamp, metadata, port, 0, 0)
+
+    cdef inline object new(self, object kind, object payload, object session_id, object timestamp, object metadata,
+                           object port, object sequence, object origin):
+        """A message of the form's own class, without its ``__init__``."""
+        cdef object message = rm_new_instance(self.cls)
+        rm_set_field(message, self.type_at, kind)
+        rm_set_field(message, self.payload_at, payload)
+        rm_set_field(message, self.session_at, session_id)
+        rm_set_field(message, self.timestamp_at, timestamp)
+        rm_set_field(message, self.metadata_at, metadata)
+        rm_set_field(message, self.port_at, port)
+        rm_set_field(message, self.sequence_at, sequence)
+        rm_set_field(message, self.origin_at, origin)
         return message
 
     cdef int check(self, object data) except -1:
@@ -216,7 +133,6 @@ cdef class MessageForm:
             raise TypeError(
                 f"publish takes a {self.cls.__name__}, not {type(data).__name__}" + (f"; {how(data)}" if how else "")
             )
-        return 0
 
     cdef int code(self, object kind) except -1:
         cdef Py_ssize_t i
@@ -229,511 +145,11 @@ cdef class MessageForm:
         )
 
 
-cdef inline object _get(object message, Py_ssize_t at):
-    cdef PyObject *value = (<PyObject **>(<char *><PyObject *>message + at))[0]
-    if value == NULL:
-        raise AttributeError("a field of the message was deleted")
-    return <object>value
-
-
 cdef inline uint64_t _origin(object value) except? 0:
     try:
         return <uint64_t>(value if PyLong_CheckExact(value) else _index(value))  # a float would be cut
     except (TypeError, OverflowError):
         raise TypeError(f"RuntimeData.origin must be a whole number from 0 to 2**64 - 1, not {value!r}") from None
-
-
-cdef inline void _set(object message, Py_ssize_t at, object value) noexcept:
-    """Of a new message, whose fields are empty."""
-    Py_INCREF(value)
-    (<PyObject **>(<char *><PyObject *>message + at))[0] = <PyObject *>value
-
-
-@cython.final
-cdef class Segment:
-    """A mapped segment: a doorbell, counters, and a payload pool.
-
-    ``Segment(memfd, eventfd, owner)`` takes both descriptors over, whatever happens: the memfd is closed once mapped,
-    the eventfd by ``close()`` or with the object. The mapping stays until the last view into it is gone. ``owner``
-    makes this the one process that sleeps on the doorbell, allocates from the pool and may write to it: elsewhere its
-    payloads are mapped read-only.
-
-    Raises ChannelCorruptedError when the memfd does not hold a segment.
-    """
-
-    def __cinit__(self):
-        memset(&self.spinner, 0, sizeof(self.spinner))
-        memset(&self.data_spinner, 0, sizeof(self.data_spinner))
-        memset(&self.s, 0, sizeof(self.s))
-        memset(&self.pool, 0, sizeof(self.pool))
-        self.s.eventfd = -1
-        self.keep_bytes = KEEP_AT_FIRST_BYTES
-        self.trimmed_ns = 0
-        self.mapped = False
-        self.generation = _generation
-
-    def __init__(self, int memfd, int eventfd, bint owner):
-        cdef const char *wrong
-        self.s.eventfd = eventfd
-        self.owner = owner
-        wrong = rm_segment_map(&self.s, memfd, owner)
-        if wrong != NULL:
-            raise_unusable("segment", wrong, errno, memfd)
-        _os.close(memfd)
-        self.mapped = True
-        if not owner:
-            rm_read_only_add(&self.s)
-        if owner and rm_pool_init(&self.pool, self.s.pool_bytes, self.s.block_count) < 0:
-            raise MemoryError("no memory for the payload pool's bookkeeping")
-
-    def __dealloc__(self):
-        if self.s.eventfd >= 0:
-            _close_fd(self.s.eventfd)  # not os.close: a view may outlive this module's names, when the interpreter ends
-        if self.pool.extents != NULL:
-            rm_pool_free_all(&self.pool)
-        if self.mapped:
-            if not self.owner:
-                rm_read_only_remove(&self.s)
-            rm_segment_unmap(&self.s)
-
-    def close(self) -> None:
-        """Closes the eventfd; the mapping goes with the last view."""
-        cdef int fd = self.s.eventfd
-        self.s.eventfd = -1
-        if fd >= 0:
-            _os.close(fd)
-
-    @property
-    def pool_id(self) -> int:
-        return self.s.pool_id
-
-    @property
-    def pool_bytes(self) -> int:
-        """Size of the payload pool."""
-        return self.s.pool_bytes
-
-    @property
-    def idle_bytes(self) -> int:
-        """Owner: about how much free memory of the pool the kernel still holds pages for."""
-        self.collect()
-        return self.pool.idle_units * RM_UNIT
-
-    def held(self) -> dict:
-        """Owner: what was published and is not back: how many ``blocks`` and ``bytes``; of the one that is out for
-        longest, its ``oldest_bytes`` and since when (``oldest_ns``, on the clock of ``now_ns``; 0 when none is)."""
-        cdef rm_extent *e
-        cdef rm_extent *oldest = NULL
-        cdef uint32_t index, blocks = 0
-        cdef uint64_t units = 0
-        self.collect()
-        for index in range(self.pool.count):
-            e = &self.pool.extents[index]
-            if e.state == RM_USED and e.published_ns:
-                blocks += 1
-                units += e.units
-                if oldest == NULL or e.published_ns < oldest.published_ns:
-                    oldest = e
-        return {
-            "blocks": blocks,
-            "bytes": units * RM_UNIT,
-            "oldest_bytes": 0 if oldest == NULL else oldest.units * RM_UNIT,
-            "oldest_ns": 0 if oldest == NULL else oldest.published_ns,
-        }
-
-    @property
-    def used_bytes(self) -> int:
-        """Owner: bytes of the pool in use now, after taking back what was returned."""
-        self.collect()
-        return self.pool.used_units * RM_UNIT
-
-    def fileno(self) -> int:
-        """The doorbell's eventfd; ValueError when closed."""
-        if self.s.eventfd < 0:
-            raise ValueError("the segment is closed")
-        return self.s.eventfd
-
-    cdef inline bint inherited(self) noexcept:
-        """Whether it was mapped before a fork: then it is the parent's, and not this process's to release."""
-        return self.generation != _generation
-
-    cdef int check_usable(self) except -1:
-        if self.inherited():
-            raise ChannelError("this channel was opened before a fork and belongs to the parent process")
-        return 0
-
-    # --- doorbell ---
-
-    def wake(self) -> None:
-        """Rings this doorbell: wakes the owner if it sleeps."""
-        if not self.inherited():
-            rm_bell_ring(&self.s)
-
-    def arm(self) -> None:
-        """Owner: asks for a write to the eventfd at the next ring. Look again after this, then wait."""
-        if not self.inherited():
-            rm_bell_arm(&self.s)
-
-    def disarm(self) -> None:
-        """Owner: takes ``arm`` back; the eventfd may have been written already."""
-        if not self.inherited():
-            rm_bell_disarm(&self.s)
-
-    def drain(self) -> None:
-        """Owner: makes the eventfd unreadable again. Does not block."""
-        try:
-            _os.read(self.s.eventfd, 8)
-        except BlockingIOError:
-            pass
-
-    # --- faults ---
-
-    def note_faults(self) -> None:
-        """Owner, in a node's process: from now on a crash by a write to a received payload is noted in this segment,
-        which must live as long as the process. Runs before the SIGSEGV handler that is already installed."""
-        cdef int rc = rm_note_faults(&self.s)
-        if rc:
-            raise OSError(rc, f"cannot watch for SIGSEGV: {_os.strerror(rc)}")
-
-    @property
-    def wrote_to_payload(self) -> bool:
-        """Whether a write to a received payload has killed the owner's process, or is about to."""
-        return load_u32(&self.s.shared.wrote_to_payload) != 0
-
-    # --- interruption ---
-
-    @property
-    def epoch(self) -> int:
-        """Counts interruptions; messages of an earlier epoch are skipped by consumers that follow this segment."""
-        return load_u32_acquire(&self.s.shared.epoch)
-
-    def next_epoch(self) -> int:
-        """Owner: starts a new epoch and returns it."""
-        cdef uint32_t epoch = load_u32(&self.s.shared.epoch) + 1
-        store_u32_ordered(&self.s.shared.epoch, epoch)  # SYNC epoch
-        return epoch
-
-    # --- counters ---
-
-    def begin_processing(self) -> int:
-        """Owner: tells whoever looks that the node is at work from now on; returns now. Ended by ``count_processed`` or
-        ``count_busy``."""
-        cdef uint64_t now = rm_now_ns()
-        store_u64(&self.s.shared.node.processing_since_ns, now)
-        return now
-
-    def count_processed(self, uint64_t published_ns, uint64_t started_ns, bint failed) -> None:
-        """Owner: one message done: its busy time from ``started_ns``, its latency from ``published_ns``, to now."""
-        cdef rm_node_counters *n = &self.s.shared.node
-        cdef uint64_t now = rm_now_ns(), latency = now - published_ns if now > published_ns else 0
-        store_u64(&n.processing_since_ns, 0)
-        rm_count(&n.received, 1)
-        rm_count(&n.busy_ns, now - started_ns if now > started_ns else 0)
-        rm_count(&n.latency_sum_ns, latency)
-        if latency > load_u64(&n.latency_max_ns):
-            store_u64(&n.latency_max_ns, latency)
-        rm_count(&n.latency[rm_latency_bucket(latency)], 1)
-        if failed:
-            rm_count(&n.failed, 1)
-
-    def count_busy(self, uint64_t started_ns) -> None:
-        """Owner: time spent outside ``process()`` calls (``finish()``)."""
-        store_u64(&self.s.shared.node.processing_since_ns, 0)
-        rm_count(&self.s.shared.node.busy_ns, rm_now_ns() - started_ns)
-
-    def count_published(self) -> None:
-        rm_count(&self.s.shared.node.published, 1)
-
-    def count_dropped(self) -> None:
-        rm_count(&self.s.shared.node.dropped, 1)
-
-    def count_unrouted(self) -> None:
-        rm_count(&self.s.shared.node.unrouted, 1)
-
-    def counters(self) -> dict:
-        """A snapshot of the node counters; ``latency`` is the list of buckets (``rm_latency_bucket``)."""
-        cdef rm_node_counters *n = &self.s.shared.node
-        return {
-            "received": load_u64(&n.received),
-            "published": load_u64(&n.published),
-            "failed": load_u64(&n.failed),
-            "dropped": load_u64(&n.dropped),
-            "unrouted": load_u64(&n.unrouted),
-            "busy_ns": load_u64(&n.busy_ns),
-            "processing_since_ns": load_u64(&n.processing_since_ns),
-            "pool_used_bytes": load_u64(&n.pool_used_bytes),
-            "latency_sum_ns": load_u64(&n.latency_sum_ns),
-            "latency_max_ns": load_u64(&n.latency_max_ns),
-            "latency": [load_u64(&n.latency[b]) for b in range(RM_LATENCY_BUCKETS)],
-        }
-
-    # --- pool ---
-
-    cpdef int collect(self) except -1:
-        """Owner: takes back the blocks that were returned; how many. ChannelCorruptedError for a broken list."""
-        cdef uint32_t link, index
-        cdef int count = 0
-        if self.inherited():
-            return 0
-        link = rm_blocks_take_returned(&self.s)
-        self.uncollected = 0
-        while link:
-            index = link - 1
-            if index >= self.s.block_count:
-                raise ChannelCorruptedError(f"returned block {index} of {self.s.block_count} does not exist")
-            link = load_u32(&self.s.blocks[index].next_returned)
-            # A block that is not in use ends the walk, so a list bent into a circle ends too.
-            if load_u32(&self.s.blocks[index].references) != 0 or rm_pool_release(&self.pool, index) < 0:
-                raise ChannelCorruptedError(f"block {index} was returned but is not free to take")
-            count += 1
-        if count:
-            self.note_used()
-            self.freed_memory()
-        return count
-
-    cdef inline void note_used(self) noexcept:
-        store_u64(&self.s.shared.node.pool_used_bytes, self.pool.used_units * RM_UNIT)
-
-    cdef void freed_memory(self) noexcept:
-        """Owner: the pool has more room. Tells whoever waits for it, and the kernel if it is more than is kept."""
-        rm_memory_freed(&self.s)
-        if self.pool.idle_units * RM_UNIT > self.keep_bytes:
-            self.trim()
-
-    cdef void trim(self) noexcept:
-        if rm_pool_trim(&self.pool, self.s.pool) < 0:
-            self.keep_bytes = self.s.pool_bytes  # it cannot; do not ask again
-        self.trimmed_ns = rm_now_ns()
-
-    cdef void grow(self) noexcept:
-        """Memory is about to be touched that the kernel has no page for: if it was given back just now, too early."""
-        if self.trimmed_ns and rm_now_ns() - self.trimmed_ns < NEEDED_AGAIN_NS:
-            self.keep_bytes *= 2
-        self.trimmed_ns = 0
-
-    def begin_rest(self) -> None:
-        """Owner: is about to sleep; ended by ``end_rest``.
-
-        Takes returned blocks back, and free memory beyond what is kept goes to the kernel. While much is still out, the
-        doorbell rings when it comes back.
-        """
-        if self.pool.used_units == 0:
-            return
-        self.collect()
-        if self.pool.used_units * RM_UNIT <= self.keep_bytes or self.resting:
-            return
-        self.resting = True
-        self.begin_memory_wait()
-        self.collect()  # SYNC sleep-memory: what came back since the first look rang nothing
-
-    def end_rest(self) -> None:
-        """Owner: has woken. Without a ``begin_rest`` before, nothing."""
-        if self.resting:
-            self.resting = False
-            self.end_memory_wait()
-
-    cdef uint32_t allocate(self, uint64_t bytes) except? 0xffffffff:
-        """A block with one reference, or RM_NO_BLOCK while there is no room; PayloadError when there never will be."""
-        cdef uint32_t index
-        cdef uint64_t idle_units
-        cdef rm_extent *e
-        if bytes > self.s.pool_bytes:
-            raise PayloadError(
-                f"a payload of {bytes} bytes can never fit the pool of {self.s.pool_bytes} bytes (shm_segment_size)"
-            )
-        self.uncollected += 1
-        if bytes >= COLLECT_AT_ONCE_BYTES or self.uncollected >= COLLECT_EVERY:
-            self.collect()
-        idle_units = self.pool.idle_units
-        index = rm_pool_alloc(&self.pool, bytes)
-        if index == RM_NONE:
-            self.collect()
-            idle_units = self.pool.idle_units
-            index = rm_pool_alloc(&self.pool, bytes)
-            if index == RM_NONE:
-                return RM_NO_BLOCK
-        e = &self.pool.extents[index]
-        if self.trimmed_ns and idle_units - self.pool.idle_units < e.units:
-            self.grow()
-        store_u64(&self.s.blocks[index].offset, e.start * RM_UNIT)
-        store_u64(&self.s.blocks[index].bytes, e.units * RM_UNIT)
-        store_u32(&self.s.blocks[index].references, 1)
-        self.note_used()
-        return index
-
-    cdef void put_back(self, uint32_t index) noexcept:
-        """Owner: undoes ``allocate``. Nobody saw it, so nobody is told: least of all whoever waits for more."""
-        store_u32(&self.s.blocks[index].references, 0)
-        rm_pool_release(&self.pool, index)
-        self.note_used()
-
-    cdef char *own_data(self, uint32_t index) noexcept:
-        """Owner: where a block of its own lies, by its private books: peers can write to the block table."""
-        return self.s.pool + self.pool.extents[index].start * RM_UNIT
-
-    cdef void drop(self, uint32_t index) noexcept:
-        """Gives one reference to a block up."""
-        if self.inherited():
-            return
-        if rm_block_drop(&self.s, index):
-            if self.owner:
-                rm_pool_release(&self.pool, index)
-                self.note_used()
-                self.freed_memory()
-            else:
-                rm_block_return(&self.s, index)
-
-    def loan(self, uint64_t bytes):
-        """Owner: a writable Block of ``bytes`` bytes (at least 1), or None while the pool has no room."""
-        cdef uint32_t index
-        self.check_usable()
-        index = self.allocate(bytes if bytes else 1)
-        if index == RM_NO_BLOCK:
-            return None
-        return new_block(self, index, self.own_data(index), bytes, True)
-
-    def try_loan(self, object shape, object dtype, object form):
-        """Owner: a writable C-contiguous array of ``shape`` and ``dtype`` in the pool, or None while it has no room.
-
-        Its contents are undefined. PayloadError when it can never fit, or when ``form`` says its dtype cannot travel.
-        """
-        cdef npy_intp dims[RM_MAX_NDIM]
-        cdef int ndim
-        cdef uint64_t bytes_
-        cdef uint32_t index
-        cdef object descr
-        cdef Block block
-        self.check_usable()
-        rm_need_numpy()
-        ndim = _dimensions(shape, dims)
-        descr = rm_array_dtype(dtype)
-        if descr is not self.loan_dtype:
-            self.loan_dtype = None
-            form.encode_dtype(descr)
-            if descr.names is None:  # a structured dtype is mutable: the same object may mean another
-                self.loan_dtype = descr
-        bytes_ = rm_shape_bytes(<uint64_t *>dims, ndim, <uint64_t>rm_dtype_bytes(descr))
-        if bytes_ > self.s.pool_bytes:
-            raise PayloadError(
-                f"an array of {'too many' if bytes_ == RM_IMPOSSIBLE_SHAPE else bytes_} bytes can never fit "
-                f"the pool of {self.s.pool_bytes} bytes (shm_segment_size)"
-            )
-        index = self.allocate(bytes_ if bytes_ else 1)
-        if index == RM_NO_BLOCK:
-            return None
-        block = new_block(self, index, self.own_data(index), bytes_, True)
-        return new_array(block, descr, ndim, dims, block.data, True)
-
-    # Waits are counted, because one waiter's giving up must not silence the bell for the others.
-
-    cpdef void begin_memory_wait(self) noexcept:
-        """Owner: asks to be rung when a block comes back, until as many calls of ``end_memory_wait``."""
-        self.memory_waiters += 1
-        self._announce_memory_waiters()
-
-    cpdef void end_memory_wait(self) noexcept:
-        self.memory_waiters -= 1
-        self._announce_memory_waiters()
-
-    cdef inline void _announce_memory_waiters(self) noexcept:
-        if not self.inherited():  # a forked child leaves its copies of the parent's waits, not the parent's
-            rm_want_memory(&self.s, self.memory_waiters)
-
-    @property
-    def freed(self) -> int:
-        """Owner: counts what went back to the pool. Read before an attempt to allocate, it tells a wait what is new."""
-        return load_u32(&self.s.freed)
-
-    def has_memory(self, uint32_t freed) -> bool:
-        """Owner: whether a block came back since ``freed`` was read. After ``begin_memory_wait``, the last look."""
-        cdef rm_memory_wait wait
-        wait.segment = &self.s
-        wait.ring = NULL
-        wait.freed = freed
-        return rm_has_memory(&wait)
-
-    def wait_memory(self, uint64_t spin_ns, uint64_t deadline_ns, uint32_t freed) -> int:
-        """Owner: blocks (GIL released) until a block came back since ``freed``: OK or TIMEOUT.
-
-        Signal handlers run and may raise.
-        """
-        return self.wait_memory_or_end(NULL, spin_ns, deadline_ns, freed)
-
-    cdef int wait_memory_or_end(self, rm_ring *ring, uint64_t spin_ns, uint64_t deadline_ns,
-                                uint32_t freed) except -1:
-        """``wait_memory``, which also ends when the consumer of ``ring`` closes or is gone."""
-        cdef rm_memory_wait wait
-        self.check_usable()
-        wait.segment = &self.s
-        wait.ring = ring
-        wait.freed = freed
-        self.begin_memory_wait()
-        try:
-            return wait_until(&self.s, rm_has_memory, &wait, &self.spinner, spin_ns, deadline_ns)
-        finally:
-            self.end_memory_wait()
-
-
-@cython.final
-@cython.freelist(64)
-@cython.no_gc_clear
-cdef class Block:
-    """A reference to a payload block; the owner of every view made from it. Gone with its last view."""
-
-    def __dealloc__(self):
-        if self.segment is not None:
-            self.segment.drop(self.index)
-
-    def __len__(self):
-        return self.bytes
-
-    def __getbuffer__(self, Py_buffer *view, int flags):
-        if flags & PyBUF_WRITABLE and not self.writable:
-            raise BufferError("this payload is shared and read-only; as_numpy(writable=True) gives one to write to")
-        PyBuffer_FillInfo(view, self, self.data, <Py_ssize_t>self.bytes, not self.writable, flags)
-
-    def __releasebuffer__(self, Py_buffer *view):
-        pass
-
-    @property
-    def references(self) -> int:
-        """How many processes' handles and messages hold this block now."""
-        return load_u32(&self.segment.s.blocks[self.index].references)
-
-    def try_writable(self, object array):
-        """A writable array over the same memory as ``array`` when nobody else holds this block, else None.
-
-        Its address differs from ``array``'s, whose mapping is read-only. Also None when the process has no address
-        space for a second one.
-        """
-        cdef rm_segment *s = &self.segment.s
-        cdef char *data
-        rm_need_numpy()
-        if not rm_block_held_alone(s, self.index) or not rm_array_contiguous(array):
-            return None
-        data = rm_pool_home(s, <char *>rm_array_data(array))
-        if not lies_in(self, data, <uint64_t>rm_array_nbytes(array)) or rm_pool_writable(s) == NULL:
-            return None
-        data = s.writable + (data - s.pool)
-        return new_array(self, <object>rm_array_descr(array), rm_array_ndim(array), rm_array_dims(array), data, True)
-
-
-cdef int _dimensions(object shape, npy_intp *dims) except -1:
-    """Fills ``dims`` from an int or a sequence of ints; how many."""
-    cdef int i, ndim
-    if isinstance(shape, int):
-        dims[0] = shape
-        ndim = 1
-    else:
-        sizes = tuple(shape)
-        ndim = <int>len(sizes)
-        if ndim > RM_MAX_NDIM:
-            raise PayloadError(f"an array may have at most {RM_MAX_NDIM} dimensions, not {ndim}")
-        for i in range(ndim):
-            dims[i] = sizes[i]
-    for i in range(ndim):
-        if dims[i] < 0:
-            raise ValueError(f"negative dimensions are not allowed: {shape}")
-    return ndim
 
 
 cdef class _Ring:
@@ -754,7 +170,6 @@ cdef class _Ring:
             raise_unusable("ring", wrong, errno, memfd)
         _os.close(memfd)
         self.mapped = True
-        return 0
 
     cdef int enter(self) except -1:
         if self.own is not None:
@@ -764,7 +179,6 @@ cdef class _Ring:
         if self.broken is not None:
             raise ChannelCorruptedError(self.broken)
         self.busy = True
-        return 0
 
     @property
     def capacity(self) -> int:
@@ -911,7 +325,7 @@ cdef class Producer(_Ring):
         rc = self._claim(&slot)
         if rc == RM_CLOSED:
             return rc
-        if _is_past(self.turns, epoch):
+        if is_past(self.turns, epoch):
             return RM_OK  # the consumer would skip it, and until then it would take up room
         try:
             # Also when there is no slot: what can never travel is refused at once.
@@ -949,26 +363,25 @@ cdef class Producer(_Ring):
         cdef rm_text *text = &draft.text
         cdef object value
         form.check(message)
-        draft.type = form.code(_get(message, form.type_at))
-        draft.payload = _get(message, form.payload_at)
-        value = _get(message, form.session_at)
+        draft.type = form.code(rm_get_field(message, form.type_at))
+        draft.payload = rm_get_field(message, form.payload_at)
+        value = rm_get_field(message, form.session_at)
         if not value and isinstance(value, str):
             value = self.session
         draft.session = _utf8(value, &text.session, &text.session_bytes)
-        draft.port = _utf8(_get(message, form.port_at) if port is None else port, &text.port, &text.port_bytes)
-        value = _get(message, form.timestamp_at)
+        draft.port = _utf8(rm_get_field(message, form.port_at) if port is None else port, &text.port, &text.port_bytes)
+        value = rm_get_field(message, form.timestamp_at)
         draft.timestamp = PyFloat_AS_DOUBLE(value) if PyFloat_CheckExact(value) else form.timestamp(value)
-        draft.origin = _origin(_get(message, form.origin_at) if origin is None else origin)
+        draft.origin = _origin(rm_get_field(message, form.origin_at) if origin is None else origin)
         draft.metadata_kind = 0
         text.metadata, text.metadata_bytes = b"", 0
-        value = _get(message, form.metadata_at)
+        value = rm_get_field(message, form.metadata_at)
         if value is not None:
             draft.metadata_kind, draft.metadata = form.encode_metadata(value)
             text.metadata = PyBytes_AS_STRING(draft.metadata)
             text.metadata_bytes = PyBytes_GET_SIZE(draft.metadata)
         self._describe_payload(draft)
         draft.text_bytes = rm_text_bytes(text)
-        return 0
 
     cdef inline int _describe_payload(self, _Draft draft) except -1:
         draft.ndim = 0
@@ -989,7 +402,6 @@ cdef class Producer(_Ring):
                 f"{self.form.cls.__name__}.payload must be a numpy array, bytes or str, "
                 f"not {type(draft.payload).__name__}"
             )
-        return 0
 
     cdef inline int _describe_array(self, _Draft draft) except -1:
         cdef object array = draft.payload, dtype
@@ -1010,7 +422,6 @@ cdef class Producer(_Ring):
         draft.bytes = <uint64_t>rm_array_nbytes(array)
         draft.source = <char *>rm_array_data(array)
         draft.shared = self._shared_block(array, draft.source, draft.bytes)
-        return 0
 
     cdef int _describe_buffer(self, _Draft draft) except -1:
         cdef object payload = draft.payload
@@ -1023,7 +434,6 @@ cdef class Producer(_Ring):
         if isinstance(payload, memoryview) and isinstance((<object>payload).obj, Block):
             if self._may_share((<object>payload).obj, draft.source, draft.bytes):
                 draft.shared = (<object>payload).obj
-        return 0
 
     cdef inline int _check_fits(self, _Draft draft) except -1:
         """PayloadError when the pool could not hold the message even if it were empty."""
@@ -1039,7 +449,6 @@ cdef class Producer(_Ring):
                    if draft.text_bytes > RM_INLINE_TEXT else "")
                 + f" can never fit the pool of {self.own.s.pool_bytes} bytes (shm_segment_size)"
             )
-        return 0
 
     cdef inline int _place(self, _Draft draft) except -1:
         """Takes the blocks it needs, and a reference to one that is shared: RM_OK or RM_NO_MEMORY."""
@@ -1085,7 +494,6 @@ cdef class Producer(_Ring):
         slot.text_block = draft.text_block
         for i in range(draft.ndim):
             slot.shape[i] = <uint64_t>rm_array_dims(draft.payload)[i]
-        return 0
 
     cdef inline void _share(self, rm_slot *slot, _Draft draft) noexcept:
         """Has the slot point into a block that exists already. From here on it is the consumers' too."""
@@ -1096,7 +504,7 @@ cdef class Producer(_Ring):
         )
         draft.shared.writable = False
         if draft.kind == RM_ARRAY:
-            _freeze(draft.payload)
+            rm_array_freeze(draft.payload)
 
     cdef inline int _copy(self, _Draft draft) except -1:
         """Copies the payload into its block."""
@@ -1112,7 +520,6 @@ cdef class Producer(_Ring):
         else:
             with nogil:
                 memcpy(target, draft.source, draft.bytes)
-        return 0
 
     cdef inline int _send(self, rm_slot *slot, _Draft draft, bint stage) noexcept:
         """Publishes what the slot holds, or stages it: RM_OK or STAGED_NOT_PUBLISHED."""
@@ -1191,7 +598,6 @@ cdef class Producer(_Ring):
                     self._forget(&slot)
                 self.r.position += 1
         self.r.peer_seen = tail
-        return 0
 
     cdef void _forget(self, rm_slot *slot) noexcept:
         cdef Segment segment
@@ -1381,7 +787,7 @@ cdef class Consumer(_Ring):
                     raise ChannelCorruptedError("the producer's position or the message's sequence makes no sense")
                 if rc != RM_OK:
                     return None
-                if _is_past(self.turns, slot.epoch):
+                if is_past(self.turns, slot.epoch):
                     self._skip(&slot)
                     continue
                 return self._take(&slot) if take else None
@@ -1449,7 +855,7 @@ cdef class Consumer(_Ring):
     cdef inline object _message(self, rm_slot *slot, char *text, Block block):
         """A message object of what the slot says. Its text is read one part after the other."""
         cdef MessageForm form = self.form
-        cdef object payload, message, metadata = None
+        cdef object payload, metadata = None
         if slot.type >= len(form.types):
             raise ChannelCorruptedError(f"unknown data type code {slot.type}")
         if not _equals(self.session_bytes, text, slot.session_bytes):
@@ -1462,28 +868,20 @@ cdef class Consumer(_Ring):
         text += slot.dtype_bytes
         if slot.metadata_kind or slot.metadata_bytes:
             metadata = form.decode_metadata(slot.metadata_kind, text[: slot.metadata_bytes])
-        message = rm_new_instance(form.cls)
-        _set(message, form.type_at, <object>PyTuple_GET_ITEM(form.types, slot.type))
-        _set(message, form.payload_at, payload)
-        _set(message, form.session_at, self.session)
-        _set(message, form.timestamp_at, slot.timestamp)
-        _set(message, form.metadata_at, metadata)
-        _set(message, form.port_at, self.named_port if slot.port_bytes else self.port)
-        _set(message, form.sequence_at, slot.sequence)
-        _set(message, form.origin_at, slot.origin)
-        return message
+        return form.new(
+            <object>PyTuple_GET_ITEM(form.types, slot.type), payload, self.session, slot.timestamp, metadata,
+            self.named_port if slot.port_bytes else self.port, slot.sequence, slot.origin,
+        )
 
     # What the last messages said is kept: most are of the same session, port and dtype.
 
     cdef int _decode_session(self, bytes raw) except -1:
         self.session = _decode(raw)
         self.session_bytes = raw
-        return 0
 
     cdef int _decode_port(self, bytes raw) except -1:
         self.named_port = _decode(raw)
         self.port_bytes = raw
-        return 0
 
     cdef inline object _payload(self, rm_slot *slot, char *dtype_at, Block block):
         if slot.payload_kind == RM_ARRAY:
@@ -1533,7 +931,6 @@ cdef class Consumer(_Ring):
             if segment is not None and slot.block < segment.s.block_count:
                 segment.drop(slot.block)
         rm_release(&self.r, &self.peer.s if self.peer is not None else NULL)
-        return 0
 
     def ready(self) -> bool:
         """Whether ``receive`` would return at once. After ``arm``, the last look before an asyncio wait."""
@@ -1571,19 +968,6 @@ def spin_any(Segment own, tuple consumers, uint64_t spin_ns) -> bool:
     for i in range(wait.count):
         rings[i] = &(<Consumer?>consumers[i]).r
     return spin_until(rm_has_any_message, &wait, &own.data_spinner, spin_ns, 0)
-
-
-cdef inline bint _is_past(Segment turns, uint32_t epoch) noexcept:
-    """Whether the turn ``epoch`` was interrupted. By the difference, so that the counter may wrap."""
-    return turns is not None and <int>(epoch - load_u32_acquire(&turns.s.shared.epoch)) < 0  # SYNC epoch
-
-
-cdef void _freeze(object array) noexcept:
-    """Makes an array, and the arrays it is a view of, read-only."""
-    cdef PyObject *at = <PyObject *>array
-    while at != NULL and PyArray_Check(<object>at):
-        rm_array_freeze(<object>at)
-        at = rm_array_base(<object>at)
 
 
 cdef object _utf8(object text, const char **at, Py_ssize_t *length):

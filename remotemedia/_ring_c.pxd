@@ -1,4 +1,4 @@
-"""What the ring uses of C: its own headers, numpy's and Python's C interfaces. No code; ``_ring.pxd`` maps the classes."""
+"""What ``_segment.pyx`` and ``_ring.pyx`` use of C: their headers, numpy's and Python's interfaces. No code."""
 
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -177,6 +177,8 @@ cdef extern from "_numpy.h":
 
 cdef extern from "_fields.h":
     Py_ssize_t rm_field_offset(object, object)
+    object rm_get_field(object, Py_ssize_t)
+    void rm_set_field(object, Py_ssize_t, object)
     object rm_new_instance(object)
 
 cdef extern from "Python.h":
