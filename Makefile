@@ -24,7 +24,7 @@ PEERS := $(VENV)/.peers
 help:
 	@echo "make demo    a spoken question is heard, answered and spoken; the answer is answer.wav"
 	@echo "make test    all checks and tests"
-	@echo "make check   ruff and mypy"
+	@echo "make check   linters, formatters and mypy"
 	@echo "make bench   the benchmarks: single operations, then between processes beside other libraries (minutes)"
 	@echo "make soak    random pipelines for MINUTES=10: does anything ever go wrong?"
 	@echo "make promises  all that may go wrong, tried; PROMISES='--long --report' makes docs/reliability.md of it"
@@ -43,6 +43,8 @@ test: check
 check: $(TOOLS)
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint --max-line-length 120 remotemedia/*.pyx remotemedia/*.pxd
+	@$(VENV)/bin/clang-format --dry-run --Werror remotemedia/*.h proof/*.h
 	@$(PY) -m mypy
 
 bench: $(PEERS)

@@ -1,4 +1,4 @@
-"""Builds the one extension. REMOTEMEDIA_SANITIZE=address|thread|undefined builds it with that sanitizer."""
+"""Builds the extensions. REMOTEMEDIA_SANITIZE=address|thread|undefined builds them with that sanitizer."""
 
 import os
 import shutil
@@ -41,24 +41,28 @@ class BuildWithStubs(build_py):
         return super().build_module(module, module_file, package)
 
 
-def extensions() -> list[Extension]:
+def extension(name: str) -> Extension:
     import numpy
-    from Cython.Build import cythonize
 
     flags = ["-O3", "-std=c11", "-fno-strict-aliasing", "-Wall", "-Wno-unused-function"]
     sanitizer = os.environ.get("REMOTEMEDIA_SANITIZE")
     sanitize = [f"-fsanitize={sanitizer}", "-g", "-O1"] if sanitizer else []
-    ring = Extension(
-        "remotemedia._ring",
-        ["remotemedia/_ring.pyx"],
-        depends=["remotemedia/_ring.pxd", *sorted(map(str, Path("remotemedia").glob("_*.h")))],
+    return Extension(
+        f"remotemedia.{name}",
+        [f"remotemedia/{name}.pyx"],
+        depends=sorted(str(path) for kind in ("pxd", "h") for path in Path("remotemedia").glob(f"_*.{kind}")),
         include_dirs=[numpy.get_include(), "remotemedia"],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_26_API_VERSION")],
         extra_compile_args=flags + sanitize,
         extra_link_args=["-pthread", *sanitize],
     )
+
+
+def extensions() -> list[Extension]:
+    from Cython.Build import cythonize
+
     # force: a stale C file is never built.
-    return cythonize([ring], force=True, build_dir="build/cython")
+    return cythonize([extension("_segment"), extension("_ring")], force=True, build_dir="build/cython")
 
 
 setup(

@@ -20,7 +20,8 @@
 #define FUZZ_GUARD ((size_t)1 << 35)
 
 static inline void *fuzz_mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offset) {
-    char *base = (char *)mmap(at, bytes + 2 * FUZZ_GUARD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *base =
+        (char *)mmap(at, bytes + 2 * FUZZ_GUARD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     void *got;
     if (base == MAP_FAILED) return MAP_FAILED;
     got = mmap(base + FUZZ_GUARD, bytes, protection, flags | MAP_FIXED, fd, offset);

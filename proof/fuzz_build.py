@@ -1,4 +1,4 @@
-"""Builds a copy of the package whose extension is instrumented for fuzzing. The tree itself is not touched."""
+"""Builds a copy of the package whose extensions are instrumented for fuzzing. The tree itself is not touched."""
 
 from __future__ import annotations
 
@@ -31,16 +31,17 @@ def build(folder: Path, edits: dict[str, tuple[str, str]] | None = None) -> None
         if source.count(old) != 1:
             raise ValueError(f"{old!r} stands {source.count(old)} times in {name}, not once")
         (package / name).write_text(source.replace(old, new))
-    source, made = package / "_ring.c", package / "_ring.o"
-    include = [sysconfig.get_path("include"), numpy.get_include(), str(package)]
-    extension = package / f"_ring{sysconfig.get_config_var('EXT_SUFFIX')}"
-    for command in (
-        [sys.executable, "-m", "cython", "-3", "-o", source, package / "_ring.pyx"],
-        ["gcc", *_FLAGS, *(f"-I{path}" for path in include), "-c", source, "-o", made],
-        # Without the flags: the sanitizer's library is the fuzzer's, not gcc's.
-        ["gcc", "-shared", "-pthread", made, "-o", extension],
-    ):
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    include = [f"-I{path}" for path in (sysconfig.get_path("include"), numpy.get_include(), package)]
+    for module in ("_segment", "_ring"):
+        source, made = package / f"{module}.c", package / f"{module}.o"
+        extension = package / f"{module}{sysconfig.get_config_var('EXT_SUFFIX')}"
+        for command in (
+            [sys.executable, "-m", "cython", "-3", "-o", source, package / f"{module}.pyx"],
+            ["gcc", *_FLAGS, *include, "-c", source, "-o", made],
+            # Without the flags: the sanitizer's library is the fuzzer's, not gcc's.
+            ["gcc", "-shared", "-pthread", made, "-o", extension],
+        ):
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -173,7 +173,7 @@ def _use_segment(fd: int) -> None:
         assert own.used_bytes <= own.pool_bytes
     finally:
         segment = _ring.Segment(far, -1, False)
-        segment.ring()
+        segment.wake()
 
 
 def decoders(provider: Any) -> None:

@@ -119,7 +119,7 @@ class World:
             assert subscriber.ended in (True, False)
         self.a.counters()
         self.a.count_processed(1, 2, True)
-        self.a.ring()
+        self.a.wake()
         for segment in (self.a, self.b):
             assert 0 <= segment.used_bytes <= POOL_BYTES
 

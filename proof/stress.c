@@ -500,8 +500,8 @@ static void accept_message(party *p, rm_slot *slot, uint64_t *latest) {
     check(slot->published_ns > *latest, "a message came late or twice");
     *latest = slot->published_ns;
     check(intact((char *)slot->shape, sizeof slot->shape, slot->published_ns), "a header is not what was sent");
-    if (slot->text_block != RM_NO_BLOCK) text = data_of(p, slot->text_block, slot->session_bytes);
-    check(intact(text, slot->session_bytes, TEXT_OF(slot->published_ns)), "a text is not what was sent");
+    if (slot->text_block != RM_NO_BLOCK) text = data_of(p, slot->text_block, rm_slot_text_bytes(slot));
+    check(intact(text, rm_slot_text_bytes(slot), TEXT_OF(slot->published_ns)), "a text is not what was sent");
     if (slot->text_block != RM_NO_BLOCK) consumer_drop(p, slot->text_block);
     if (slot->block != RM_NO_BLOCK && below(&p->chance, 2)) {
         char *data = data_of(p, slot->block, slot->bytes);

@@ -31,7 +31,8 @@ static void rm_on_fault(int number, siginfo_t *info, void *context) {
     const char *at = (const char *)info->si_addr;
     rm_segment *s;
     (void)context;
-    if (info->si_code == SEGV_ACCERR && getpid() == rm_fault_notes_of) /* it is mapped, and this access is not allowed */
+    /* SEGV_ACCERR: it is mapped, and this access is not allowed */
+    if (info->si_code == SEGV_ACCERR && getpid() == rm_fault_notes_of)
         for (s = RM_LOAD_RELAXED(&rm_read_only_segments); s; s = s->next)
             if (at >= s->pool && at < s->pool + s->pool_bytes) RM_STORE_RELAXED(&rm_fault_notes->wrote_to_payload, 1u);
     sigaction(number, &rm_fault_before, NULL);

@@ -46,6 +46,9 @@ typedef struct {
     uint32_t bins[RM_FL][RM_SL];
 } rm_pool;
 
+/* What `bytes` take up in a pool. */
+static inline uint64_t rm_units(uint64_t bytes) { return (bytes + RM_UNIT - 1) / RM_UNIT; }
+
 static inline unsigned rm_log2(uint64_t v) { return 63u - (unsigned)__builtin_clzll(v); }
 
 /* Sizes below RM_SL units have a bin each; above, a power of two is split into RM_SL bins. */
@@ -125,7 +128,7 @@ static inline void rm_pool_free_all(rm_pool *pool) {
 
 /* The number of an extent of at least `bytes` bytes (more than 0), or RM_NONE while there is no room. */
 static inline uint32_t rm_pool_alloc(rm_pool *pool, uint64_t bytes) {
-    uint64_t units = (bytes + RM_UNIT - 1) / RM_UNIT, search = units, above;
+    uint64_t units = rm_units(bytes), search = units, above;
     unsigned fl, sl, low;
     uint32_t id, rest;
     rm_extent *e;

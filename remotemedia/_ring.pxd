@@ -1,220 +1,142 @@
-"""What ``_ring.pyx`` uses of C: the headers, numpy's and Python's own C interfaces. No code."""
+"""The classes of ``_ring.pyx`` on a screen each. ``_segment.pxd`` has those below, ``_ring_c.pxd`` the C they use."""
 
-from cpython.object cimport PyObject
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+cimport cython
 
-cdef extern from "_ring_abi.h" nogil:
-    enum: RM_MAX_NDIM, RM_NO_BLOCK, RM_INLINE_TEXT, RM_LATENCY_BUCKETS, RM_ARRAY, RM_BYTES, RM_TEXT
-    ctypedef uint64_t atomic_u64 "_Atomic uint64_t"
-    ctypedef uint32_t atomic_u32 "_Atomic uint32_t"
-    ctypedef int atomic_int "_Atomic int"
-    ctypedef struct rm_node_counters:
-        atomic_u64 received, published, failed, dropped, unrouted, busy_ns
-        atomic_u64 processing_since_ns, pool_used_bytes, latency_sum_ns, latency_max_ns
-        atomic_u64 latency[RM_LATENCY_BUCKETS]
-    ctypedef struct rm_segment_header:
-        atomic_u32 epoch, bell_sleepers, bell_armed, wrote_to_payload
-        rm_node_counters node
-    ctypedef struct rm_block:
-        atomic_u32 references, next_returned
-        atomic_u64 offset, bytes
-    ctypedef struct rm_slot:
-        uint64_t sequence
-        double timestamp
-        uint64_t published_ns
-        uint32_t epoch
-        uint8_t type, payload_kind, metadata_kind, ndim
-        uint32_t pool_id, block
-        uint64_t offset, bytes
-        uint32_t text_block
-        uint64_t shape[RM_MAX_NDIM]
-        uint32_t session_bytes, port_bytes, dtype_bytes, metadata_bytes
-        uint64_t origin
-        char text[RM_INLINE_TEXT]
-    ctypedef struct rm_ring_header:
-        atomic_u64 tail, head, bytes, bytes_copied, drops, blocked_count, blocked_ns
-        atomic_u64 blocked_memory_ns, blocked_since_ns
-        atomic_u64 most_held_by_producer, most_held_by_consumer
-        atomic_u32 producer_closed, consumer_closed, producer_pid, consumer_pid, blocked_for_memory
-    uint64_t load_u64 "RM_LOAD_RELAXED"(atomic_u64 *)
-    uint32_t load_u32 "RM_LOAD_RELAXED"(atomic_u32 *)
-    void store_u64 "RM_STORE_RELAXED"(atomic_u64 *, uint64_t)
-    void store_u32 "RM_STORE_RELAXED"(atomic_u32 *, uint32_t)
-    void store_int_ordered "RM_STORE_ORDERED"(atomic_int *, int)
-    int load_int "RM_LOAD_RELAXED"(atomic_int *)
-    uint32_t load_u32_acquire "RM_LOAD_ACQUIRE"(atomic_u32 *)
-    void store_u32_ordered "RM_STORE_ORDERED"(atomic_u32 *, uint32_t)
-    void rm_count(atomic_u64 *, uint64_t)
-    uint32_t rm_latency_bucket(uint64_t)
-    uint64_t rm_now_ns()
-    double rm_unix_secs()
+from remotemedia._ring_c cimport *
+from remotemedia._segment cimport (
+    Block,
+    Segment,
+    is_past,
+    lies_in,
+    new_array,
+    new_block,
+    raise_unusable,
+    spin_until,
+    wait_until,
+)
 
-cdef extern from "_ring_ops.h" nogil:
-    enum: RM_OK, RM_FULL, RM_NO_MEMORY, RM_CLOSED, RM_EMPTY, RM_CORRUPTED, RM_TIMEOUT, RM_INTERRUPTED
-    ctypedef struct rm_segment:
-        rm_segment_header *shared
-        rm_block *blocks
-        char *pool
-        char *writable
-        uint64_t total_bytes, pool_bytes
-        uint32_t block_count, pool_id
-        int eventfd
-        atomic_u32 freed
-    ctypedef struct rm_ring:
-        rm_ring_header *shared
-        rm_slot *slots
-        uint64_t total_bytes
-        uint32_t capacity, mask
-        uint64_t position, peer_seen
-        atomic_int peer_gone
-    ctypedef struct rm_memory_wait:
-        rm_segment *segment
-        rm_ring *ring
-        uint32_t freed
-    ctypedef int (*rm_ready)(void *) noexcept nogil
-    int rm_segment_create(uint64_t, uint32_t)
-    const char *RM_NOT_MAPPED
-    const char *rm_segment_map(rm_segment *, int, int)
-    void rm_segment_unmap(rm_segment *)
-    char *rm_pool_writable(rm_segment *)
-    char *rm_pool_home(const rm_segment *, char *)
-    void rm_bell_ring(rm_segment *)
-    void rm_bell_arm(rm_segment *)
-    void rm_bell_disarm(rm_segment *)
-    ctypedef struct rm_spinner:
-        uint64_t allowed_ns
-        uint32_t waits
-    uint64_t rm_spin_allowed(rm_spinner *, uint64_t)
-    void rm_spin_learn(rm_spinner *, int, uint64_t)
-    int rm_spin(rm_ready, void *, uint64_t *, uint64_t)
-    int rm_wait(rm_segment *, rm_ready, void *, uint64_t)
-    void rm_block_hold(rm_segment *, uint32_t)
-    int rm_block_held_alone(rm_segment *, uint32_t)
-    int rm_block_drop(rm_segment *, uint32_t)
-    void rm_prefetch "__builtin_prefetch"(const void *)
-    void rm_block_return(rm_segment *, uint32_t)
-    uint32_t rm_blocks_take_returned(rm_segment *)
-    void rm_memory_freed(rm_segment *)
-    char *rm_block_data(rm_segment *, uint32_t, uint64_t, uint64_t)
-    int rm_ring_create(uint32_t)
-    const char *rm_ring_map(rm_ring *, int)
-    int rm_claim(rm_ring *, rm_slot **)
-    void rm_publish(rm_ring *, rm_segment *)
-    int rm_peek(rm_ring *, rm_slot *)
-    void rm_release(rm_ring *, rm_segment *)
-    int rm_has_message(void *) noexcept
-    ctypedef struct rm_any_wait:
-        rm_ring **rings
-        uint32_t count
-    int rm_has_any_message(void *) noexcept
-    int rm_has_room(void *) noexcept
-    void rm_want_room(rm_ring *, uint32_t)
-    int rm_has_memory(void *) noexcept
-    void rm_want_memory(rm_segment *, uint32_t)
 
-cdef extern from "_pool.h" nogil:
-    ctypedef struct rm_extent:
-        uint64_t start, units, published_ns
-        uint8_t state
-    ctypedef struct rm_pool:
-        rm_extent *extents
-        uint64_t used_units, total_units, idle_units
-        uint32_t count
-    enum: RM_UNIT, RM_NONE, RM_USED
-    int rm_pool_init(rm_pool *, uint64_t, uint32_t)
-    void rm_pool_free_all(rm_pool *)
-    uint32_t rm_pool_alloc(rm_pool *, uint64_t)
-    int rm_pool_release(rm_pool *, uint32_t)
-    int rm_pool_trim(rm_pool *, char *)
+@cython.final
+cdef class MessageForm:
+    cdef object cls
+    cdef tuple types
+    cdef object encode_metadata, decode_metadata, decode_dtype, timestamp, refuse
+    cdef readonly object encode_dtype
+    # Where the fields lie in an instance.
+    cdef Py_ssize_t type_at, payload_at, session_at, timestamp_at, metadata_at, port_at, sequence_at, origin_at
+    cdef int check(self, object data) except -1
+    cdef int code(self, object kind) except -1
+    cdef inline object new(self, object kind, object payload, object session_id, object timestamp, object metadata,
+                           object port, object sequence, object origin)
 
-cdef extern from "_payload_fault.h" nogil:
-    void rm_read_only_add(rm_segment *)
-    void rm_read_only_remove(rm_segment *)
-    int rm_note_faults(rm_segment *)
 
-cdef extern from "_deathwatch.h" nogil:
-    int rm_deathwatch_start(int, int)
+cdef class _Ring:
+    cdef rm_ring r
+    cdef bint mapped
+    cdef rm_spinner spinner
+    cdef MessageForm form
+    cdef Segment own
+    cdef readonly Segment peer
+    cdef bint busy  # a thread is in it
+    cdef bint left  # this side has closed
+    cdef str broken  # why it is unusable
+    cdef int map(self, int memfd) except -1
+    cdef int enter(self) except -1
 
-cdef extern from "<sys/mman.h>" nogil:
-    int munmap(void *, size_t)
 
-cdef extern from "<pthread.h>" nogil:
-    int pthread_atfork(void (*prepare)() noexcept, void (*parent)() noexcept, void (*child)() noexcept)
+@cython.final
+cdef class RingView(_Ring):
+    pass
 
-# numpy's own declarations are for its types; ours are for any object that PyArray_Check has passed. A cimport of numpy
-# would import numpy with this module.
-cdef extern from *:
-    """
-    #include <numpy/arrayobject.h>
-    #define RM_ARRAY_OF(o) ((PyArrayObject *)(o))
-    static inline void *rm_array_data(PyObject *o) { return PyArray_DATA(RM_ARRAY_OF(o)); }
-    static inline npy_intp rm_array_nbytes(PyObject *o) { return PyArray_NBYTES(RM_ARRAY_OF(o)); }
-    static inline int rm_array_ndim(PyObject *o) { return PyArray_NDIM(RM_ARRAY_OF(o)); }
-    static inline npy_intp *rm_array_dims(PyObject *o) { return PyArray_DIMS(RM_ARRAY_OF(o)); }
-    static inline PyObject *rm_array_base(PyObject *o) { return PyArray_BASE(RM_ARRAY_OF(o)); }
-    static inline PyObject *rm_array_descr(PyObject *o) { return (PyObject *)PyArray_DESCR(RM_ARRAY_OF(o)); }
-    static inline int rm_array_contiguous(PyObject *o) { return PyArray_IS_C_CONTIGUOUS(RM_ARRAY_OF(o)); }
-    static inline void rm_array_freeze(PyObject *o) { PyArray_CLEARFLAGS(RM_ARRAY_OF(o), NPY_ARRAY_WRITEABLE); }
-    static inline int rm_array_copy(PyObject *to, PyObject *from) {
-        return PyArray_CopyInto(RM_ARRAY_OF(to), RM_ARRAY_OF(from));
-    }
-    static inline int rm_array_set_base(PyObject *o, PyObject *base) {
-        return PyArray_SetBaseObject(RM_ARRAY_OF(o), base);
-    }
-    static inline npy_intp rm_dtype_bytes(PyObject *descr) { return PyDataType_ELSIZE((PyArray_Descr *)descr); }
-    static inline PyObject *rm_array_dtype(PyObject *like) {
-        PyArray_Descr *descr;
-        return PyArray_DescrConverter(like, &descr) ? (PyObject *)descr : NULL;
-    }
-    static inline PyObject *rm_array_new(PyObject *descr, int ndim, npy_intp *dims, void *data, int flags) {
-        return PyArray_NewFromDescr(&PyArray_Type, (PyArray_Descr *)descr, ndim, dims, NULL, data, flags, NULL);
-    }
-    """
-    ctypedef Py_ssize_t npy_intp
-    enum: NPY_ARRAY_CARRAY, NPY_ARRAY_CARRAY_RO
-    int _import_array() except -1
-    bint PyArray_Check(object)
-    bint PyArray_CheckExact(object)
-    void *rm_array_data(object)
-    npy_intp rm_array_nbytes(object)
-    int rm_array_ndim(object)
-    npy_intp *rm_array_dims(object)
-    PyObject *rm_array_base(object)
-    PyObject *rm_array_descr(object)
-    bint rm_array_contiguous(object)
-    void rm_array_freeze(object)
-    int rm_array_copy(object, object) except -1
-    int rm_array_set_base(object, object) except -1  # steals the second
-    object rm_array_new(object, int, npy_intp *, void *, int)  # steals the first
-    object rm_array_dtype(object)
-    npy_intp rm_dtype_bytes(object)
 
-# A message class keeps its fields in __slots__: the ring reads and fills them where they are, which spares a message
-# the tuple of arguments and the call of a Python function at each end.
-cdef extern from *:
-    """
-    #include <structmember.h>
-    /* Where a field of `cls` is, given its descriptor; -1 when that is not the descriptor of such a field. */
-    static Py_ssize_t rm_field_offset(PyObject *cls, PyObject *descriptor) {
-        PyMemberDef *member;
-        if (!Py_IS_TYPE(descriptor, &PyMemberDescr_Type) ||
-            !PyType_IsSubtype((PyTypeObject *)cls, PyDescr_TYPE(descriptor)))
-            return -1;
-        member = ((PyMemberDescrObject *)descriptor)->d_member;
-        return member->type == T_OBJECT_EX && !(member->flags & READONLY) ? member->offset : -1;
-    }
-    static inline PyObject *rm_new_instance(PyObject *cls) {
-        return ((PyTypeObject *)cls)->tp_alloc((PyTypeObject *)cls, 0);
-    }
-    """
-    Py_ssize_t rm_field_offset(object, object)
-    object rm_new_instance(object)
+# A message that ``put`` is about to publish. Each Producer has one, empty between two calls of ``put``. It is filled
+# step by step: what the message says, the blocks it needs, then its slot. What was not sent goes back.
+@cython.final
+cdef class _Draft:
+    # _describe
+    cdef object session, port, payload  # the text and ``source`` point into these
+    cdef bytes metadata
+    cdef Py_buffer view
+    cdef bint has_view
+    cdef rm_text text
+    cdef char *source
+    cdef double timestamp
+    cdef uint64_t origin
+    cdef int type, kind, metadata_kind, ndim
+    cdef uint64_t bytes, text_bytes
+    cdef Block shared  # the payload lies there already, where the consumer can reach it
+    # _place
+    cdef uint32_t block, text_block  # RM_NO_BLOCK: none
+    # _write
+    cdef bint copied
 
-cdef extern from "Python.h":
-    bint PyObject_TypeCheck(object, PyTypeObject *)
-    ctypedef struct PyTypeObject:
-        pass
-    bint PyFloat_CheckExact(object)
-    double PyFloat_AS_DOUBLE(object)
-    const char *PyUnicode_AsUTF8AndSize(object, Py_ssize_t *) except NULL
-    bint PyUnicode_IS_ASCII(object)
+
+@cython.final
+cdef class Producer(_Ring):
+    cdef set forwardable  # segments that the consumer maps
+    cdef object session
+    cdef Segment turns
+    cdef object last_dtype
+    cdef bytes last_dtype_bytes
+
+    # A message's way out, in this order.
+    cdef _Draft draft
+    cdef int _put(self, object message, object port, uint32_t epoch, object origin, bint stage) except -1
+    cdef inline int _claim(self, rm_slot **slot) except -1
+    cdef inline int _describe(self, _Draft draft, object message, object port, object origin) except -1
+    cdef inline int _describe_payload(self, _Draft draft) except -1
+    cdef inline int _describe_array(self, _Draft draft) except -1
+    cdef Block _shared_block(self, object array, char *data, uint64_t bytes_)
+    cdef int _describe_buffer(self, _Draft draft) except -1
+    cdef bint _may_share(self, Block block, char *data, uint64_t bytes_)
+    cdef inline int _check_fits(self, _Draft draft) except -1
+    cdef inline int _place(self, _Draft draft) except -1
+    cdef inline int _write(self, rm_slot *slot, _Draft draft, uint32_t epoch) except -1
+    cdef inline void _share(self, rm_slot *slot, _Draft draft) noexcept
+    cdef inline int _copy(self, _Draft draft) except -1
+    cdef inline int _send(self, rm_slot *slot, _Draft draft, bint stage) noexcept
+    cdef inline void _let_go(self, _Draft draft, int rc) noexcept
+    cdef bint staged
+
+    # The consumer has closed.
+    cdef bint reclaimed
+    cdef int _reclaim(self) except -1
+    cdef void _forget(self, rm_slot *slot) noexcept
+
+    # Waits.
+    cdef uint32_t room_waiters, blocked_waiters
+    cpdef void begin_room_wait(self) noexcept
+    cpdef void end_room_wait(self) noexcept
+    cdef inline void _announce_room_waiters(self) noexcept
+
+
+@cython.final
+cdef class Consumer(_Ring):
+    cdef dict pools
+    cdef Segment pool  # the last one used
+    cdef Segment turns
+    cdef bint taking, close_wanted
+
+    # A message's way in, in this order.
+    cdef object _next(self, bint take)
+    cdef object _take(self, rm_slot *slot)
+    cdef inline char *_text(self, rm_slot *slot) except NULL
+    cdef inline Block _payload_block(self, rm_slot *slot)
+    cdef inline object _message(self, rm_slot *slot, char *text, Block block)
+    cdef inline object _payload(self, rm_slot *slot, char *dtype_at, Block block)
+    cdef object _array_payload(self, rm_slot *slot, char *dtype_at, Block block)
+    cdef int _skip(self, rm_slot *slot) except -1
+    cdef bint _over(self) noexcept
+
+    # Of the last messages: what comes again need not be decoded again.
+    cdef readonly uint32_t epoch
+    cdef readonly uint64_t published_ns
+    cdef bytes session_bytes
+    cdef str session
+    cdef int _decode_session(self, bytes raw) except -1
+    cdef bytes port_bytes
+    cdef str named_port, port
+    cdef int _decode_port(self, bytes raw) except -1
+    cdef bytes dtype_bytes
+    cdef object dtype
+    cdef object _decoded_dtype(self, bytes raw)

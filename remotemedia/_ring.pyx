@@ -1,18 +1,19 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, binding=False, auto_pickle=False
-"""The shared-memory ring: segments with their payload pools, rings of message slots, and the waits on them.
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+# cython: binding=False, auto_pickle=False
+"""The shared-memory ring: messages put into slots and payload blocks, and taken out again.
 
-This is the layer below ``channel.py``: it turns message objects into slots and payload blocks and back, by a form that it
-is given, and knows nothing of nodes or media. ``_ring_abi.h`` has the layout, ``_ring_ops.h`` the protocol, ``_pool.h``
-the allocator, ``_ring.pxd`` what is used of them here. numpy's C API is loaded with the first array, not at import.
+This is the layer below ``channel.py``: it turns message objects into bytes and back by a form that it is given, and
+knows nothing of nodes or media. ``_segment.pyx`` has the memory that payloads lie in. ``_ring_abi.h`` has the layout,
+``_ring_ops.h`` the protocol, ``_message.h`` what a slot says, ``_pool.h`` the allocator, ``_ring_c.pxd`` what is used
+of them here; ``_ring.pxd`` maps the classes. numpy's C API is loaded with the first array, not at import.
 
 Thread safety: every call holds the GIL except inside a wait or a large copy; a producer or consumer that is used
 by a second thread meanwhile raises ChannelError instead of mixing up messages.
 """
 
 cimport cython
-from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo, PyBUF_SIMPLE, PyObject_GetBuffer, PyBuffer_Release
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.exc cimport PyErr_CheckSignals
+from cpython.buffer cimport PyBuffer_Release, PyBUF_SIMPLE, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.long cimport PyLong_CheckExact
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.object cimport PyObject
@@ -21,124 +22,37 @@ from cpython.tuple cimport PyTuple_GET_ITEM
 from libc.errno cimport errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
-from posix.unistd cimport close as _close_fd
 
 import os as _os
 from operator import index as _index
 
+from remotemedia import _segment
 from remotemedia.errors import ChannelCorruptedError, ChannelError, PayloadError
+
+# One module to whoever uses it. As globals: a cimported class cannot be assigned to its own name.
+globals().update({
+    name: getattr(_segment, name) for name in ("Block", "Segment", "create_segment", "now_ns", "start_deathwatch")
+})
 
 OK = RM_OK
 FULL = RM_FULL
 NO_MEMORY = RM_NO_MEMORY
 CLOSED = RM_CLOSED
-EMPTY = RM_EMPTY
 TIMEOUT = RM_TIMEOUT
 STAGED = STAGED_NOT_PUBLISHED
+LATENCY_BUCKETS = RM_LATENCY_BUCKETS
+# For tests alone, as are Segment.loan, Segment.idle_bytes and Block.references.
+EMPTY = RM_EMPTY
 INLINE_TEXT_BYTES = RM_INLINE_TEXT
 MAX_NDIM = RM_MAX_NDIM
-LATENCY_BUCKETS = RM_LATENCY_BUCKETS
 
 # Below this a copy is over before the GIL could be given away and taken back.
 cdef enum:
     COPY_WITH_GIL_BYTES = 65536
 
-# The same for a spin: a message of a peer that is awake comes sooner than the GIL can be given away and taken back.
-cdef enum:
-    SPIN_WITH_GIL_NS = 2000
-
-# The owner takes returned blocks back by the batch, since looking costs a cache line that the releasers write to; but
-# at once when they are large, so that memory still in cache is handed out again.
-cdef enum:
-    COLLECT_EVERY = 32
-    COLLECT_AT_ONCE_BYTES = 65536
-
-# Free pool memory beyond what is kept goes back to the kernel. What is needed again within this time is kept from then
-# on, so that a steady stream pays for its page faults once.
-cdef enum:
-    KEEP_AT_FIRST_BYTES = 4194304
-    NEEDED_AGAIN_NS = 1000000000
-
 # What ``put`` may return beside the values of rm_status.
 cdef enum:
     STAGED_NOT_PUBLISHED = 64
-
-cdef bint _numpy_ready = False
-# Counts forks: what was mapped before a fork belongs to the parent, and the child must not release its blocks.
-cdef uint32_t _generation = 0
-
-
-cdef void _in_forked_child() noexcept nogil:
-    global _generation
-    _generation += 1
-
-
-pthread_atfork(NULL, NULL, _in_forked_child)
-
-
-cdef inline int _need_numpy() except -1:
-    global _numpy_ready
-    if not _numpy_ready:
-        _import_array()
-        _numpy_ready = True
-    return 0
-
-
-cdef bint _spin(rm_ready ready, void *arg, rm_spinner *spinner, uint64_t most_ns, uint64_t deadline_ns) noexcept:
-    """Spins for as long as pays, ``most_ns`` at most; whether what was waited for came."""
-    cdef uint64_t allowed_ns, start_ns, until_ns, now_ns
-    cdef bint hit
-    if ready(arg):
-        return True
-    allowed_ns = rm_spin_allowed(spinner, most_ns)
-    if not allowed_ns:
-        return False
-    start_ns = now_ns = rm_now_ns()
-    until_ns = start_ns + allowed_ns
-    if deadline_ns and deadline_ns < until_ns:
-        until_ns = deadline_ns
-    hit = rm_spin(ready, arg, &now_ns, min(until_ns, start_ns + <uint64_t>SPIN_WITH_GIL_NS))
-    if not hit and now_ns < until_ns:
-        with nogil:
-            hit = rm_spin(ready, arg, &now_ns, until_ns)
-    rm_spin_learn(spinner, hit, now_ns - start_ns)
-    return hit
-
-
-cdef int _wait(rm_segment *own, rm_ready ready, void *arg, rm_spinner *spinner, uint64_t spin_ns,
-               uint64_t deadline_ns) except -1:
-    """Spins, then sleeps, the GIL released: RM_OK or RM_TIMEOUT. Signal handlers run and may raise."""
-    cdef int rc
-    if _spin(ready, arg, spinner, spin_ns, deadline_ns):
-        return RM_OK
-    while True:
-        # Before the sleep too: a signal that came while spinning would otherwise be seen after the next wake only.
-        PyErr_CheckSignals()
-        with nogil:
-            rc = rm_wait(own, ready, arg, deadline_ns)
-        if rc != RM_INTERRUPTED:
-            return rc
-
-
-cdef int raise_unusable(str what, const char *wrong, int code, int memfd) except -1:
-    """Closes the memfd and raises OSError when the system refused to map it, ChannelCorruptedError otherwise."""
-    _os.close(memfd)
-    if wrong == RM_NOT_MAPPED:
-        raise OSError(code, f"a {what} cannot be mapped: {_os.strerror(code)}")
-    raise ChannelCorruptedError(f"not a usable {what}: {wrong.decode()}")
-
-
-def now_ns() -> int:
-    """CLOCK_MONOTONIC in nanoseconds, the clock of ``published_ns``."""
-    return rm_now_ns()
-
-
-def create_segment(uint64_t pool_bytes, uint32_t pool_id) -> int:
-    """The memfd of a new segment with a pool of at least ``pool_bytes``; the caller owns it. OSError on failure."""
-    cdef int fd = rm_segment_create(pool_bytes, pool_id)
-    if fd < 0:
-        raise OSError(-fd, f"cannot create {pool_bytes} bytes of shared memory: {_os.strerror(-fd)}")
-    return fd
 
 
 def create_ring(uint32_t capacity) -> int:
@@ -152,13 +66,7 @@ def create_ring(uint32_t capacity) -> int:
     return fd
 
 
-def start_deathwatch(int orchestrator_pidfd, int control_fd) -> None:
-    """Starts the thread that kills this process group when either descriptor says its peer is gone."""
-    cdef int rc = rm_deathwatch_start(orchestrator_pidfd, control_fd)
-    if rc:
-        raise OSError(rc, f"cannot start the death watch: {_os.strerror(rc)}")
-
-
+@cython.final
 cdef class MessageForm:
     """How messages look as objects, and how their parts look as bytes.
 
@@ -176,11 +84,6 @@ cdef class MessageForm:
     """
 
     FIELDS = ("type", "payload", "session_id", "timestamp", "metadata", "port", "sequence", "origin")
-
-    cdef object cls
-    cdef tuple types
-    cdef object encode_metadata, decode_metadata, encode_dtype, decode_dtype, timestamp, refuse
-    cdef Py_ssize_t type_at, payload_at, session_at, timestamp_at, metadata_at, port_at, sequence_at, origin_at
 
     def __init__(self, type cls, tuple types, *, encode_metadata, decode_metadata, encode_dtype, decode_dtype,
                  timestamp, refuse):
@@ -204,20 +107,24 @@ cdef class MessageForm:
 
         As the class itself would make it, but the form's own without its ``__init__``.
         """
-        cdef object message
         if timestamp is None:
             timestamp = rm_unix_secs()
         if cls is not self.cls:  # it may have fields of its own
             return cls(kind, payload, session_id, timestamp, metadata, port=port)
-        message = rm_new_instance(cls)
-        _set(message, self.type_at, kind)
-        _set(message, self.payload_at, payload)
-        _set(message, self.session_at, session_id)
-        _set(message, self.timestamp_at, timestamp)
-        _set(message, self.metadata_at, metadata)
-        _set(message, self.port_at, port)
-        _set(message, self.sequence_at, 0)
-        _set(message, self.origin_at, 0)
+        return self.new(kind, payload, session_id, timestamp, metadata, port, 0, 0)
+
+    cdef inline object new(self, object kind, object payload, object session_id, object timestamp, object metadata,
+                           object port, object sequence, object origin):
+        """A message of the form's own class, without its ``__init__``."""
+        cdef object message = rm_new_instance(self.cls)
+        rm_set_field(message, self.type_at, kind)
+        rm_set_field(message, self.payload_at, payload)
+        rm_set_field(message, self.session_at, session_id)
+        rm_set_field(message, self.timestamp_at, timestamp)
+        rm_set_field(message, self.metadata_at, metadata)
+        rm_set_field(message, self.port_at, port)
+        rm_set_field(message, self.sequence_at, sequence)
+        rm_set_field(message, self.origin_at, origin)
         return message
 
     cdef int check(self, object data) except -1:
@@ -226,7 +133,6 @@ cdef class MessageForm:
             raise TypeError(
                 f"publish takes a {self.cls.__name__}, not {type(data).__name__}" + (f"; {how(data)}" if how else "")
             )
-        return 0
 
     cdef int code(self, object kind) except -1:
         cdef Py_ssize_t i
@@ -239,22 +145,6 @@ cdef class MessageForm:
         )
 
 
-# The text of a message about to be written, borrowed from the objects it comes from.
-ctypedef struct rm_text:
-    const char *session
-    const char *port
-    const char *dtype
-    const char *metadata
-    Py_ssize_t session_bytes, port_bytes, dtype_bytes, metadata_bytes
-
-
-cdef inline object _get(object message, Py_ssize_t at):
-    cdef PyObject *value = (<PyObject **>(<char *><PyObject *>message + at))[0]
-    if value == NULL:
-        raise AttributeError("a field of the message was deleted")
-    return <object>value
-
-
 cdef inline uint64_t _origin(object value) except? 0:
     try:
         return <uint64_t>(value if PyLong_CheckExact(value) else _index(value))  # a float would be cut
@@ -262,550 +152,8 @@ cdef inline uint64_t _origin(object value) except? 0:
         raise TypeError(f"RuntimeData.origin must be a whole number from 0 to 2**64 - 1, not {value!r}") from None
 
 
-cdef inline void _set(object message, Py_ssize_t at, object value) noexcept:
-    """Of a new message, whose fields are empty."""
-    Py_INCREF(value)
-    (<PyObject **>(<char *><PyObject *>message + at))[0] = <PyObject *>value
-
-
-cdef class Segment:
-    """A mapped segment: a doorbell, counters, and a payload pool.
-
-    ``Segment(memfd, eventfd, owner)`` takes both descriptors over, whatever happens: the memfd is closed once mapped,
-    the eventfd by ``close()`` or with the object. The mapping stays until the last view into it is gone. ``owner``
-    makes this the one process that sleeps on the doorbell, allocates from the pool and may write to it: elsewhere its
-    payloads are mapped read-only.
-
-    Raises ChannelCorruptedError when the memfd does not hold a segment.
-    """
-
-    cdef rm_segment s
-    cdef rm_pool pool
-    cdef readonly bint owner
-    cdef uint32_t generation
-    cdef uint32_t memory_waiters
-    cdef uint32_t uncollected
-    cdef uint64_t keep_bytes, trimmed_ns
-    cdef bint resting
-    cdef rm_spinner spinner, data_spinner
-    cdef object loan_dtype
-    cdef bint mapped
-
-    def __cinit__(self):
-        memset(&self.spinner, 0, sizeof(self.spinner))
-        memset(&self.data_spinner, 0, sizeof(self.data_spinner))
-        memset(&self.s, 0, sizeof(self.s))
-        memset(&self.pool, 0, sizeof(self.pool))
-        self.s.eventfd = -1
-        self.keep_bytes = KEEP_AT_FIRST_BYTES
-        self.trimmed_ns = 0
-        self.mapped = False
-        self.generation = _generation
-
-    def __init__(self, int memfd, int eventfd, bint owner):
-        cdef const char *wrong
-        self.s.eventfd = eventfd
-        self.owner = owner
-        wrong = rm_segment_map(&self.s, memfd, owner)
-        if wrong != NULL:
-            raise_unusable("segment", wrong, errno, memfd)
-        _os.close(memfd)
-        self.mapped = True
-        if not owner:
-            rm_read_only_add(&self.s)
-        if owner and rm_pool_init(&self.pool, self.s.pool_bytes, self.s.block_count) < 0:
-            raise MemoryError("no memory for the payload pool's bookkeeping")
-
-    def __dealloc__(self):
-        if self.s.eventfd >= 0:
-            _close_fd(self.s.eventfd)  # not os.close: a view may outlive this module's names, when the interpreter ends
-        if self.pool.extents != NULL:
-            rm_pool_free_all(&self.pool)
-        if self.mapped:
-            if not self.owner:
-                rm_read_only_remove(&self.s)
-            rm_segment_unmap(&self.s)
-
-    def close(self) -> None:
-        """Closes the eventfd; the mapping goes with the last view."""
-        cdef int fd = self.s.eventfd
-        self.s.eventfd = -1
-        if fd >= 0:
-            _os.close(fd)
-
-    @property
-    def pool_id(self) -> int:
-        return self.s.pool_id
-
-    @property
-    def pool_bytes(self) -> int:
-        """Size of the payload pool."""
-        return self.s.pool_bytes
-
-    @property
-    def idle_bytes(self) -> int:
-        """Owner: about how much free memory of the pool the kernel still holds pages for."""
-        self.collect()
-        return self.pool.idle_units * RM_UNIT
-
-    def held(self) -> dict:
-        """Owner: what was published and is not back: how many ``blocks`` and ``bytes``; of the one that is out for
-        longest, its ``oldest_bytes`` and since when (``oldest_ns``, on the clock of ``now_ns``; 0 when none is)."""
-        cdef rm_extent *e
-        cdef rm_extent *oldest = NULL
-        cdef uint32_t index, blocks = 0
-        cdef uint64_t units = 0
-        self.collect()
-        for index in range(self.pool.count):
-            e = &self.pool.extents[index]
-            if e.state == RM_USED and e.published_ns:
-                blocks += 1
-                units += e.units
-                if oldest == NULL or e.published_ns < oldest.published_ns:
-                    oldest = e
-        return {
-            "blocks": blocks,
-            "bytes": units * RM_UNIT,
-            "oldest_bytes": 0 if oldest == NULL else oldest.units * RM_UNIT,
-            "oldest_ns": 0 if oldest == NULL else oldest.published_ns,
-        }
-
-    @property
-    def used_bytes(self) -> int:
-        """Owner: bytes of the pool in use now, after taking back what was returned."""
-        self.collect()
-        return self.pool.used_units * RM_UNIT
-
-    def fileno(self) -> int:
-        """The doorbell's eventfd; ValueError when closed."""
-        if self.s.eventfd < 0:
-            raise ValueError("the segment is closed")
-        return self.s.eventfd
-
-    cdef int check_usable(self) except -1:
-        if self.generation != _generation:
-            raise ChannelError("this channel was opened before a fork and belongs to the parent process")
-        return 0
-
-    # --- doorbell ---
-
-    def ring(self) -> None:
-        """Wakes whoever sleeps on this doorbell."""
-        if self.generation == _generation:
-            rm_bell_ring(&self.s)
-
-    def arm(self) -> None:
-        """Owner: asks for a write to the eventfd at the next ring. Look again after this, then wait."""
-        if self.generation == _generation:
-            rm_bell_arm(&self.s)
-
-    def disarm(self) -> None:
-        """Owner: takes ``arm`` back; the eventfd may have been written already."""
-        if self.generation == _generation:
-            rm_bell_disarm(&self.s)
-
-    def drain(self) -> None:
-        """Owner: makes the eventfd unreadable again. Does not block."""
-        try:
-            _os.read(self.s.eventfd, 8)
-        except BlockingIOError:
-            pass
-
-    def spin(self, tuple consumers, uint64_t spin_ns) -> bool:
-        """Owner: waits without sleeping for a message, an end or a death in any of ``consumers`` (64 at most looked at).
-
-        Spins for as long as pays, ``spin_ns`` at most; whether one of them is ready. Short: also an event loop may.
-        """
-        cdef rm_ring *rings[64]
-        cdef rm_any_wait w
-        cdef Py_ssize_t i
-        w.rings = rings
-        w.count = <uint32_t>min(len(consumers), 64)
-        for i in range(w.count):
-            rings[i] = &(<Consumer?>consumers[i]).r
-        return _spin(rm_has_any_message, &w, &self.data_spinner, spin_ns, 0)
-
-    # --- faults ---
-
-    def note_faults(self) -> None:
-        """Owner, in a node's process: from now on a crash by a write to a received payload is noted in this segment,
-        which must live as long as the process. Runs before the SIGSEGV handler that is already installed."""
-        cdef int rc = rm_note_faults(&self.s)
-        if rc:
-            raise OSError(rc, f"cannot watch for SIGSEGV: {_os.strerror(rc)}")
-
-    @property
-    def wrote_to_payload(self) -> bool:
-        """Whether a write to a received payload has killed the owner's process, or is about to."""
-        return load_u32(&self.s.shared.wrote_to_payload) != 0
-
-    # --- interruption ---
-
-    @property
-    def epoch(self) -> int:
-        """Counts interruptions; messages of an earlier epoch are skipped by consumers that follow this segment."""
-        return load_u32_acquire(&self.s.shared.epoch)
-
-    def next_epoch(self) -> int:
-        """Owner: starts a new epoch and returns it."""
-        cdef uint32_t epoch = load_u32(&self.s.shared.epoch) + 1
-        store_u32_ordered(&self.s.shared.epoch, epoch)  # SYNC epoch
-        return epoch
-
-    # --- counters ---
-
-    def begin_processing(self) -> int:
-        """Owner: tells whoever looks that the node is at work from now on; returns now. Ended by ``count_processed`` or
-        ``count_busy``."""
-        cdef uint64_t now = rm_now_ns()
-        store_u64(&self.s.shared.node.processing_since_ns, now)
-        return now
-
-    def count_processed(self, uint64_t published_ns, uint64_t started_ns, bint failed) -> None:
-        """Owner: one message done: its busy time from ``started_ns``, its latency from ``published_ns``, to now."""
-        cdef rm_node_counters *n = &self.s.shared.node
-        cdef uint64_t now = rm_now_ns(), latency = now - published_ns if now > published_ns else 0
-        store_u64(&n.processing_since_ns, 0)
-        rm_count(&n.received, 1)
-        rm_count(&n.busy_ns, now - started_ns if now > started_ns else 0)
-        rm_count(&n.latency_sum_ns, latency)
-        if latency > load_u64(&n.latency_max_ns):
-            store_u64(&n.latency_max_ns, latency)
-        rm_count(&n.latency[rm_latency_bucket(latency)], 1)
-        if failed:
-            rm_count(&n.failed, 1)
-
-    def count_busy(self, uint64_t started_ns) -> None:
-        """Owner: time spent outside ``process()`` calls (``finish()``)."""
-        store_u64(&self.s.shared.node.processing_since_ns, 0)
-        rm_count(&self.s.shared.node.busy_ns, rm_now_ns() - started_ns)
-
-    def count_published(self) -> None:
-        rm_count(&self.s.shared.node.published, 1)
-
-    def count_dropped(self) -> None:
-        rm_count(&self.s.shared.node.dropped, 1)
-
-    def count_unrouted(self) -> None:
-        rm_count(&self.s.shared.node.unrouted, 1)
-
-    def counters(self) -> dict:
-        """A snapshot of the node counters; ``latency`` is the list of buckets (``rm_latency_bucket``)."""
-        cdef rm_node_counters *n = &self.s.shared.node
-        return {
-            "received": load_u64(&n.received),
-            "published": load_u64(&n.published),
-            "failed": load_u64(&n.failed),
-            "dropped": load_u64(&n.dropped),
-            "unrouted": load_u64(&n.unrouted),
-            "busy_ns": load_u64(&n.busy_ns),
-            "processing_since_ns": load_u64(&n.processing_since_ns),
-            "pool_used_bytes": load_u64(&n.pool_used_bytes),
-            "latency_sum_ns": load_u64(&n.latency_sum_ns),
-            "latency_max_ns": load_u64(&n.latency_max_ns),
-            "latency": [load_u64(&n.latency[b]) for b in range(RM_LATENCY_BUCKETS)],
-        }
-
-    # --- pool ---
-
-    cpdef int collect(self) except -1:
-        """Owner: takes back the blocks that were returned; how many. ChannelCorruptedError for a broken list."""
-        cdef uint32_t link, index
-        cdef int count = 0
-        if self.generation != _generation:
-            return 0
-        link = rm_blocks_take_returned(&self.s)
-        self.uncollected = 0
-        while link:
-            index = link - 1
-            if index >= self.s.block_count:
-                raise ChannelCorruptedError(f"returned block {index} of {self.s.block_count} does not exist")
-            link = load_u32(&self.s.blocks[index].next_returned)
-            # A block that is not in use ends the walk, so a list bent into a circle ends too.
-            if load_u32(&self.s.blocks[index].references) != 0 or rm_pool_release(&self.pool, index) < 0:
-                raise ChannelCorruptedError(f"block {index} was returned but is not free to take")
-            count += 1
-        if count:
-            self.note_used()
-            self.freed_memory()
-        return count
-
-    cdef inline void note_used(self) noexcept:
-        store_u64(&self.s.shared.node.pool_used_bytes, self.pool.used_units * RM_UNIT)
-
-    cdef void freed_memory(self) noexcept:
-        """Owner: the pool has more room. Tells whoever waits for it, and the kernel if it is more than is kept."""
-        rm_memory_freed(&self.s)
-        if self.pool.idle_units * RM_UNIT > self.keep_bytes:
-            self.trim()
-
-    cdef void trim(self) noexcept:
-        if rm_pool_trim(&self.pool, self.s.pool) < 0:
-            self.keep_bytes = self.s.pool_bytes  # it cannot; do not ask again
-        self.trimmed_ns = rm_now_ns()
-
-    cdef void grow(self) noexcept:
-        """Memory is about to be touched that the kernel has no page for: if it was given back just now, too early."""
-        if self.trimmed_ns and rm_now_ns() - self.trimmed_ns < NEEDED_AGAIN_NS:
-            self.keep_bytes *= 2
-        self.trimmed_ns = 0
-
-    def rest(self, bint resting) -> None:
-        """Owner: tells that it is about to sleep, or has woken.
-
-        Takes returned blocks back, and free memory beyond what is kept goes to the kernel. While much is still out, the
-        doorbell rings when it comes back.
-        """
-        if resting:
-            if self.pool.used_units == 0:
-                return
-            self.collect()
-            if self.pool.used_units * RM_UNIT <= self.keep_bytes or self.resting:
-                return
-        elif not self.resting:
-            return
-        self.resting = resting
-        self.want_memory(resting)
-        if resting:
-            self.collect()  # SYNC sleep-memory: what came back since the first look rang nothing
-
-    cdef uint32_t allocate(self, uint64_t bytes) except? 0xffffffff:
-        """A block with one reference, or RM_NO_BLOCK while there is no room; PayloadError when there never will be."""
-        cdef uint32_t index
-        cdef uint64_t idle_units
-        cdef rm_extent *e
-        if bytes > self.s.pool_bytes:
-            raise PayloadError(
-                f"a payload of {bytes} bytes can never fit the pool of {self.s.pool_bytes} bytes (shm_segment_size)"
-            )
-        self.uncollected += 1
-        if bytes >= COLLECT_AT_ONCE_BYTES or self.uncollected >= COLLECT_EVERY:
-            self.collect()
-        idle_units = self.pool.idle_units
-        index = rm_pool_alloc(&self.pool, bytes)
-        if index == RM_NONE:
-            self.collect()
-            idle_units = self.pool.idle_units
-            index = rm_pool_alloc(&self.pool, bytes)
-            if index == RM_NONE:
-                return RM_NO_BLOCK
-        e = &self.pool.extents[index]
-        if self.trimmed_ns and idle_units - self.pool.idle_units < e.units:
-            self.grow()
-        store_u64(&self.s.blocks[index].offset, e.start * RM_UNIT)
-        store_u64(&self.s.blocks[index].bytes, e.units * RM_UNIT)
-        store_u32(&self.s.blocks[index].references, 1)
-        self.note_used()
-        return index
-
-    cdef void put_back(self, uint32_t index) noexcept:
-        """Owner: undoes ``allocate``. Nobody saw it, so nobody is told: least of all whoever waits for more."""
-        store_u32(&self.s.blocks[index].references, 0)
-        rm_pool_release(&self.pool, index)
-        self.note_used()
-
-    cdef char *own_data(self, uint32_t index) noexcept:
-        """Owner: where a block of its own lies, by its private books: peers can write to the block table."""
-        return self.s.pool + self.pool.extents[index].start * RM_UNIT
-
-    cdef void drop(self, uint32_t index) noexcept:
-        """Gives one reference to a block up."""
-        if self.generation != _generation:
-            return
-        if rm_block_drop(&self.s, index):
-            if self.owner:
-                rm_pool_release(&self.pool, index)
-                self.note_used()
-                self.freed_memory()
-            else:
-                rm_block_return(&self.s, index)
-
-    def loan(self, uint64_t bytes):
-        """Owner: a writable Block of ``bytes`` bytes (at least 1), or None while the pool has no room."""
-        cdef uint32_t index
-        self.check_usable()
-        index = self.allocate(bytes if bytes else 1)
-        if index == RM_NO_BLOCK:
-            return None
-        return _block(self, index, self.own_data(index), bytes, True)
-
-    def try_loan(self, object shape, object dtype, MessageForm form):
-        """Owner: a writable C-contiguous array of ``shape`` and ``dtype`` in the pool, or None while it has no room.
-
-        Its contents are undefined. PayloadError when it can never fit or its dtype cannot travel.
-        """
-        cdef npy_intp dims[RM_MAX_NDIM]
-        cdef int i, ndim
-        cdef uint64_t bytes_
-        cdef uint32_t index
-        cdef object descr
-        self.check_usable()
-        _need_numpy()
-        ndim = _dimensions(shape, dims)
-        descr = rm_array_dtype(dtype)
-        if descr is not self.loan_dtype:
-            self.loan_dtype = None
-            form.encode_dtype(descr)
-            if descr.names is None:  # a structured dtype is mutable: the same object may mean another
-                self.loan_dtype = descr
-        bytes_ = descr.itemsize
-        for i in range(ndim):
-            # Never more than a pool can have (2**46): so no product overflows.
-            if dims[i] and bytes_ > (<uint64_t>1 << 62) // <uint64_t>dims[i]:
-                bytes_ = <uint64_t>1 << 62
-            else:
-                bytes_ *= <uint64_t>dims[i]
-        if bytes_ > self.s.pool_bytes:
-            raise PayloadError(
-                f"an array of {bytes_} bytes can never fit the pool of {self.s.pool_bytes} bytes (shm_segment_size)"
-            )
-        index = self.allocate(bytes_ if bytes_ else 1)
-        if index == RM_NO_BLOCK:
-            return None
-        return _array(_block(self, index, self.own_data(index), bytes_, True), descr, ndim, dims,
-                      self.own_data(index), True)
-
-    def want_memory(self, bint wanted) -> None:
-        """Owner: asks to be rung when a block comes back, or no longer. Counted: as many False as True."""
-        # Counted, because one waiter's giving up must not silence the bell for the others.
-        self.memory_waiters += 1 if wanted else -1
-        if self.generation == _generation:  # a forked child leaves its copies of the parent's waits, not the parent's
-            rm_want_memory(&self.s, self.memory_waiters)
-
-    @property
-    def freed(self) -> int:
-        """Owner: counts what went back to the pool. Read before an attempt to allocate, it tells a wait what is new."""
-        return load_u32(&self.s.freed)
-
-    def has_memory(self, uint32_t freed) -> bool:
-        """Owner: whether a block came back since ``freed`` was read. After ``want_memory``, the last look."""
-        cdef rm_memory_wait w
-        w.freed = freed
-        w.segment = &self.s
-        w.ring = NULL
-        return rm_has_memory(&w)
-
-    def wait_memory(self, uint64_t spin_ns, uint64_t deadline_ns, uint32_t freed, Producer ring=None) -> int:
-        """Owner: blocks (GIL released) until a block came back since ``freed``, or ``ring``'s consumer closes or is gone.
-
-        OK or TIMEOUT; signal handlers run and may raise.
-        """
-        cdef rm_memory_wait w
-        self.check_usable()
-        w.segment = &self.s
-        w.ring = NULL if ring is None else &ring.r
-        w.freed = freed
-        self.want_memory(True)
-        try:
-            return _wait(&self.s, rm_has_memory, &w, &self.spinner, spin_ns, deadline_ns)
-        finally:
-            self.want_memory(False)
-
-
-cdef Block _block(Segment segment, uint32_t index, char *data, uint64_t bytes, bint writable):
-    cdef Block block = Block.__new__(Block)
-    block.segment = segment
-    block.index = index
-    block.data = data
-    block.bytes = bytes
-    block.writable = writable
-    return block
-
-
-@cython.freelist(64)
-@cython.no_gc_clear
-cdef class Block:
-    """A reference to a payload block; the owner of every view made from it. Gone with its last view."""
-
-    cdef Segment segment
-    cdef uint32_t index
-    cdef char *data
-    cdef uint64_t bytes
-    cdef readonly bint writable
-
-    def __dealloc__(self):
-        if self.segment is not None:
-            self.segment.drop(self.index)
-
-    def __len__(self):
-        return self.bytes
-
-    def __getbuffer__(self, Py_buffer *view, int flags):
-        if flags & PyBUF_WRITABLE and not self.writable:
-            raise BufferError("this payload is shared and read-only; as_numpy(writable=True) gives one to write to")
-        PyBuffer_FillInfo(view, self, self.data, <Py_ssize_t>self.bytes, not self.writable, flags)
-
-    def __releasebuffer__(self, Py_buffer *view):
-        pass
-
-    @property
-    def references(self) -> int:
-        """How many processes' handles and messages hold this block now."""
-        return load_u32(&self.segment.s.blocks[self.index].references)
-
-    def try_writable(self, object array):
-        """A writable array over the same memory as ``array`` when nobody else holds this block, else None.
-
-        Its address differs from ``array``'s, whose mapping is read-only. Also None when the process has no address
-        space for a second one.
-        """
-        cdef rm_segment *s = &self.segment.s
-        cdef char *data
-        _need_numpy()
-        if not rm_block_held_alone(s, self.index) or not rm_array_contiguous(array):
-            return None
-        data = rm_pool_home(s, <char *>rm_array_data(array))
-        if not _lies_in(self, data, <uint64_t>rm_array_nbytes(array)) or rm_pool_writable(s) == NULL:
-            return None
-        return _array(self, <object>rm_array_descr(array), rm_array_ndim(array), rm_array_dims(array),
-                      s.writable + (data - s.pool), True)
-
-
-cdef inline bint _lies_in(Block block, const char *data, uint64_t bytes_) noexcept:
-    """``data`` is an address of the first mapping."""
-    return data >= block.data and data + bytes_ <= block.data + block.bytes
-
-
-cdef object _array(Block block, object descr, int ndim, npy_intp *shape, void *data, bint writable):
-    cdef object out
-    Py_INCREF(descr)  # rm_array_new steals it
-    out = rm_array_new(descr, ndim, shape, data, NPY_ARRAY_CARRAY if writable else NPY_ARRAY_CARRAY_RO)
-    Py_INCREF(block)  # stolen
-    rm_array_set_base(out, block)
-    return out
-
-
-cdef int _dimensions(object shape, npy_intp *dims) except -1:
-    """Fills ``dims`` from an int or a sequence of ints; how many."""
-    cdef int i, ndim
-    if isinstance(shape, int):
-        dims[0] = shape
-        ndim = 1
-    else:
-        sizes = tuple(shape)
-        ndim = <int>len(sizes)
-        if ndim > RM_MAX_NDIM:
-            raise PayloadError(f"an array may have at most {RM_MAX_NDIM} dimensions, not {ndim}")
-        for i in range(ndim):
-            dims[i] = sizes[i]
-    for i in range(ndim):
-        if dims[i] < 0:
-            raise ValueError(f"negative dimensions are not allowed: {shape}")
-    return ndim
-
-
 cdef class _Ring:
     """What both ends of a ring share."""
-
-    cdef rm_ring r
-    cdef rm_spinner spinner
-    cdef MessageForm form
-    cdef bint mapped
-    cdef bint busy
-    cdef bint left  # this side has closed
-    cdef str broken
-    cdef Segment own
-    cdef readonly Segment peer
 
     def __cinit__(self):
         memset(&self.r, 0, sizeof(self.r))
@@ -822,7 +170,6 @@ cdef class _Ring:
             raise_unusable("ring", wrong, errno, memfd)
         _os.close(memfd)
         self.mapped = True
-        return 0
 
     cdef int enter(self) except -1:
         if self.own is not None:
@@ -832,7 +179,6 @@ cdef class _Ring:
         if self.broken is not None:
             raise ChannelCorruptedError(self.broken)
         self.busy = True
-        return 0
 
     @property
     def capacity(self) -> int:
@@ -849,7 +195,7 @@ cdef class _Ring:
         if self.own is not None:
             # Whoever died may have taken the arming with it, between that and the write to the eventfd.
             self.own.arm()
-            self.own.ring()
+            self.own.wake()
 
     def statistics(self) -> dict:
         """A snapshot of the channel's counters; may be taken at any time, from any process that maps the ring."""
@@ -876,6 +222,7 @@ cdef class _Ring:
         }
 
 
+@cython.final
 cdef class RingView(_Ring):
     """A ring looked at from outside: statistics only. Takes the memfd over."""
 
@@ -883,6 +230,15 @@ cdef class RingView(_Ring):
         self.map(memfd)
 
 
+@cython.final
+cdef class _Draft:
+    """A message that ``put`` is about to publish; ``_ring.pxd`` says what it holds, step by step."""
+
+    def __cinit__(self):
+        self.block = self.text_block = RM_NO_BLOCK
+
+
+@cython.final
 cdef class Producer(_Ring):
     """The publishing end of a ring.
 
@@ -893,15 +249,6 @@ cdef class Producer(_Ring):
     interruptions, and which messages are stamped with.
     """
 
-    cdef set forwardable
-    cdef object session
-    cdef Segment turns
-    cdef object last_dtype
-    cdef bytes last_dtype_bytes
-    cdef uint32_t room_waiters, blocked_waiters
-    cdef bint reclaimed
-    cdef bint staged
-
     def __init__(self, int memfd, MessageForm form not None, Segment own not None, Segment peer=None, shared=(),
                  str session="", Segment turns=None):
         self.form = form
@@ -910,6 +257,7 @@ cdef class Producer(_Ring):
         self.session = session
         self.turns = turns
         self.forwardable = set(shared) | {own}
+        self.draft = _Draft()
         self.map(memfd)
         store_u32(&self.r.shared.producer_pid, <uint32_t>_os.getpid())
         # A ring is handed over fresh or, in tests, with positions set by hand.
@@ -920,7 +268,7 @@ cdef class Producer(_Ring):
         """Names the consumer's segment once it is known."""
         self.peer = peer
         # What was published while its doorbell was unknown rang nothing, and it may sleep over it.
-        peer.ring()
+        peer.wake()
 
     @property
     def closed(self) -> bool:
@@ -932,9 +280,9 @@ cdef class Producer(_Ring):
 
         One of an interrupted turn is dropped, which is OK, too.
         Its payload is an ndarray, bytes-like or str. An array that lies in a loaned or received block is passed on by
-        reference and becomes read-only; any other is copied once. ``port`` replaces the message's; ``epoch`` is the turn
-        it belongs to, the current one unless given; ``origin`` replaces the message's. PayloadError when it can never
-        travel, TypeError for a field of another type than it must have.
+        reference and becomes read-only; any other is copied once. ``port`` replaces the message's; ``epoch`` is the
+        turn it belongs to, the current one unless given; ``origin`` replaces the message's. PayloadError when it can
+        never travel, TypeError for a field of another type than it must have.
 
         With ``stage``, a message that shares its payload with this process is STAGED instead: written, and the consumer
         sees it at ``commit``. If the caller drops the message in between, the consumer is the payload's only holder.
@@ -964,185 +312,251 @@ cdef class Producer(_Ring):
 
     def commit(self) -> None:
         """Publishes what is staged, if anything is. Does not block."""
-        if self.staged and self.own.generation == _generation:
+        if self.staged and not self.own.inherited():
             self.staged = False
             rm_publish(&self.r, &self.peer.s if self.peer is not None else NULL)
 
     cdef int _put(self, object message, object port, uint32_t epoch, object origin, bint stage) except -1:
-        cdef MessageForm form = self.form
+        """``put`` by the only thread that is in it: claim, describe, place, write, send."""
+        cdef _Draft draft = self.draft
         cdef rm_slot *slot = NULL
-        cdef int rc, ndim = 0, i, kind, type_code, metadata_kind = 0
-        cdef rm_text text
-        cdef bytes encoded = None, metadata = None
-        cdef Block shared = None
-        cdef uint64_t bytes_ = 0, text_bytes, needed
-        cdef uint32_t block = RM_NO_BLOCK, text_block = RM_NO_BLOCK
-        cdef char *source = NULL
-        cdef char *text_at
-        cdef Py_buffer view
-        cdef bint have_view = False, copied = False
-        cdef double timestamp
-        cdef uint64_t origin_number
-        cdef object payload, session, value, keep
+        cdef int rc
+        rm_need_numpy()
+        rc = self._claim(&slot)
+        if rc == RM_CLOSED:
+            return rc
+        if is_past(self.turns, epoch):
+            return RM_OK  # the consumer would skip it, and until then it would take up room
+        try:
+            # Also when there is no slot: what can never travel is refused at once.
+            self._describe(draft, message, port, origin)
+            self._check_fits(draft)
+            if rc == RM_OK:
+                rc = self._place(draft)
+            if rc == RM_OK:
+                self._write(slot, draft, epoch)
+                # By a signal handler or another thread, meanwhile: the consumer may have seen the end.
+                if self.left:
+                    rc = RM_CLOSED
+            if rc == RM_OK:
+                rc = self._send(slot, draft, stage)
+        finally:
+            self._let_go(draft, rc)
+        return rc
 
-        _need_numpy()
+    cdef inline int _claim(self, rm_slot **slot) except -1:
+        """The slot to write next: RM_OK, RM_FULL or RM_CLOSED."""
+        cdef int rc
         if load_int(&self.r.peer_gone):
             return RM_CLOSED
-        rc = rm_claim(&self.r, &slot)
+        rc = rm_claim(&self.r, slot)
         if rc == RM_CORRUPTED:
             raise ChannelCorruptedError("the consumer's position makes no sense")
-        if rc == RM_CLOSED:
-            if not self.reclaimed:
-                self.reclaimed = True
-                self._reclaim()
-            return RM_CLOSED
-        if self.turns is not None and <int>(epoch - load_u32_acquire(&self.turns.s.shared.epoch)) < 0:  # SYNC epoch
-            return RM_OK  # its turn was interrupted: the consumer would skip it, and until then it would take up room
+        if rc == RM_CLOSED and not self.reclaimed:
+            self.reclaimed = True
+            self._reclaim()
+        return rc
 
-        try:
-            # Checked also when there is no room: what can never travel is refused at once.
-            form.check(message)
-            type_code = form.code(_get(message, form.type_at))
-            payload = keep = _get(message, form.payload_at)
-            session = _get(message, form.session_at)
-            if not session and isinstance(session, str):
-                session = self.session
-            session = _utf8(session, &text.session, &text.session_bytes)
-            port = _utf8(_get(message, form.port_at) if port is None else port, &text.port, &text.port_bytes)
-            value = _get(message, form.timestamp_at)
-            timestamp = PyFloat_AS_DOUBLE(value) if PyFloat_CheckExact(value) else form.timestamp(value)
-            origin_number = _origin(_get(message, form.origin_at) if origin is None else origin)
-            value = _get(message, form.metadata_at)
-            if value is not None:
-                metadata_kind, metadata = form.encode_metadata(value)
-                text.metadata = PyBytes_AS_STRING(metadata)
-                text.metadata_bytes = PyBytes_GET_SIZE(metadata)
-            else:
-                text.metadata, text.metadata_bytes = b"", 0
-            text.dtype, text.dtype_bytes = b"", 0
-            if PyArray_Check(payload):
-                kind = RM_ARRAY
-                if not PyArray_CheckExact(payload):
-                    form.refuse(payload)
-                ndim = rm_array_ndim(payload)
-                if ndim > RM_MAX_NDIM:
-                    raise PayloadError(f"an array may have at most {RM_MAX_NDIM} dimensions, this one has {ndim}")
-                if rm_array_descr(payload) != <PyObject *>self.last_dtype:
-                    self.last_dtype = None
-                    self.last_dtype_bytes = form.encode_dtype(<object>rm_array_descr(payload))
-                    # A structured dtype is mutable (``a.dtype.names = ...``): the same object may mean another.
-                    if (<object>rm_array_descr(payload)).names is None:
-                        self.last_dtype = <object>rm_array_descr(payload)
-                text.dtype = PyBytes_AS_STRING(self.last_dtype_bytes)
-                text.dtype_bytes = PyBytes_GET_SIZE(self.last_dtype_bytes)
-                bytes_ = <uint64_t>rm_array_nbytes(payload)
-                source = <char *>rm_array_data(payload)
-                shared = self._shared_block(payload, source, bytes_)
-            elif isinstance(payload, str):
-                kind = RM_TEXT
-                encoded = (<str>payload).encode("utf-8", "surrogatepass")
-                source = PyBytes_AS_STRING(encoded)
-                bytes_ = <uint64_t>PyBytes_GET_SIZE(encoded)
-            elif isinstance(payload, (bytes, bytearray, memoryview)):
-                kind = RM_BYTES
-                if isinstance(payload, memoryview) and not payload.c_contiguous:
-                    keep = bytes(payload)
-                PyObject_GetBuffer(keep, &view, PyBUF_SIMPLE)
-                have_view = True
-                source = <char *>view.buf
-                bytes_ = <uint64_t>view.len
-                if isinstance(payload, memoryview) and isinstance((<object>payload).obj, Block):
-                    shared = (<object>payload).obj
-                    if not self._may_share(shared, source, bytes_):
-                        shared = None
-            else:
-                raise TypeError(
-                    f"{form.cls.__name__}.payload must be a numpy array, bytes or str, not {type(payload).__name__}"
-                )
-            text_bytes = <uint64_t>(text.session_bytes + text.port_bytes + text.dtype_bytes + text.metadata_bytes)
-            needed = _units_bytes(bytes_) if shared is None else 0
-            if text_bytes > RM_INLINE_TEXT:
-                needed += _units_bytes(text_bytes)
-                if shared is not None and shared.segment.s.pool_id == self.own.s.pool_id:
-                    needed += _units_bytes(shared.bytes)  # it is there already, and stays until this is published
-            if needed > self.own.s.pool_bytes:
-                raise PayloadError(
-                    f"a payload of {bytes_} bytes"
-                    + (f" with {text_bytes} bytes of session id and metadata" if text_bytes > RM_INLINE_TEXT else "")
-                    + f" can never fit the pool of {self.own.s.pool_bytes} bytes (shm_segment_size)"
-                )
-            if rc != RM_OK:
-                return rc
+    cdef inline int _describe(self, _Draft draft, object message, object port, object origin) except -1:
+        """Reads the message object. TypeError or PayloadError when it can never travel."""
+        cdef MessageForm form = self.form
+        cdef rm_text *text = &draft.text
+        cdef object value
+        form.check(message)
+        draft.type = form.code(rm_get_field(message, form.type_at))
+        draft.payload = rm_get_field(message, form.payload_at)
+        value = rm_get_field(message, form.session_at)
+        if not value and isinstance(value, str):
+            value = self.session
+        draft.session = _utf8(value, &text.session, &text.session_bytes)
+        draft.port = _utf8(rm_get_field(message, form.port_at) if port is None else port, &text.port, &text.port_bytes)
+        value = rm_get_field(message, form.timestamp_at)
+        draft.timestamp = PyFloat_AS_DOUBLE(value) if PyFloat_CheckExact(value) else form.timestamp(value)
+        draft.origin = _origin(rm_get_field(message, form.origin_at) if origin is None else origin)
+        draft.metadata_kind = 0
+        text.metadata, text.metadata_bytes = b"", 0
+        value = rm_get_field(message, form.metadata_at)
+        if value is not None:
+            draft.metadata_kind, draft.metadata = form.encode_metadata(value)
+            text.metadata = PyBytes_AS_STRING(draft.metadata)
+            text.metadata_bytes = PyBytes_GET_SIZE(draft.metadata)
+        self._describe_payload(draft)
+        draft.text_bytes = rm_text_bytes(text)
 
-            if shared is not None:
-                block = shared.index
-                rm_block_hold(&shared.segment.s, block)
-            elif bytes_:
-                block = self.own.allocate(bytes_)
-                if block == RM_NO_BLOCK:
-                    return RM_NO_MEMORY
-            try:
-                text_at = slot.text
-                if text_bytes > RM_INLINE_TEXT:
-                    text_block = self.own.allocate(text_bytes)
-                    if text_block == RM_NO_BLOCK:
-                        if shared is not None:
-                            shared.segment.drop(block)
-                        elif block != RM_NO_BLOCK:
-                            self.own.put_back(block)
-                        return RM_NO_MEMORY
-                    text_at = self.own.own_data(text_block)
-                _write_text(slot, text_at, &text)
-                if shared is not None:
-                    slot.pool_id = shared.segment.s.pool_id
-                    slot.offset = <uint64_t>(
-                        rm_pool_home(&shared.segment.s, source)
-                        - (shared.segment.s.pool + load_u64(&shared.segment.s.blocks[block].offset))
-                    )
-                    # From here on it is the consumers' too.
-                    shared.writable = False
-                    if kind == RM_ARRAY:
-                        _freeze(payload)
-                else:
-                    slot.pool_id = self.own.s.pool_id
-                    slot.offset = 0
-                    copied = bytes_ > 0
-                    if copied:
-                        self._copy(payload, kind, source, bytes_, block)
-            except BaseException:
-                self._abort(shared, block, text_block)
-                raise
-            # By a signal handler or another thread, while this message was made: the consumer may have seen the end.
-            if self.left:
-                self._abort(shared, block, text_block)
-                return RM_CLOSED
-            slot.sequence = self.r.position
-            slot.timestamp = timestamp
-            slot.published_ns = rm_now_ns()
-            slot.epoch = epoch
-            slot.origin = origin_number
-            slot.type = <uint8_t>type_code
-            slot.payload_kind = <uint8_t>kind
-            slot.metadata_kind = <uint8_t>metadata_kind
-            slot.ndim = <uint8_t>ndim
-            slot.block = block
-            slot.bytes = bytes_
-            slot.text_block = text_block
-            for i in range(ndim):
-                slot.shape[i] = <uint64_t>rm_array_dims(payload)[i]
-            if block != RM_NO_BLOCK and (shared is None or shared.segment is self.own):
-                self.own.pool.extents[block].published_ns = slot.published_ns
-            rm_count(&self.r.shared.bytes, bytes_)
-            if copied:
-                rm_count(&self.r.shared.bytes_copied, bytes_)
-            if stage and shared is not None:
-                self.staged = True
-                return STAGED_NOT_PUBLISHED
-            rm_publish(&self.r, &self.peer.s if self.peer is not None else NULL)
-            return RM_OK
-        finally:
-            if have_view:
-                PyBuffer_Release(&view)
+    cdef inline int _describe_payload(self, _Draft draft) except -1:
+        draft.ndim = 0
+        draft.text.dtype, draft.text.dtype_bytes = b"", 0
+        if PyArray_Check(draft.payload):
+            draft.kind = RM_ARRAY
+            self._describe_array(draft)
+        elif isinstance(draft.payload, str):
+            draft.kind = RM_TEXT
+            draft.payload = (<str>draft.payload).encode("utf-8", "surrogatepass")
+            draft.source = PyBytes_AS_STRING(draft.payload)
+            draft.bytes = <uint64_t>PyBytes_GET_SIZE(draft.payload)
+        elif isinstance(draft.payload, (bytes, bytearray, memoryview)):
+            draft.kind = RM_BYTES
+            self._describe_buffer(draft)
+        else:
+            raise TypeError(
+                f"{self.form.cls.__name__}.payload must be a numpy array, bytes or str, "
+                f"not {type(draft.payload).__name__}"
+            )
+
+    cdef inline int _describe_array(self, _Draft draft) except -1:
+        cdef object array = draft.payload, dtype
+        if not PyArray_CheckExact(array):
+            self.form.refuse(array)
+        draft.ndim = rm_array_ndim(array)
+        if draft.ndim > RM_MAX_NDIM:
+            raise PayloadError(f"an array may have at most {RM_MAX_NDIM} dimensions, this one has {draft.ndim}")
+        if rm_array_descr(array) != <PyObject *>self.last_dtype:
+            dtype = <object>rm_array_descr(array)
+            self.last_dtype = None
+            self.last_dtype_bytes = self.form.encode_dtype(dtype)
+            # A structured dtype is mutable (``a.dtype.names = ...``): the same object may mean another.
+            if dtype.names is None:
+                self.last_dtype = dtype
+        draft.text.dtype = PyBytes_AS_STRING(self.last_dtype_bytes)
+        draft.text.dtype_bytes = PyBytes_GET_SIZE(self.last_dtype_bytes)
+        draft.bytes = <uint64_t>rm_array_nbytes(array)
+        draft.source = <char *>rm_array_data(array)
+        draft.shared = self._shared_block(array, draft.source, draft.bytes)
+
+    cdef int _describe_buffer(self, _Draft draft) except -1:
+        cdef object payload = draft.payload
+        if isinstance(payload, memoryview) and not payload.c_contiguous:
+            payload = bytes(payload)
+        PyObject_GetBuffer(payload, &draft.view, PyBUF_SIMPLE)  # keeps it where it is, and alive
+        draft.has_view = True
+        draft.source = <char *>draft.view.buf
+        draft.bytes = <uint64_t>draft.view.len
+        if isinstance(payload, memoryview) and isinstance((<object>payload).obj, Block):
+            if self._may_share((<object>payload).obj, draft.source, draft.bytes):
+                draft.shared = (<object>payload).obj
+
+    cdef inline int _check_fits(self, _Draft draft) except -1:
+        """PayloadError when the pool could not hold the message even if it were empty."""
+        cdef uint64_t units = rm_units(draft.bytes) if draft.shared is None else 0
+        if draft.text_bytes > RM_INLINE_TEXT:
+            units += rm_units(draft.text_bytes)
+            if draft.shared is not None and draft.shared.segment.s.pool_id == self.own.s.pool_id:
+                units += rm_units(draft.shared.bytes)  # it is there already, and stays until this is published
+        if units * RM_UNIT > self.own.s.pool_bytes:
+            raise PayloadError(
+                f"a payload of {draft.bytes} bytes"
+                + (f" with {draft.text_bytes} bytes of session id and metadata"
+                   if draft.text_bytes > RM_INLINE_TEXT else "")
+                + f" can never fit the pool of {self.own.s.pool_bytes} bytes (shm_segment_size)"
+            )
+
+    cdef inline int _place(self, _Draft draft) except -1:
+        """Takes the blocks it needs, and a reference to one that is shared: RM_OK or RM_NO_MEMORY."""
+        if draft.shared is not None:
+            draft.block = draft.shared.index
+            rm_block_hold(&draft.shared.segment.s, draft.block)
+        elif draft.bytes:
+            draft.block = self.own.allocate(draft.bytes)
+            if draft.block == RM_NO_BLOCK:
+                return RM_NO_MEMORY
+        if draft.text_bytes > RM_INLINE_TEXT:
+            draft.text_block = self.own.allocate(draft.text_bytes)
+            if draft.text_block == RM_NO_BLOCK:
+                return RM_NO_MEMORY
+        return RM_OK
+
+    cdef inline int _write(self, rm_slot *slot, _Draft draft, uint32_t epoch) except -1:
+        """Fills the slot, and the blocks that are its own. Nobody sees them yet."""
+        cdef char *text = slot.text
+        cdef int i
+        if draft.text_block != RM_NO_BLOCK:
+            text = self.own.own_data(draft.text_block)
+        rm_write_text(slot, text, &draft.text)
+        if draft.shared is not None:
+            self._share(slot, draft)
+        else:
+            slot.pool_id = self.own.s.pool_id
+            slot.offset = 0
+            draft.copied = draft.bytes > 0
+            if draft.copied:
+                self._copy(draft)
+        slot.sequence = self.r.position
+        slot.timestamp = draft.timestamp
+        slot.published_ns = rm_now_ns()
+        slot.epoch = epoch
+        slot.origin = draft.origin
+        slot.type = <uint8_t>draft.type
+        slot.payload_kind = <uint8_t>draft.kind
+        slot.metadata_kind = <uint8_t>draft.metadata_kind
+        slot.ndim = <uint8_t>draft.ndim
+        slot.block = draft.block
+        slot.bytes = draft.bytes
+        slot.text_block = draft.text_block
+        for i in range(draft.ndim):
+            slot.shape[i] = <uint64_t>rm_array_dims(draft.payload)[i]
+
+    cdef inline void _share(self, rm_slot *slot, _Draft draft) noexcept:
+        """Has the slot point into a block that exists already. From here on it is the consumers' too."""
+        cdef rm_segment *s = &draft.shared.segment.s
+        slot.pool_id = s.pool_id
+        slot.offset = <uint64_t>(
+            rm_pool_home(s, draft.source) - (s.pool + load_u64(&s.blocks[draft.block].offset))
+        )
+        draft.shared.writable = False
+        if draft.kind == RM_ARRAY:
+            rm_array_freeze(draft.payload)
+
+    cdef inline int _copy(self, _Draft draft) except -1:
+        """Copies the payload into its block."""
+        cdef char *target = self.own.own_data(draft.block)
+        cdef object descr, out
+        if draft.kind == RM_ARRAY and not rm_array_contiguous(draft.payload):
+            descr = <object>rm_array_descr(draft.payload)
+            Py_INCREF(descr)
+            out = rm_array_new(descr, draft.ndim, rm_array_dims(draft.payload), target, NPY_ARRAY_CARRAY)
+            rm_array_copy(out, draft.payload)
+        elif draft.bytes < COPY_WITH_GIL_BYTES:
+            memcpy(target, draft.source, draft.bytes)
+        else:
+            with nogil:
+                memcpy(target, draft.source, draft.bytes)
+
+    cdef inline int _send(self, rm_slot *slot, _Draft draft, bint stage) noexcept:
+        """Publishes what the slot holds, or stages it: RM_OK or STAGED_NOT_PUBLISHED."""
+        if draft.block != RM_NO_BLOCK and (draft.shared is None or draft.shared.segment is self.own):
+            self.own.pool.extents[draft.block].published_ns = slot.published_ns
+        rm_count(&self.r.shared.bytes, draft.bytes)
+        if draft.copied:
+            rm_count(&self.r.shared.bytes_copied, draft.bytes)
+        draft.block = draft.text_block = RM_NO_BLOCK  # their references are the message's now
+        if stage and draft.shared is not None:
+            self.staged = True
+            return STAGED_NOT_PUBLISHED
+        rm_publish(&self.r, &self.peer.s if self.peer is not None else NULL)
+        return RM_OK
+
+    cdef inline void _let_go(self, _Draft draft, int rc) noexcept:
+        """Empties the draft. What was placed and not sent goes back; ``rc`` is what ``put`` returns, if it does.
+
+        Whoever waits for memory is told of a block that goes back (``drop``), since it may have looked for room while
+        this message was made. Not so when the pool had no room for its text: the payload's block was taken and given
+        back in one go, so nobody missed it, and ``put``'s caller, about to wait for more, would wake itself for ever.
+        """
+        if draft.block != RM_NO_BLOCK:
+            if draft.shared is not None:
+                draft.shared.segment.drop(draft.block)
+            elif rc == RM_NO_MEMORY:
+                self.own.put_back(draft.block)
+            else:
+                self.own.drop(draft.block)
+        if draft.text_block != RM_NO_BLOCK:
+            self.own.drop(draft.text_block)
+        draft.block = draft.text_block = RM_NO_BLOCK
+        draft.copied = False
+        if draft.has_view:
+            draft.has_view = False
+            PyBuffer_Release(&draft.view)
+        draft.session = draft.port = draft.metadata = draft.payload = draft.shared = None
 
     cdef Block _shared_block(self, object array, char *data, uint64_t bytes_):
         """The block this array lies in, when the consumer can reach it there."""
@@ -1167,32 +581,9 @@ cdef class Producer(_Ring):
     cdef bint _may_share(self, Block block, char *data, uint64_t bytes_):
         return (
             bytes_ > 0
-            and _lies_in(block, data, bytes_)
+            and lies_in(block, data, bytes_)
             and (block.segment is self.own or block.segment in self.forwardable)
         )
-
-    cdef int _copy(self, object payload, int kind, char *source, uint64_t bytes_, uint32_t block) except -1:
-        cdef char *target = self.own.own_data(block)
-        cdef object descr, out
-        if kind == RM_ARRAY and not rm_array_contiguous(payload):
-            descr = <object>rm_array_descr(payload)
-            Py_INCREF(descr)
-            out = rm_array_new(descr, rm_array_ndim(payload), rm_array_dims(payload), target, NPY_ARRAY_CARRAY)
-            rm_array_copy(out, payload)
-        elif bytes_ < COPY_WITH_GIL_BYTES:
-            memcpy(target, source, bytes_)
-        else:
-            with nogil:
-                memcpy(target, source, bytes_)
-        return 0
-
-    cdef void _abort(self, Block shared, uint32_t block, uint32_t text_block) noexcept:
-        if shared is not None:
-            shared.segment.drop(block)
-        elif block != RM_NO_BLOCK:
-            self.own.drop(block)
-        if text_block != RM_NO_BLOCK:
-            self.own.drop(text_block)
 
     cdef int _reclaim(self) except -1:
         """The consumer has closed and touches the ring no more: take back what it left unread."""
@@ -1207,7 +598,6 @@ cdef class Producer(_Ring):
                     self._forget(&slot)
                 self.r.position += 1
         self.r.peer_seen = tail
-        return 0
 
     cdef void _forget(self, rm_slot *slot) noexcept:
         cdef Segment segment
@@ -1221,8 +611,8 @@ cdef class Producer(_Ring):
                     break
 
     def stall(self) -> dict:
-        """Of a full channel: ``pid`` of the consumer (0 before it came), whether it is ``asleep`` in a wait of ours, the
-        ``sequence`` of the message it is to take next, and since when that one waits (``since_ns``)."""
+        """Of a full channel: ``pid`` of the consumer (0 before it came), whether it is ``asleep`` in a wait of ours,
+        the ``sequence`` of the message it is to take next, and since when that one waits (``since_ns``)."""
         cdef uint64_t head = load_u64(&self.r.shared.head)
         cdef rm_slot *slot = &self.r.slots[head & self.r.mask]
         return {
@@ -1234,25 +624,39 @@ cdef class Producer(_Ring):
             "since_ns": slot.published_ns,
         }
 
-    def want_room(self, bint wanted) -> None:
-        """Asks to be rung when the consumer takes a message, or no longer. Counted: as many False as True."""
-        self.room_waiters += 1 if wanted else -1
-        if self.own.generation == _generation:
+    cpdef void begin_room_wait(self) noexcept:
+        """Asks to be rung when the consumer takes a message, until as many calls of ``end_room_wait``."""
+        self.room_waiters += 1
+        self._announce_room_waiters()
+
+    cpdef void end_room_wait(self) noexcept:
+        self.room_waiters -= 1
+        self._announce_room_waiters()
+
+    cdef inline void _announce_room_waiters(self) noexcept:
+        if not self.own.inherited():
             rm_want_room(&self.r, self.room_waiters)
 
     def has_room(self) -> bool:
-        """Whether ``wait_room`` would return at once. After ``want_room``, the last look before an asyncio wait."""
+        """Whether ``wait_room`` would return at once. After ``begin_room_wait``, the last look."""
         return rm_has_room(&self.r)
 
     def wait_room(self, uint64_t spin_ns, uint64_t deadline_ns) -> int:
-        """Blocks (GIL released) until there is room or the consumer closes. OK or TIMEOUT; signal handlers may raise."""
+        """Blocks (GIL released) until there is room or the consumer closes: OK or TIMEOUT.
+
+        Signal handlers run and may raise.
+        """
         self.enter()
-        self.want_room(True)
+        self.begin_room_wait()
         try:
-            return _wait(&self.own.s, rm_has_room, &self.r, &self.spinner, spin_ns, deadline_ns)
+            return wait_until(&self.own.s, rm_has_room, &self.r, &self.spinner, spin_ns, deadline_ns)
         finally:
-            self.want_room(False)
+            self.end_room_wait()
             self.busy = False
+
+    def wait_memory(self, uint64_t spin_ns, uint64_t deadline_ns, uint32_t freed) -> int:
+        """As its segment's ``wait_memory``; returns also when the consumer closes or is gone."""
+        return self.own.wait_memory_or_end(&self.r, spin_ns, deadline_ns, freed)
 
     def count_drop(self) -> None:
         """Counts one message that was dropped because the channel was full."""
@@ -1280,15 +684,16 @@ cdef class Producer(_Ring):
 
     def close(self) -> None:
         """Ends the stream: the consumer sees everything published so far, then the end. May be repeated."""
-        if self.own.generation != _generation:
+        if self.own.inherited():
             return
         self.commit()
         self.left = True
         store_u32_ordered(&self.r.shared.producer_closed, 1)  # SYNC closed, sleep-data
         if self.peer is not None:
-            self.peer.ring()
+            self.peer.wake()
 
 
+@cython.final
 cdef class Consumer(_Ring):
     """The receiving end of a ring.
 
@@ -1297,19 +702,6 @@ cdef class Consumer(_Ring):
     ids to the segments payloads may lie in. ``turns`` is the segment whose epoch counts interruptions: messages of an
     earlier epoch are skipped. ``port`` is the port of messages that name none.
     """
-
-    cdef dict pools
-    cdef Segment pool  # the last one used
-    cdef Segment turns
-    cdef bint taking, close_wanted
-    cdef readonly uint32_t epoch
-    cdef readonly uint64_t published_ns
-    cdef bytes session_bytes
-    cdef str session
-    cdef bytes port_bytes
-    cdef str named_port, port
-    cdef bytes dtype_bytes
-    cdef object dtype
 
     def __init__(self, int memfd, MessageForm form not None, Segment own not None, Segment peer, dict pools,
                  Segment turns=None, str port=""):
@@ -1351,7 +743,7 @@ cdef class Consumer(_Ring):
             self.busy = False
 
     def skip_stale(self) -> None:
-        """Takes the messages of interrupted turns that wait here, so that what they hold is free. Raises like ``take``."""
+        """Takes the messages of interrupted turns that wait here: what they hold is free. Raises like ``take``."""
         self.enter()
         try:
             self._next(False)
@@ -1371,7 +763,7 @@ cdef class Consumer(_Ring):
                 message = self._next(True)
                 if message is not None or self._over():
                     return message
-                rc = _wait(&self.own.s, rm_has_message, &self.r, &self.spinner, spin_ns, deadline_ns)
+                rc = wait_until(&self.own.s, rm_has_message, &self.r, &self.spinner, spin_ns, deadline_ns)
                 if rc == RM_TIMEOUT:
                     return self._next(True)
         finally:
@@ -1395,8 +787,7 @@ cdef class Consumer(_Ring):
                     raise ChannelCorruptedError("the producer's position or the message's sequence makes no sense")
                 if rc != RM_OK:
                     return None
-                # SYNC epoch: compared by difference, so that the counter may wrap.
-                if self.turns is not None and <int>(slot.epoch - load_u32_acquire(&self.turns.s.shared.epoch)) < 0:
+                if is_past(self.turns, slot.epoch):
                     self._skip(&slot)
                     continue
                 return self._take(&slot) if take else None
@@ -1410,115 +801,116 @@ cdef class Consumer(_Ring):
 
     cdef object _take(self, rm_slot *slot):
         """The message in ``slot``; the slot is free afterwards. On failure the message stays where it is."""
-        cdef MessageForm form = self.form
-        cdef Segment segment = None
-        cdef Block block = None
-        cdef char *data = NULL
-        cdef char *text = slot.text
-        cdef uint64_t length
-        cdef object payload, message, metadata = None
-        cdef bytes raw
-        cdef bint text_apart = slot.text_block != RM_NO_BLOCK
-
-        length = <uint64_t>slot.session_bytes + slot.port_bytes + slot.dtype_bytes + slot.metadata_bytes
-        if text_apart:
-            if self.peer is None:
-                raise ChannelCorruptedError("text of a message lies in an unknown pool")
-            text = rm_block_data(&self.peer.s, slot.text_block, 0, length)
-            if text == NULL:
-                raise ChannelCorruptedError("text of a message lies outside its block")
-        elif length > RM_INLINE_TEXT:
-            raise ChannelCorruptedError("text of a message is longer than its slot")
-
-        if slot.block != RM_NO_BLOCK:
-            segment = self.pool
-            if segment is None or segment.s.pool_id != slot.pool_id:
-                self.pool = segment = self.pools.get(slot.pool_id)
-            if segment is None:
-                raise ChannelCorruptedError(f"a payload lies in pool {slot.pool_id}, which is not mapped here")
-            data = rm_block_data(&segment.s, slot.block, slot.offset, slot.bytes)
-            if data == NULL:
-                raise ChannelCorruptedError(f"a payload of {slot.bytes} bytes lies outside its block {slot.block}")
-            rm_prefetch(data)
-        elif slot.bytes:
-            raise ChannelCorruptedError("a payload has bytes but no block")
-        if slot.type >= len(form.types):
-            raise ChannelCorruptedError(f"unknown data type code {slot.type}")
-
-        # From here on the message's reference is this block's.
-        if segment is not None:
-            block = _block(segment, slot.block, data, slot.bytes, False)
+        cdef char *text = self._text(slot)
+        cdef Block block = self._payload_block(slot)  # from here on the message's reference is this block's
+        cdef object message
         try:
-            if not _equals(self.session_bytes, text, slot.session_bytes):
-                raw = PyBytes_FromStringAndSize(text, slot.session_bytes)
-                self.session = _decode(raw)
-                self.session_bytes = raw
-            text += slot.session_bytes
-            if slot.port_bytes and not _equals(self.port_bytes, text, slot.port_bytes):
-                raw = PyBytes_FromStringAndSize(text, slot.port_bytes)
-                self.named_port = _decode(raw)
-                self.port_bytes = raw
-            text += slot.port_bytes
-            if slot.payload_kind == RM_ARRAY:
-                payload = self._array_payload(slot, text, block, data)
-            elif slot.payload_kind == RM_TEXT:
-                payload = _decode(data[: slot.bytes]) if slot.bytes else ""
-            elif slot.payload_kind == RM_BYTES:
-                payload = PyMemoryView_FromObject(block) if block is not None else memoryview(b"")
-            else:
-                raise ChannelCorruptedError(f"unknown payload kind {slot.payload_kind}")
-            text += slot.dtype_bytes
-            if slot.metadata_kind or slot.metadata_bytes:
-                metadata = form.decode_metadata(slot.metadata_kind, text[: slot.metadata_bytes])
-            message = rm_new_instance(form.cls)
-            _set(message, form.type_at, <object>PyTuple_GET_ITEM(form.types, slot.type))
-            _set(message, form.payload_at, payload)
-            _set(message, form.session_at, self.session)
-            _set(message, form.timestamp_at, slot.timestamp)
-            _set(message, form.metadata_at, metadata)
-            _set(message, form.port_at, self.named_port if slot.port_bytes else self.port)
-            _set(message, form.sequence_at, slot.sequence)
-            _set(message, form.origin_at, slot.origin)
+            message = self._message(slot, text, block)
         except BaseException:
             # The message stays where it is (a signal handler may have raised), and its reference with it.
             if block is not None:
                 block.segment = None
             raise
-        if text_apart:
+        if slot.text_block != RM_NO_BLOCK:
             self.peer.drop(slot.text_block)
         self.epoch = slot.epoch
         self.published_ns = slot.published_ns
         rm_release(&self.r, &self.peer.s if self.peer is not None else NULL)
         return message
 
-    cdef object _array_payload(self, rm_slot *slot, char *dtype_at, Block block, char *data):
-        cdef npy_intp shape[RM_MAX_NDIM]
-        cdef uint64_t expected, extent, limit = <uint64_t>1 << 62
+    cdef inline char *_text(self, rm_slot *slot) except NULL:
+        """Where the text is, all of it."""
+        cdef char *text
+        cdef uint64_t length = rm_slot_text_bytes(slot)
+        if slot.text_block == RM_NO_BLOCK:
+            if length > RM_INLINE_TEXT:
+                raise ChannelCorruptedError("text of a message is longer than its slot")
+            return slot.text
+        if self.peer is None:
+            raise ChannelCorruptedError("text of a message lies in an unknown pool")
+        text = rm_block_data(&self.peer.s, slot.text_block, 0, length)
+        if text == NULL:
+            raise ChannelCorruptedError("text of a message lies outside its block")
+        return text
+
+    cdef inline Block _payload_block(self, rm_slot *slot):
+        """A handle on the block that the payload lies in; None when the payload has no bytes."""
+        cdef Segment segment
+        cdef char *data
+        if slot.block == RM_NO_BLOCK:
+            if slot.bytes:
+                raise ChannelCorruptedError("a payload has bytes but no block")
+            return None
+        segment = self.pool
+        if segment is None or segment.s.pool_id != slot.pool_id:
+            self.pool = segment = self.pools.get(slot.pool_id)
+        if segment is None:
+            raise ChannelCorruptedError(f"a payload lies in pool {slot.pool_id}, which is not mapped here")
+        data = rm_block_data(&segment.s, slot.block, slot.offset, slot.bytes)
+        if data == NULL:
+            raise ChannelCorruptedError(f"a payload of {slot.bytes} bytes lies outside its block {slot.block}")
+        rm_prefetch(data)
+        return new_block(segment, slot.block, data, slot.bytes, False)
+
+    cdef inline object _message(self, rm_slot *slot, char *text, Block block):
+        """A message object of what the slot says. Its text is read one part after the other."""
+        cdef MessageForm form = self.form
+        cdef object payload, metadata = None
+        if slot.type >= len(form.types):
+            raise ChannelCorruptedError(f"unknown data type code {slot.type}")
+        if not _equals(self.session_bytes, text, slot.session_bytes):
+            self._decode_session(text[: slot.session_bytes])
+        text += slot.session_bytes
+        if slot.port_bytes and not _equals(self.port_bytes, text, slot.port_bytes):
+            self._decode_port(text[: slot.port_bytes])
+        text += slot.port_bytes
+        payload = self._payload(slot, text, block)
+        text += slot.dtype_bytes
+        if slot.metadata_kind or slot.metadata_bytes:
+            metadata = form.decode_metadata(slot.metadata_kind, text[: slot.metadata_bytes])
+        return form.new(
+            <object>PyTuple_GET_ITEM(form.types, slot.type), payload, self.session, slot.timestamp, metadata,
+            self.named_port if slot.port_bytes else self.port, slot.sequence, slot.origin,
+        )
+
+    # What the last messages said is kept: most are of the same session, port and dtype.
+
+    cdef int _decode_session(self, bytes raw) except -1:
+        self.session = _decode(raw)
+        self.session_bytes = raw
+
+    cdef int _decode_port(self, bytes raw) except -1:
+        self.named_port = _decode(raw)
+        self.port_bytes = raw
+
+    cdef inline object _payload(self, rm_slot *slot, char *dtype_at, Block block):
+        if slot.payload_kind == RM_ARRAY:
+            return self._array_payload(slot, dtype_at, block)
+        if slot.payload_kind == RM_TEXT:
+            return _decode(block.data[: block.bytes]) if block is not None else ""
+        if slot.payload_kind == RM_BYTES:
+            return PyMemoryView_FromObject(block) if block is not None else memoryview(b"")
+        raise ChannelCorruptedError(f"unknown payload kind {slot.payload_kind}")
+
+    cdef object _array_payload(self, rm_slot *slot, char *dtype_at, Block block):
+        cdef uint64_t expected
         cdef object dtype, payload
-        cdef int i
-        _need_numpy()
+        rm_need_numpy()
         if slot.ndim > RM_MAX_NDIM:
             raise ChannelCorruptedError(f"an array of {slot.ndim} dimensions")
         if self.dtype is not None and _equals(self.dtype_bytes, dtype_at, slot.dtype_bytes):
             dtype = self.dtype
         else:
             dtype = self._decoded_dtype(dtype_at[: slot.dtype_bytes])
-        expected = <uint64_t>rm_dtype_bytes(dtype)
-        extent = expected or 1  # elements without bytes are counted too
-        for i in range(slot.ndim):
-            # Also where the array is empty: numpy wants its other dimensions to be possible.
-            if slot.shape[i] > limit or (slot.shape[i] and extent > limit / slot.shape[i]):
-                raise ChannelCorruptedError("an array's shape is impossible")
-            if slot.shape[i]:
-                extent *= slot.shape[i]
-            shape[i] = <npy_intp>slot.shape[i]
-            expected *= slot.shape[i]
+        expected = rm_shape_bytes(slot.shape, slot.ndim, <uint64_t>rm_dtype_bytes(dtype))
+        if expected == RM_IMPOSSIBLE_SHAPE:
+            raise ChannelCorruptedError("an array's shape is impossible")
         if expected != slot.bytes:
             raise ChannelCorruptedError(f"an array of {expected} bytes came with {slot.bytes}")
         if block is not None:
-            return _array(block, dtype, slot.ndim, shape, data, False)
+            return new_array(block, dtype, slot.ndim, <npy_intp *>slot.shape, block.data, False)
         Py_INCREF(dtype)
-        payload = rm_array_new(dtype, slot.ndim, shape, NULL, 0)
+        payload = rm_array_new(dtype, slot.ndim, <npy_intp *>slot.shape, NULL, 0)
         rm_array_freeze(payload)
         return payload
 
@@ -1539,7 +931,6 @@ cdef class Consumer(_Ring):
             if segment is not None and slot.block < segment.s.block_count:
                 segment.drop(slot.block)
         rm_release(&self.r, &self.peer.s if self.peer is not None else NULL)
-        return 0
 
     def ready(self) -> bool:
         """Whether ``receive`` would return at once. After ``arm``, the last look before an asyncio wait."""
@@ -1548,7 +939,7 @@ cdef class Consumer(_Ring):
     def close(self) -> None:
         """Drops what was not taken and tells the producer that nobody listens. May be repeated."""
         cdef rm_slot slot
-        if self.own.generation != _generation or load_u32(&self.r.shared.consumer_closed):
+        if self.own.inherited() or load_u32(&self.r.shared.consumer_closed):
             return
         if self.taking:  # a signal handler or another thread, in the middle of take(): it closes when it is done
             self.close_wanted = True
@@ -1560,20 +951,23 @@ cdef class Consumer(_Ring):
         # Last: from here on the producer takes back what it published meanwhile.
         store_u32_ordered(&self.r.shared.consumer_closed, 1)  # SYNC closed, sleep-room
         if self.peer is not None:
-            self.peer.ring()
+            self.peer.wake()
 
 
-cdef inline uint64_t _units_bytes(uint64_t bytes_) noexcept:
-    """What ``bytes_`` take up in a pool."""
-    return (bytes_ + RM_UNIT - 1) // RM_UNIT * RM_UNIT
+def spin_any(Segment own, tuple consumers, uint64_t spin_ns) -> bool:
+    """Waits without sleeping for a message, an end or a death in any of ``consumers`` (64 at most are looked at).
 
-
-cdef void _freeze(object array) noexcept:
-    """Makes an array, and the arrays it is a view of, read-only."""
-    cdef PyObject *at = <PyObject *>array
-    while at != NULL and PyArray_Check(<object>at):
-        rm_array_freeze(<object>at)
-        at = rm_array_base(<object>at)
+    Spins for as long as pays, ``spin_ns`` at most; whether one of them is ready. Short: also an event loop may call it.
+    What pays is learned in ``own``, the segment of them all.
+    """
+    cdef rm_ring *rings[64]
+    cdef rm_any_wait wait
+    cdef Py_ssize_t i
+    wait.rings = rings
+    wait.count = <uint32_t>min(len(consumers), 64)
+    for i in range(wait.count):
+        rings[i] = &(<Consumer?>consumers[i]).r
+    return spin_until(rm_has_any_message, &wait, &own.data_spinner, spin_ns, 0)
 
 
 cdef object _utf8(object text, const char **at, Py_ssize_t *length):
@@ -1588,21 +982,6 @@ cdef object _utf8(object text, const char **at, Py_ssize_t *length):
     at[0] = PyBytes_AS_STRING(raw)
     length[0] = PyBytes_GET_SIZE(raw)
     return raw
-
-
-cdef void _write_text(rm_slot *slot, char *at, rm_text *text) noexcept:
-    slot.session_bytes = <uint32_t>text.session_bytes
-    slot.port_bytes = <uint32_t>text.port_bytes
-    slot.dtype_bytes = <uint32_t>text.dtype_bytes
-    slot.metadata_bytes = <uint32_t>text.metadata_bytes
-    # Never read back from the slot: between a length's being written and used, a peer could make it another.
-    memcpy(at, text.session, text.session_bytes)
-    at += text.session_bytes
-    memcpy(at, text.port, text.port_bytes)
-    at += text.port_bytes
-    memcpy(at, text.dtype, text.dtype_bytes)
-    at += text.dtype_bytes
-    memcpy(at, text.metadata, text.metadata_bytes)
 
 
 cdef inline bint _equals(bytes have, char *raw, uint32_t length):

@@ -152,7 +152,6 @@ _Static_assert(ATOMIC_LONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared 
 #define RM_LOAD_RELAXED(p) atomic_load_explicit((p), memory_order_relaxed)
 #define RM_STORE_RELAXED(p, v) atomic_store_explicit((p), (v), memory_order_relaxed)
 #define RM_LOAD_ACQUIRE(p) atomic_load_explicit((p), memory_order_acquire)
-#define RM_STORE_RELEASE(p, v) atomic_store_explicit((p), (v), memory_order_release)
 /* Sequentially consistent on the access itself, not as a fence: sanitizers follow it, and on x86 it is one xchg. */
 #define RM_LOAD_ORDERED(p) atomic_load_explicit((p), memory_order_seq_cst)
 #define RM_STORE_ORDERED(p, v) atomic_store_explicit((p), (v), memory_order_seq_cst)
@@ -197,8 +196,8 @@ static inline double rm_unix_secs(void) {
 static inline int rm_futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline_ns) {
     struct timespec t = {(time_t)(deadline_ns / 1000000000u), (long)(deadline_ns % 1000000000u)};
     /* WAIT_BITSET takes an absolute deadline, so an interrupted wait needs no new arithmetic. */
-    long rc = syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, deadline_ns ? &t : NULL, NULL,
-                      FUTEX_BITSET_MATCH_ANY);
+    long rc =
+        syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, deadline_ns ? &t : NULL, NULL, FUTEX_BITSET_MATCH_ANY);
     return rc == 0 ? 0 : -errno;
 }
 
@@ -210,8 +209,7 @@ static inline void rm_futex_wake_all(_Atomic uint32_t *word) {
 static inline int rm_sealed_memfd(const char *name, uint64_t bytes) {
     int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0) return -errno;
-    if (ftruncate(fd, (off_t)bytes) < 0 ||
-        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
+    if (ftruncate(fd, (off_t)bytes) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
         int error = errno;
         close(fd);
         return -error;

@@ -16,6 +16,7 @@
 #ifndef REMOTEMEDIA_RING_OPS_H
 #define REMOTEMEDIA_RING_OPS_H
 
+#include "_message.h"
 #include "_ring_abi.h"
 #include <sys/eventfd.h>
 
@@ -391,8 +392,7 @@ static inline int rm_peek(rm_ring *r, rm_slot *copy) {
     slot = &r->slots[r->position & r->mask];
     memcpy(copy, slot, RM_SLOT_SHORT);
     /* Most messages have little text, and the last cache line is left alone. */
-    if ((uint64_t)copy->session_bytes + copy->port_bytes + copy->dtype_bytes + copy->metadata_bytes >
-        RM_SLOT_SHORT - offsetof(rm_slot, text))
+    if (rm_slot_text_bytes(copy) > RM_SLOT_SHORT - offsetof(rm_slot, text))
         memcpy((char *)copy + RM_SLOT_SHORT, (char *)slot + RM_SLOT_SHORT, sizeof *copy - RM_SLOT_SHORT);
     return copy->sequence == r->position ? RM_OK : RM_CORRUPTED;
 }

@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).parents[2]
 SOURCES = [
     REPOSITORY / "proof" / "stress.c",
     REPOSITORY / "proof" / "pool.c",
-    *(REPOSITORY / "remotemedia" / header for header in ("_ring_abi.h", "_ring_ops.h", "_pool.h")),
+    *(REPOSITORY / "remotemedia" / header for header in ("_ring_abi.h", "_message.h", "_ring_ops.h", "_pool.h")),
 ]
 COMPILER = ["cc", "-std=c11", "-fno-strict-aliasing", "-Wall", "-Wextra", "-Werror", "-g", "-pthread"]
 BUILDS = {

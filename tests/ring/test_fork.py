@@ -94,13 +94,13 @@ def test_a_forked_child_that_gives_up_waiting_silences_nobody(pair: Callable[...
     p = pair(1)
     p.put(b"x")
     view = p.take_payload()
-    p.producer.want_room(True)
-    p.own.want_memory(True)
+    p.producer.begin_room_wait()
+    p.own.begin_memory_wait()
     p.own.arm()
 
     def child() -> None:
-        p.producer.want_room(False)
-        p.own.want_memory(False)
+        p.producer.end_room_wait()
+        p.own.end_memory_wait()
         p.own.disarm()
 
     in_forked_child(child)
@@ -115,5 +115,5 @@ def test_a_forked_child_collects_nothing(pair: Callable[..., Any]) -> None:
     p = pair(1)
     p.put(b"x")
     assert p.take_payload() == b"x"
-    in_forked_child(lambda: p.own.rest(True))
+    in_forked_child(lambda: p.own.begin_rest())
     assert p.own.used_bytes == 0

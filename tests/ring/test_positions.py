@@ -227,13 +227,13 @@ def test_announced_peer_is_rung_once(pair: Pairs) -> None:
 def test_waiting_producer_is_rung_when_there_is_room(pair: Pairs) -> None:
     p = pair(1)
     p.put(b"x")
-    p.producer.want_room(True)
+    p.producer.begin_room_wait()
     p.own.arm()
     assert not p.producer.has_room()
     p.take()
     assert p.producer.has_room()
     assert _read(p.own.fileno()) == 1
-    p.producer.want_room(False)
+    p.producer.end_room_wait()
     assert p.peek_ring("I", p.PRODUCER_WAITING) == 0
 
 
@@ -241,14 +241,14 @@ def test_waiting_for_memory_is_rung_when_a_block_comes_back(pair: Pairs) -> None
     p = pair(4)
     p.put(b"x" * 100)
     held = p.take_payload()
-    p.own.want_memory(True)
+    p.own.begin_memory_wait()
     p.own.arm()
     freed = p.own.freed
     assert not p.own.has_memory(freed)
     del held
     assert p.own.has_memory(freed)
     assert _read(p.own.fileno()) == 1
-    p.own.want_memory(False)
+    p.own.end_memory_wait()
 
 
 @pytest.mark.parametrize("which", ["drop", "collect"])
@@ -290,14 +290,16 @@ def test_a_death_is_told_although_the_dead_took_the_arming(pair: Pairs) -> None:
 def test_one_waiter_leaving_does_not_silence_the_others(pair: Pairs, which: str) -> None:
     p = pair(1)
     p.put(b"x" * 100)
-    want = p.producer.want_room if which == "room" else p.own.want_memory
-    want(True)
-    want(True)
-    want(False)
+    begin, end = p.producer.begin_room_wait, p.producer.end_room_wait
+    if which == "memory":
+        begin, end = p.own.begin_memory_wait, p.own.end_memory_wait
+    begin()
+    begin()
+    end()
     p.own.arm()
     p.take()
     assert _read(p.own.fileno()) == 1
-    want(False)
+    end()
 
 
 def test_attaching_the_consumer_wakes_it(pair: Pairs) -> None:

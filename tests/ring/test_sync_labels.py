@@ -32,7 +32,7 @@ def declared() -> set[str]:
 def labels_in_use() -> Counter[str]:
     # Without each file's opening words, which speak of labels.
     return sum((labels_of((ROOT / source).read_text().partition("*/")[2]) for source in HEADERS), Counter()) + (
-        labels_of((ROOT / "_ring.pyx").read_text())
+        labels_of("".join((ROOT / module).read_text() for module in ("_segment.pxd", "_segment.pyx", "_ring.pyx")))
     )
 
 

@@ -42,12 +42,12 @@ class Doorbell:
         self._waiters.add(waiter)
         try:
             if self._segment.owner:
-                self._segment.rest(True)
+                self._segment.begin_rest()
             await waiter
         finally:
             self._waiters.discard(waiter)
             if not self._waiters:
-                self._segment.rest(False)
+                self._segment.end_rest()
 
     def wake(self) -> None:
         """Wakes every waiter of this process, without the shared memory."""

@@ -129,7 +129,7 @@ class Publisher(Side):
             since_ns = self._producer.begin_blocked(for_memory)
             try:
                 if for_memory:
-                    outcome = self._segment.wait_memory(self._spin_ns, deadline_ns, freed, self._producer)
+                    outcome = self._producer.wait_memory(self._spin_ns, deadline_ns, freed)
                 else:
                     outcome = self._producer.wait_room(self._spin_ns, deadline_ns)
             finally:
@@ -180,17 +180,18 @@ class Publisher(Side):
             if self._check_status(status, staged):
                 return
             for_memory = status != _ring.FULL
-            if not for_memory:
-                want, ready = self._producer.want_room, self._producer.has_room
-            else:
-                want, ready = self._segment.want_memory, partial(self._has_memory, freed)
-            since_ns = self._producer.begin_blocked(for_memory)
-            want(True)
+            producer, segment, ready = self._producer, self._segment, self._producer.has_room
+            begin_wait, end_wait = producer.begin_room_wait, producer.end_room_wait
+            if for_memory:
+                begin_wait, end_wait = segment.begin_memory_wait, segment.end_memory_wait
+                ready = partial(self._has_memory, freed)
+            since_ns = producer.begin_blocked(for_memory)
+            begin_wait()
             try:
                 await self._doorbell.wait(ready)
             finally:
-                want(False)
-                self._producer.count_blocked(since_ns, for_memory)
+                end_wait()
+                producer.count_blocked(since_ns, for_memory)
 
     def loan(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """A writable array of ``shape`` and ``dtype`` in shared memory; publishing it moves a header, not bytes.
@@ -208,7 +209,7 @@ class Publisher(Side):
             if array is None:
                 if gone:  # nobody is left to give memory back
                     raise self._gone()
-                self._segment.wait_memory(self._spin_ns, 0, freed, self._producer)
+                self._producer.wait_memory(self._spin_ns, 0, freed)
         return array
 
     def try_loan(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any] | None:
@@ -234,7 +235,7 @@ class Publisher(Side):
         """Whether this side closed, or the subscriber closed or died."""
         return self._closed or self._producer.closed
 
-    def statistics(self) -> dict[str, Any]:
+    def statistics(self) -> _ring.ChannelCounters:
         """A snapshot of the channel's counters; see ``ChannelStats``."""
         return self._producer.statistics()
 
@@ -480,10 +481,10 @@ class Subscriber(Side):
             self._polled = True
             self._segment.arm()
             if self.ready():
-                self._segment.ring()
+                self._segment.wake()
         return self._segment.fileno()
 
-    def statistics(self) -> dict[str, Any] | None:
+    def statistics(self) -> _ring.ChannelCounters | None:
         """A snapshot of the channel's counters; None before the publisher came."""
         return self._consumer.statistics() if self._consumer is not None else None
 
@@ -521,7 +522,7 @@ class Subscriber(Side):
             raise
         self._consumer = _ring.Consumer(ring_fd, FORM, self._segment, peer, {peer.pool_id: peer})
         self._attached.set()
-        self._segment.ring()
+        self._segment.wake()
 
     def _lost(self) -> None:
         if self._consumer is not None:
@@ -535,7 +536,7 @@ def any_ready_soon(subscribers: Collection[Subscriber]) -> bool:
     """
     first = next(iter(subscribers))
     consumers = tuple(s._consumer for s in subscribers if s._consumer is not None)
-    return first._segment.spin(consumers, first._spin_ns)
+    return _ring.spin_any(first._segment, consumers, first._spin_ns)
 
 
 def _peer_segment(segment_fd: int, event_fd: int) -> _ring.Segment:

@@ -372,11 +372,11 @@ class Session:
             array = segment.try_loan(shape, dtype, FORM)
             if array is not None:
                 return array
-            segment.want_memory(True)
+            segment.begin_memory_wait()
             try:
                 await self._wired().doorbell.wait(partial(self._has_memory, freed))
             finally:
-                segment.want_memory(False)
+                segment.end_memory_wait()
 
     async def receive(self, node_id: str, timeout: float | None = None) -> RuntimeData | None:
         """The next output of an output node; None at the end of the stream.

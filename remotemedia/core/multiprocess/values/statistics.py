@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from remotemedia import _ring
 
@@ -48,7 +47,7 @@ class ChannelStats:
     blocked_now_secs: float
 
     @classmethod
-    def of(cls, name: str, publisher: str, subscriber: str, counters: Mapping[str, Any]) -> ChannelStats:
+    def of(cls, name: str, publisher: str, subscriber: str, counters: _ring.ChannelCounters) -> ChannelStats:
         """From a ring's counters."""
         blocked_now_secs = _secs_since(counters["blocked_since_ns"])
         waited_for_subscriber = counters["blocked_ns"] > counters["blocked_memory_ns"] or (
@@ -116,7 +115,7 @@ class NodeStats:
         return list(zip(_BOUNDS_SECS, self.latency_buckets, strict=True))
 
     @classmethod
-    def of(cls, node_id: str, counters: Mapping[str, Any]) -> NodeStats:
+    def of(cls, node_id: str, counters: _ring.NodeCounters) -> NodeStats:
         """From a segment's counters."""
         received = counters["received"]
         highest = counters["latency_max_ns"] / 1e9

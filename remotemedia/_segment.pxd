@@ -1,0 +1,88 @@
+"""The classes of ``_segment.pyx`` on a screen each. ``_ring_c.pxd`` has the C they use."""
+
+cimport cython
+from cpython.ref cimport Py_INCREF
+
+from remotemedia._ring_c cimport *
+
+
+# Waits with the GIL released.
+cdef bint spin_until(rm_ready ready, void *arg, rm_spinner *spinner, uint64_t most_ns, uint64_t deadline_ns) noexcept
+cdef int wait_until(rm_segment *own, rm_ready ready, void *arg, rm_spinner *spinner, uint64_t spin_ns,
+                    uint64_t deadline_ns) except -1
+cdef int raise_unusable(str what, const char *wrong, int code, int memfd) except -1
+
+
+@cython.final
+cdef class Segment:
+    cdef rm_segment s
+    cdef bint mapped
+    cdef readonly bint owner
+    cdef uint32_t generation  # of this process, when it was mapped
+    cdef inline bint inherited(self) noexcept
+    cdef int check_usable(self) except -1
+
+    # The owner's waits.
+    cdef rm_spinner spinner, data_spinner
+    cdef uint32_t memory_waiters
+    cdef bint resting
+    cpdef void begin_memory_wait(self) noexcept
+    cpdef void end_memory_wait(self) noexcept
+    cdef inline void _announce_memory_waiters(self) noexcept
+    cdef int wait_memory_or_end(self, rm_ring *ring, uint64_t spin_ns, uint64_t deadline_ns, uint32_t freed) except -1
+
+    # The owner's pool, by its private books.
+    cdef rm_pool pool
+    cdef uint32_t uncollected  # blocks allocated since ``collect``
+    cdef uint64_t keep_bytes, trimmed_ns
+    cdef object loan_dtype  # the last one that was found fit to travel
+    cpdef int collect(self) except -1
+    cdef inline void note_used(self) noexcept
+    cdef void freed_memory(self) noexcept
+    cdef void trim(self) noexcept
+    cdef void grow(self) noexcept
+    cdef uint32_t allocate(self, uint64_t bytes) except? 0xffffffff
+    cdef void put_back(self, uint32_t index) noexcept
+    cdef char *own_data(self, uint32_t index) noexcept
+
+    cdef void drop(self, uint32_t index) noexcept  # everybody's
+
+
+@cython.final
+cdef class Block:
+    cdef Segment segment  # None: the reference is not this object's any more
+    cdef uint32_t index
+    cdef char *data
+    cdef uint64_t bytes
+    cdef readonly bint writable
+
+
+cdef inline bint is_past(Segment turns, uint32_t epoch) noexcept:
+    """Whether the turn ``epoch`` was interrupted. By the difference, so that the counter may wrap."""
+    return turns is not None and <int>(epoch - load_u32_acquire(&turns.s.shared.epoch)) < 0  # SYNC epoch
+
+
+cdef inline Block new_block(Segment segment, uint32_t index, char *data, uint64_t bytes_, bint writable):
+    """Takes one reference over."""
+    cdef Block block = Block.__new__(Block)
+    block.segment = segment
+    block.index = index
+    block.data = data
+    block.bytes = bytes_
+    block.writable = writable
+    return block
+
+
+cdef inline bint lies_in(Block block, const char *data, uint64_t bytes_) noexcept:
+    """``data`` is an address of the first mapping."""
+    return data >= block.data and data + bytes_ <= block.data + block.bytes
+
+
+cdef inline object new_array(Block block, object descr, int ndim, npy_intp *shape, void *data, bint writable):
+    """An array over the block's memory, and its holder."""
+    cdef object out
+    Py_INCREF(descr)  # stolen
+    out = rm_array_new(descr, ndim, shape, data, NPY_ARRAY_CARRAY if writable else NPY_ARRAY_CARRAY_RO)
+    Py_INCREF(block)  # stolen
+    rm_array_set_base(out, block)
+    return out
