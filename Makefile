@@ -17,13 +17,15 @@ INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 PEERS := $(VENV)/.peers
 
-.PHONY: help demo test check bench soak promises fuzz build proto picture clean
+.PHONY: help demo test prove prove-long check bench soak promises fuzz build proto picture clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    a spoken question is heard, answered and spoken; the answer is answer.wav"
-	@echo "make test    all checks and tests"
+	@echo "make test    the linters, and every test that mirrors a room of the code"
+	@echo "make prove   the rest that CI runs: faults, the model checker, sanitizers, the fuzzer, packaging"
+	@echo "make prove-long  promises, soak and fuzz, at length: hours"
 	@echo "make check   linters, formatters and mypy"
 	@echo "make bench   the benchmarks: single operations, then between processes beside other libraries (minutes)"
 	@echo "make soak    random pipelines for MINUTES=10: does anything ever go wrong?"
@@ -37,8 +39,19 @@ help:
 demo: $(INSTALLED)
 	@$(VENV)/bin/remotemedia demo
 
+# Each prints the ten slowest tests. WORKERS=0 runs them one after the other, in one process.
+WORKERS ?= 2
+PYTEST = $(PY) -m pytest --durations=10 --numprocesses=$(WORKERS) --dist=loadfile
+PROOFS = tests/faults tests/proof tests/packaging
+
 test: check
-	@$(PY) -m pytest
+	@$(PYTEST) $(filter-out $(PROOFS),$(patsubst %/,%,$(wildcard tests/*/)))
+
+prove: $(TOOLS)
+	@$(PYTEST) $(PROOFS)
+
+prove-long: PROMISES = --long
+prove-long: promises soak fuzz
 
 check: $(TOOLS)
 	@$(PY) -m ruff check .

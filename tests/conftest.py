@@ -76,11 +76,26 @@ def _have_a_folder_of_ones_own(config: pytest.Config) -> None:
     own = {
         "TMPDIR": tempfile.mkdtemp(prefix="remotemedia-tests-"),
         "PYTEST_DEBUG_TEMPROOT": os.environ.get("PYTEST_DEBUG_TEMPROOT", shared),
-        RUN: os.environ.get(RUN, f"{os.getpid()}-{time.time_ns()}"),
+        RUN: _name_of_run(config),
     }
     config.stash[_ENVIRONMENT] = {name: os.environ.get(name) for name in own}
     os.environ.update(own)
     tempfile.tempdir = None  # it is found anew
+
+
+def _name_of_run(config: pytest.Config) -> str:
+    """What all processes that this one starts bear. A run inside a run is part of it; but the workers of one that is
+    shared out (``pytest -n 2``) each answer for their own processes."""
+    own = f"{os.getpid()}-{time.time_ns()}"
+    return own if _is_worker(config) else os.environ.get(RUN, own)
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+def _has_workers(config: pytest.Config) -> bool:
+    return bool(config.getoption("numprocesses", None))
 
 
 def _give_the_folder_back(config: pytest.Config) -> None:
@@ -152,10 +167,23 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     before = session.config.stash.get(_AT_START, None)
     if before is None:
         return
-    leaks = _grown_since(before, by_grpc="grpc" in sys.modules)
+    if _has_workers(session.config):
+        leaks = session.config.stash.get(_LEAKS, [])  # theirs; this process runs no test
+    else:
+        leaks = _grown_since(before, by_grpc="grpc" in sys.modules)
     session.config.stash[_LEAKS] = leaks
+    if _is_worker(session.config):
+        session.config.workeroutput["leaks"] = leaks  # type: ignore[attr-defined]
     if leaks and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """A worker has ended: what it found to have leaked is the run's."""
+    if not error:
+        found = [f"{node.gateway.id}: {leak}" for leak in node.workeroutput.get("leaks", [])]
+        node.config.stash[_LEAKS] = node.config.stash.get(_LEAKS, []) + found
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -27,12 +28,12 @@ def run(tmp_path: Path) -> Callable[..., tuple[int, str]]:
     shutil.copy(TESTS.parent / "pyproject.toml", tmp_path)
     (tmp_path / "temporary").mkdir()
 
-    def run(test: str, under: Sequence[str] = ()) -> tuple[int, str]:
+    def run(test: str, under: Sequence[str] = (), options: Sequence[str] = ()) -> tuple[int, str]:
         (tmp_path / "test_it.py").write_text(textwrap.dedent(test))
         # A run that is not part of this one: none of its processes is taken for one of ours.
         inherited = {name: value for name, value in os.environ.items() if name != "REMOTEMEDIA_TEST_RUN"}
         done = subprocess.run(
-            [*under, sys.executable, "-m", "pytest", "-c", "pyproject.toml", "test_it.py"],
+            [*under, sys.executable, "-m", "pytest", "-c", "pyproject.toml", *options, "test_it.py"],
             cwd=tmp_path,
             env={**inherited, "TMPDIR": str(tmp_path / "temporary"), "FOLDER": str(tmp_path)},
             capture_output=True,
@@ -42,6 +43,14 @@ def run(tmp_path: Path) -> Callable[..., tuple[int, str]]:
         return done.returncode, done.stdout + done.stderr
 
     return run
+
+
+def test_what_a_worker_leaks_fails_the_run_that_it_is_part_of(run: Callable[..., tuple[int, str]]) -> None:
+    code, output = run("import os\ndef test(): os.dup(1)", options=["--numprocesses=2"])
+    assert code == 1
+    assert "LEAKED over the whole run" in output
+    assert re.search(r"gw\d: descriptor", output), output
+    assert "child process" not in output  # the workers themselves are no leak
 
 
 @pytest.fixture
