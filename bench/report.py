@@ -20,7 +20,7 @@ _HEAD = """\
 
 **Our bias first.** We wrote this benchmark, chose the work, and know our own settings best. All others are used the way
 their documentation shows, and where we found a faster way to use one, we took it. Run it yourself: `python -m bench`
-takes less than ten minutes, `--quick` less than one. Compare ratios within one run, never figures of two.
+takes less than ten minutes, `--quick` less than one. Compare ratios within one run, never figures across runs.
 
 **What is measured.** Everybody does the same work on each message: the sender has an array of int64 ("copied": a
 private one; "loaned": one in shared memory, written in place) and sets its first and last element to the message's
@@ -37,7 +37,7 @@ divided by our own way of the same kind.
 **The others**, as they are used here: `multiprocessing.Pipe` with `send_bytes`; `Queue`, which pickles; `shared_memory`
 by hand, one block and a Pipe that says "it is there" and "it may be overwritten"; faster-fifo with `bytes`; ZeroMQ with
 PUSH and PULL over `ipc://`; iceoryx2 polling or with its event, set to lose nothing; dora with `dora run`, a node for
-each end, 256 MB of shared memory, and after its first messages, which take another way. `bench/peers/` has the code.
+each end, 256 MB of shared memory, measured after its first messages, which go another way. `bench/peers/` has the code.
 
 **Where.** {cpu}, {cpus} CPUs, Linux {kernel}, Python {python}, {date}, commit {commit}.
 {packages}.

@@ -183,7 +183,7 @@ class NodeProcessError(MultiprocessError):
 
 
 class ResourceLimitError(MultiprocessError):
-    """A configured limit (processes per session, memory) would be passed."""
+    """A configured limit (processes per session, memory) would be exceeded."""
 
 
 class PipelineError(MultiprocessError, ValueError):

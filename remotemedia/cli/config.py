@@ -54,7 +54,7 @@ def config(manifest: Path | None, config_path: Path | None, of_service: bool, as
             from remotemedia.settings import resolve_service_settings
 
             if manifest is not None:
-                raise Mistake("--service: its settings are no matter of a manifest, leave that out")
+                raise Mistake("--service takes no MANIFEST: the service's settings do not come from one")
             settings = resolve_service_settings(config_path=config_path)
         else:
             settings = _resolve(manifest, config_path)

@@ -18,7 +18,7 @@ __all__ = ["serve"]
 @click.option("--token-file", metavar="FILE", help="Tokens that clients authenticate with, one a line.")
 @click.option("--tls-certificate", metavar="FILE", help="Certificate of the service, PEM: switches TLS on.")
 @click.option("--tls-key", metavar="FILE", help="Its private key, PEM.")
-@click.option("--tls-client-ca", metavar="FILE", help="Who vouches for clients, PEM: each must show a certificate.")
+@click.option("--tls-client-ca", metavar="FILE", help="CA that signs client certificates, PEM: each must show one.")
 @click.option("--max-sessions", type=int, metavar="N", help="Most calls of pipelines at a time.  [default: 100]")
 @click.option("--max-processes", type=int, metavar="N", help="Most node processes of all of them.  [default: no limit]")
 @click.option("--drain-secs", type=float, metavar="S", help="How long calls may go on when it stops.  [default: 30]")

@@ -59,9 +59,10 @@ class ServiceConfig:
         max_execution_secs: how long ExecutePipeline may take once all nodes are ready; None = no limit.
         tokens: what clients may authenticate with.
         require_auth: whether clients must authenticate with a token; None = when there are tokens.
-        tls_certificate: PEM file of the service's certificate, with those that vouch for it; None = no TLS.
+        tls_certificate: PEM file of the service's certificate chain; None = no TLS.
         tls_key: PEM file of its private key.
-        tls_client_ca: PEM file of who vouches for clients: each must show a certificate (mutual TLS). None = none need.
+        tls_client_ca: PEM file of the CA that signs client certificates (mutual TLS); None = clients need no
+            certificate.
         drain_secs: how long running calls may go on when the service stops; 0 = not at all.
         allowed_pythons: what a client's manifest may name as ``python_executable``, beside ``python`` and ``python3``,
             which are the service's own.

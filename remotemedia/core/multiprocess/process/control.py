@@ -137,7 +137,7 @@ class ControlSocket:
                 return
 
     def close(self) -> None:
-        """Closes the socket and every descriptor still underway. May be repeated."""
+        """Closes the socket and every descriptor still under way. May be repeated."""
         with self._lock:
             if self._loop is not None and not self._loop.is_closed() and self._sock.fileno() >= 0:
                 self._loop.remove_reader(self._sock)

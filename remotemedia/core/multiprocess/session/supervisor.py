@@ -166,7 +166,7 @@ class Supervisor:
         return child.pid
 
     def _introduce(self, node_id: str) -> None:
-        """Tells one process what it is, now that it is there: the kernel limits how many descriptors are underway."""
+        """Tells one process what it is, now that it is there: the kernel limits how many may be under way."""
         try:
             hello, fds = self._introductions.hello(node_id)
         except OSError as error:
