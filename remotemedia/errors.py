@@ -23,7 +23,7 @@
         ├── ChannelCorruptedError  shared memory holds what no peer would write
         └── PayloadError           this payload cannot travel   (also ValueError)
 
-The names of seed ``000`` ("Exception Types") keep their signatures.
+The names in docs/contract.md keep their signatures.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""RuntimeData: the one container that travels between nodes (seed ``000``, "Data Transfer API").
+"""RuntimeData: the one container that travels between nodes.
 
 This module knows media, not rings: it says what a message is and how its metadata look as bytes.
 """

@@ -1,4 +1,4 @@
-"""Publisher and Subscriber: where messages meet the ring (seed ``000``, "Channel Operations").
+"""Publisher and Subscriber: where messages meet the ring.
 
 A channel has one publisher and one subscriber, keeps order, and loses nothing. By name, the two meet wherever they
 are on this machine; in a session, the framework hands each its end.

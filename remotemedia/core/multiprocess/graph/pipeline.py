@@ -1,4 +1,4 @@
-"""Pipeline: the graph of nodes (seed ``000``, "Session Creation"), and the checks on it before anything starts."""
+"""Pipeline: the graph of nodes, and the checks on it before anything starts."""
 
 from __future__ import annotations
 

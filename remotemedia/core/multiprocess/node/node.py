@@ -1,4 +1,4 @@
-"""MultiprocessNode: what a user writes, and the states it goes through (seed ``000``, "Node Base Class")."""
+"""MultiprocessNode: what a user writes, and the states it goes through."""
 
 from __future__ import annotations
 

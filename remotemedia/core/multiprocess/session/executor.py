@@ -1,4 +1,4 @@
-"""MultiprocessExecutor: many sessions, each on its own, with one place to hear of them all (seed ``002``)."""
+"""MultiprocessExecutor: many sessions, each on its own, with one place to hear of them all."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DEFAULT_SESSION = "default"
 
 @dataclass(frozen=True)
 class NodeHandle:
-    """A node that ``execute_node`` has started (seed ``002``, ``MultiprocessHandle``).
+    """A node that ``execute_node`` has started.
 
     Attributes:
         node_type, node_id: as given.

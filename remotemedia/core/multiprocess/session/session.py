@@ -1,4 +1,4 @@
-"""Session: a running pipeline, one process per node (seed ``000``, "Session Creation"; seed ``001``, client usage)."""
+"""Session: a running pipeline, one process per node."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""How a session and its nodes are (seed ``003``, FR-009) and what they use, put together when somebody asks.
+"""The state of a session and its nodes, and the resources they use, put together when somebody asks.
 
-What a node does this moment is read from the counters that it keeps in shared memory: no node is asked, none is woken.
+What a node is doing is read from the counters that it keeps in shared memory: no node is asked, none is woken.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ from remotemedia.errors import (
 __all__ = ["Supervisor"]
 
 PROGRESS_BEAT_SECS = 1.5
-"""A node that is still loading is heard of at least every two seconds (seed 003, SC-002), also on a busy machine."""
+"""A loading node reports at least every two seconds, also on a busy machine (SC-002 of docs/contract.md)."""
 
 CRASH_GRACE_SECS = 1.0
 """How long the other nodes may clean up when one has crashed; pending calls raise once all are gone."""

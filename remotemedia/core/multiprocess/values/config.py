@@ -1,4 +1,4 @@
-"""MultiprocessConfig: the settings of an executor and its sessions (seed ``001``, "Configuration Options")."""
+"""MultiprocessConfig: the settings of an executor and its sessions."""
 
 from __future__ import annotations
 

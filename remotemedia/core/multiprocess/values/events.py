@@ -1,4 +1,4 @@
-"""What happens to node processes, as objects (seed ``002``, ``ProcessEvent``), and how many listeners hear of it."""
+"""The events of node processes, as objects, and how they reach any number of listeners."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ __all__ = ["ChannelStats", "NodeStats"]
 
 @dataclass(frozen=True)
 class ChannelStats:
-    """One channel (seed ``001``, "Debug IPC Channels").
+    """One channel.
 
     Attributes:
         name: such as ``"asr_to_tts"``.
