@@ -28,7 +28,7 @@ strangers_promise = pytest.mark.promise(
 )
 squatters_promise = pytest.mark.promise(
     "security",
-    "whoever holds a name and answers wrongly, or not at all: a clear error, soon",
+    "a name held by a process that answers wrongly, or not at all: a clear error, soon",
     "squatters that do not listen, hang up, answer garbage, or never",
 )
 SIDES = [Publisher, Subscriber]
