@@ -139,7 +139,7 @@ class ServiceConfig:
             "reflection": FLAG,
         }
     )
-    """What each field may be; what reads settings from files has the same rules."""
+    """What each field may be; settings from files follow the same rules."""
 
     def __post_init__(self) -> None:
         check(self, self.RULES)
@@ -162,12 +162,12 @@ class ServiceConfig:
 
     @property
     def exposure(self) -> str:
-        """What is unsafe about where and how it listens, in one line; "" when nothing is."""
+        """The risk of where and how it listens, in one line; "" when there is none."""
         if _is_loopback(self.host):
             return ""
         if not self.checks_tokens and self.tls_client_ca is None:
             return (
-                f"whoever reaches {self.host} may run pipelines: neither a token nor a client certificate is asked for"
+                f"anyone reaching {self.host} may run pipelines: neither a token nor a client certificate is asked for"
             )
         if self.tls_certificate is None:
             return f"tokens and data reach {self.host} unencrypted: there is no TLS"

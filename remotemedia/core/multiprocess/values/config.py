@@ -79,7 +79,7 @@ class MultiprocessConfig:
             "use_uvloop": FLAG,
         }
     )
-    """What each field may be; what reads settings from files has the same rules."""
+    """What each field may be; settings from files follow the same rules."""
 
     def __post_init__(self) -> None:
         check(self, self.RULES)
