@@ -68,7 +68,7 @@ def _families(text: str) -> list[str]:
     names = text.split(",")
     for name in names:
         if name not in FAMILIES:
-            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(FAMILIES)}")
+            raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(FAMILIES)}")
     return names
 
 

@@ -1,4 +1,4 @@
-"""What takes part in a benchmark: a way to send arrays from one process to another, behind one small face.
+"""A contender in a benchmark: a way to send arrays from one process to another, behind one small face.
 
 A message is an array of int64 that carries its number in the first and the last element. "copied" sends a private
 array; "loaned" writes the two elements in memory that the contender lends and sends that.
@@ -17,7 +17,7 @@ import numpy.typing as npt
 Words = npt.NDArray[np.int64]
 
 WORD_BYTES = 8
-# What all contenders that can be told hold at most: enough to work in parallel, without gigabytes of 10 MB frames.
+# The most that contenders with such a setting hold: enough to work in parallel, without gigabytes of 10 MB frames.
 _MOST_BYTES_QUEUED = 64_000_000
 
 

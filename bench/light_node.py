@@ -8,7 +8,7 @@ from remotemedia.core.multiprocessing import MultiprocessNode, register_node
 
 @register_node("bench-light")
 class Light(MultiprocessNode):
-    """Passes on what comes."""
+    """Passes on its input."""
 
     async def initialize(self) -> None:
         """Nothing to load."""

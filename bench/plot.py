@@ -1,4 +1,4 @@
-"""Figures: one-way latency against payload size, on two logarithmic axes; and who of a conversation works when."""
+"""Figures: one-way latency against payload size, on logarithmic axes; and when each node of a conversation works."""
 
 from __future__ import annotations
 

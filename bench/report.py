@@ -20,7 +20,7 @@ _HEAD = """\
 
 **Our bias first.** We wrote this benchmark, chose the work, and know our own settings best. All others are used the way
 their documentation shows, and where we found a faster way to use one, we took it. Run it yourself: `python -m bench`
-takes less than ten minutes, `--quick` less than one. Compare ratios within one run, never figures of two.
+takes less than ten minutes, `--quick` less than one. Compare ratios within one run, never figures across runs.
 
 **What is measured.** Everybody does the same work on each message: the sender has an array of int64 ("copied": a
 private one; "loaned": one in shared memory, written in place) and sets its first and last element to the message's
@@ -28,8 +28,8 @@ number; the receiver ends with an array in hand and checks its size and both ele
 objects. Each contender has fresh processes, pinned to two CPUs{pinned}, without garbage collection. They take turns, a
 short one each, so that whatever else the machine does meets all of them alike.
 
-**Limits.** A C program takes its turn too: what the machine needs at least for a cache line to cross, for a sleeper to
-be woken, for the bytes to be copied. "/ limit" is a median divided by the limit that fits it: hot and loaned, the cache
+**Limits.** A C program also takes its turn: the least that the machine needs for a cache line to cross, a sleeper to be
+woken, the bytes to be copied. "/ limit" is a median divided by the limit that fits it: hot and loaned, the cache
 line; hot and copied, the cache line and one copy; paced, the wake of a futex, or for asyncio of an eventfd. In the hot
 mode the median is one of batches of 100 round trips, since reading the clock costs a part of a short one. "/ ours" is
 divided by our own way of the same kind.
@@ -37,7 +37,7 @@ divided by our own way of the same kind.
 **The others**, as they are used here: `multiprocessing.Pipe` with `send_bytes`; `Queue`, which pickles; `shared_memory`
 by hand, one block and a Pipe that says "it is there" and "it may be overwritten"; faster-fifo with `bytes`; ZeroMQ with
 PUSH and PULL over `ipc://`; iceoryx2 polling or with its event, set to lose nothing; dora with `dora run`, a node for
-each end, 256 MB of shared memory, and after its first messages, which take another way. `bench/peers/` has the code.
+each end, 256 MB of shared memory, measured after its first messages, which go another way. `bench/peers/` has the code.
 
 **Where.** {cpu}, {cpus} CPUs, Linux {kernel}, Python {python}, {date}, commit {commit}.
 {packages}.
@@ -45,7 +45,7 @@ each end, 256 MB of shared memory, and after its first messages, which take anot
 
 _INTRO = {
     "hot": "Ping-pong; half a round trip is one way. Contenders that can poll do so, on a CPU each.",
-    "paced": "The sender sends at a fixed rate; in between, both sides sleep. What is seen is mostly the wake-up.",
+    "paced": "The sender sends at a fixed rate; in between, both sides sleep. The figures are mostly the wake-up.",
     "pipeline": (
         "Five nodes in a row pass on 48 kHz stereo audio, 50 times a second, not pinned. A hop is the time from one "
         "node having its input to the next having it, with the first one's work."
@@ -53,12 +53,12 @@ _INTRO = {
     "start": (
         "A session of five nodes that load nothing of their own, and five interpreters at a time, taking turns. A line "
         "is about the last of the five to get there; they share {cpus} CPUs. The step is how much later its median is "
-        "than that of the line above. The first three are taken from interpreters that get so far and are gone."
+        "than that of the line above. The first three are taken from interpreters that get that far and exit."
     ),
     "sessions": (
         "One session, then ten at once under one executor, {cpus} CPUs for all of their processes: each gets 100 ms of "
-        "48 kHz stereo audio ten times a second, at a moment of its own, and every node checks every message. In the "
-        "end a node of one of the ten gets SIGKILL; before and after that, the others are looked at. A hop is the time "
+        "48 kHz stereo audio ten times a second, at a moment of its own, and every node checks every message. At the "
+        "end a node of one of the ten gets SIGKILL; the others are measured before and after that. A hop is the time "
         "from one node having its input to the next having it. Memory is that of all processes, in the middle of the "
         "first and of the last quarter of the time; a library counts in each process that has it. CPU is that of a "
         "node, in percent of a core."
@@ -68,14 +68,14 @@ _INTRO = {
         "with a process per node, and with the same nodes one after the other in one process, which each session has "
         "for itself. There, either every node gets all of the question before the next one gets anything, or each "
         "block goes all the way before the next one is taken. All give the same words and, to the byte, the same "
-        "audio. Medians, from the end of the question, which is when its last block is fed, and from its begin, until "
-        "the first and the last audio is out. The least: what the nodes work on the answer, in real time from the end "
-        'on, if {cpus} CPUs could share it at will, but each node does its own piece after piece. "/ ours" compares '
-        "the end to the first audio in real time, else the begin to the first audio. Where half the time of node after "
-        "node is less than the least, the target is the least."
+        "audio. Medians, from the end of the question, when its last block is fed, and from its beginning, until "
+        "the first and the last audio is out. The least: how long the nodes work on the answer, in real time from the "
+        "end on, if {cpus} CPUs could share it at will, but each node does its own piece after piece. "
+        '"/ ours" compares the end to the first audio in real time, else the beginning to the first audio. Where half '
+        "the time of node after node is less than the least, the target is the least."
     ),
     "service": (
-        "A node that passes on what comes gets 192 kB of audio at a time, a second of 48 kHz mono: from a session in "
+        "A node that passes on its input gets 192 kB of audio at a time, a second of 48 kHz mono: from a session in "
         "the program itself, and from a session behind `remotemedia serve` on the same machine, through "
         "`PipelineClient`. gRPC alone sends the same bytes to a server that sends them back: no pipeline, no message "
         "to read. All share {cpus} CPUs. Round trips are one after the other; chunks per second with 16 on the way."

@@ -20,7 +20,7 @@ class Results:
         self.options = options
         self.rows = list(rows)
         self.missing = list(missing)
-        """Who did not take part, or not to the end, and why."""
+        """The contenders that did not take part, or not to the end, and why."""
 
     def save(self, path: Path) -> None:
         # A row a line: a difference between two runs can be read.
@@ -43,7 +43,7 @@ class Results:
     def limit_ns(self, row: Row) -> float | None:
         """What the machine itself takes at least for the same, so far as it was measured."""
         if row["mode"] == "hot":
-            # Who copies must move the bytes once, and then still tell the other side.
+            # A copier must move the bytes once, and then still notify the other side.
             names = [PING_PONG] if row["loaned"] else [PING_PONG, MEMCPY]
         elif row["mode"] == "paced":
             names = [EVENTFD if row["asyncio"] else FUTEX]

@@ -1,4 +1,4 @@
-"""One run: who takes part, on which CPUs, for how long, and what came of it."""
+"""One run: its contenders, its CPUs, its length, and its results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NUMBERS = itertools.count()
 
 
 class Player(Protocol):
-    """Somebody who takes turns."""
+    """A contender that takes turns."""
 
     name: str
 
@@ -156,7 +156,7 @@ def pairs(run: Run, mode: str, size: int, where: str, *, both_ways: bool) -> Ite
 
 
 def figures(samples: Sequence[float]) -> Row:
-    """What is reported of a series of times in nanoseconds."""
+    """The summary of a series of times in nanoseconds."""
     values = np.asarray(samples, np.float64)
     p50, p95, p99 = np.percentile(values, (50, 95, 99))
     found = {"min": values.min(), "p50": p50, "p95": p95, "p99": p99, "max": values.max(), "mean": values.mean()}

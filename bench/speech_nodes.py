@@ -1,4 +1,4 @@
-"""The nodes of a spoken conversation, which note when they work: for the picture of who works when."""
+"""The nodes of a spoken conversation, which note when they work: for the picture of which works when."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FOLDER = {"spans_folder": Param(str, help="where the times are written at the e
 
 
 class Timed(MultiprocessNode):
-    """Notes from when to when each call of ``process()`` worked. What it waits while its output is sent is no work."""
+    """Notes from when to when each call of ``process()`` worked. Waiting while its output is sent is not work."""
 
     def __init__(self, node_id: str, config: dict[str, Any]) -> None:
         super().__init__(node_id, config)

@@ -57,7 +57,7 @@ def _hot(results: Results) -> list[Verdict]:
     for size, name in ((_SMALL, "64 B"), (_LARGE, "10 MB")):
         ours = results.row("hot", loaned, size)
         line, iceoryx2 = (results.row("hot", other, size) for other in (PING_PONG, polling))
-        found.append(Verdict(f"hot, {name} loaned / cache line ping-pong (aim 7)", _ratio(ours, line), 10))
+        found.append(Verdict(f"hot, {name} loaned / cache line ping-pong", _ratio(ours, line), 10))
         found.append(Verdict(f"hot, {name}: iceoryx2 polling / ours, loaned", _ratio(iceoryx2, ours), 2.5, True))
     large, small = (results.row("hot", loaned, size) for size in (_LARGE, _SMALL))
     found.append(Verdict("hot, loaned: 10 MB / 64 B", _ratio(large, small), 1.1))

@@ -58,7 +58,7 @@ def _main(control: Connection, cpu: int | None, parent: int, openers: Sequence[O
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Signals wait until what was started is also known, and can be ended.
+    """Signals wait until a process just started is also known, and can be ended.
 
     By handlers, not by a mask: a library's threads would take the signal, and Python raise it here all the same.
     """
@@ -122,7 +122,7 @@ class Team:
                 control.send(None)
 
     def close(self) -> None:
-        """Lets the processes close their ends and exit; kills what does not."""
+        """Lets the processes close their ends and exit; kills those that do not."""
         self.dismiss()
         for process in self._processes:
             process.join(5)

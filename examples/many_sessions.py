@@ -67,5 +67,5 @@ async def main() -> None:
     print(f"{await telling} processes have come and gone")
 
 
-logging.getLogger("remotemedia").setLevel(logging.CRITICAL)  # the crash is told above, not in the log
+logging.getLogger("remotemedia").setLevel(logging.CRITICAL)  # the crash is printed above, not logged
 asyncio.run(main())

@@ -32,7 +32,7 @@ async def main(question: str, path: str) -> None:
         .connect("asr", "text", "reply", "text")
         .connect("reply", "text", "tts", "text")
         .connect("tts", "audio", "writer", "audio")
-        .add_output("asr")  # what goes on to the next node is heard here too
+        .add_output("asr")  # words for the next node are also heard here
         .add_output("reply")
     )
     session = Session("speech", pipeline)

@@ -12,7 +12,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent
 
-# Address checks and undefined behaviour end the process; every branch and comparison is told to the fuzzer.
+# Address checks and undefined behaviour end the process; every branch and comparison is reported to the fuzzer.
 _FLAGS = [
     *("-std=c11", "-fno-strict-aliasing", "-O1", "-g1", "-fPIC", "-pthread", "-D_GNU_SOURCE=1"),
     *("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fsanitize-coverage=trace-pc,trace-cmp"),

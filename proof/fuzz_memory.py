@@ -1,4 +1,4 @@
-"""What can be scribbled: every field of the shared headers, and values on which checks turn."""
+"""The targets of scribbles: every field of the shared headers, and values on which checks turn."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FIELDS = {name: [(text[0], int(text[1:])) for text in line.split()] for name, li
 _EDGES = [0, 8, 9, 64, 112, 1024, 4096, 1 << 16, 1 << 20, 1 << 31, 1 << 32, 1 << 60, 1 << 62, 1 << 63, 1 << 64]
 VALUES = sorted({(edge + by) % (1 << 64) for edge in _EDGES for by in (-64, -1, 0, 1)} | set(range(8)))
 
-# One a line: what is a dtype, what is none, and what is one that cannot travel.
+# One a line: a dtype, something that is not one, and one that cannot travel.
 DTYPES = rb"""
 <f8
 |u1

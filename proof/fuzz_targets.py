@@ -188,8 +188,8 @@ def decoders(provider: Any) -> None:
     except ChannelCorruptedError:
         return
     assert not dtype.hasobject
-    # What an array of it says its dtype is, must be what was decoded: sizes are computed from that.
-    assert np.empty(0, dtype).dtype == dtype, f"{raw!r} is no array's dtype"
+    # An array of it must have the dtype that was decoded: sizes are computed from that.
+    assert np.empty(0, dtype).dtype == dtype, f"{raw!r} is not the dtype of an array"
     assert decode_dtype(encode_dtype(dtype)) == dtype
 
 

@@ -81,7 +81,7 @@ class World:
         return "slot", SLOTS + SLOT_BYTES * (self.first.peek("Q", HEAD) % slots)
 
     def start_afresh(self) -> None:
-        """What lies in the ring is given up, and both its ends are opened again."""
+        """Gives up the messages in the ring, and opens both its ends again."""
         self.first.poke("Q", HEAD, self.first.peek("Q", TAIL))
         self.open_publisher()
         self.open_subscriber()

@@ -64,12 +64,12 @@ class Stream(Flow):
 
 
 async def hours(options: argparse.Namespace, tally: Tally) -> tuple[list[str], npt.NDArray[np.float64]]:
-    """What was looked at, and a row of it for each round. AssertionError for what was lost or changed."""
+    """The figures, a row of them for each round. AssertionError for messages lost or changed."""
     messages = int(options.hours * 3600 * SPEECH_HZ)
     ends = [messages * number // options.rounds for number in range(options.rounds + 1)]
     seeds = itertools.count(options.seed)
     planted: list[Any] | None = [] if options.plant else None
-    # Made before the first look: what is kept of the looks must not look like a leak.
+    # Made before the first look: the memory of the looks must not look like a leak.
     names, looks = list(MAY_GROW), np.zeros((options.rounds, len(MAY_GROW)))
 
     async def others(number: int) -> None:
@@ -109,7 +109,7 @@ def stream_pipeline(seed: int) -> Pipeline:
 
 
 async def plant_leaks(stream: Session) -> list[Any]:
-    """One of each kind, to see it found; what is to be kept."""
+    """One of each kind, to see it found; returns the objects to keep."""
     os.dup(0)
     threading.Thread(target=threading.Event().wait, daemon=True).start()
     fd = os.memfd_create("planted")
@@ -145,10 +145,10 @@ def main() -> int:
 
 if __name__ == "__main__":
     if os.environ.get("PYTHONMALLOC") != "malloc":
-        # One heap, counted to the byte: nothing that is free is put aside, and what is large goes back at once.
+        # One heap, counted to the byte: nothing free is put aside, and large blocks go back at once.
         os.environ["PYTHONMALLOC"] = "malloc"
         os.environ["GLIBC_TUNABLES"] = "glibc.malloc.tcache_count=0:glibc.malloc.mmap_threshold=65536"
         os.execv(sys.executable, [sys.executable, "-m", "proof.hours", *sys.argv[1:]])
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it goes with whoever started it
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it dies with its parent
     faulthandler.register(signal.SIGQUIT)
     sys.exit(main())

@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).parents[1]
 RESULTS = REPOSITORY / "proof" / "reliability.json"
 
 _DESCRIPTION = """\
-Tries every promise under load, faults and time: what was promised, what was tried, how often, what was lost.
+Tries every promise under load, faults and time: the promise, what was tried, how often, what was lost.
 Exits with 1 when anything was lost or left behind.
 """
 _EXAMPLES = """\
@@ -25,7 +25,7 @@ examples:
   python -m proof.promises                          the quick form, as in the tests: less than ten minutes
   python -m proof.promises --long                   everything: about an hour
   python -m proof.promises --long --report          the same, and docs/reliability.md is made of it
-  python -m proof.promises --long --only SC-005     one criterion; with --report, the others' lines stay as they are
+  python -m proof.promises --long --only SC-005     one promise of docs/contract.md; --report keeps the others' lines
 """
 
 

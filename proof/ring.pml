@@ -4,7 +4,7 @@
  */
 #define PRODUCER 0 /* a processor, and its process' doorbell */
 #define CONSUMER 1
-#define SERVICE 2 /* whoever tells a process of its peer's death: its own few stores are not delayed */
+#define SERVICE 2 /* the one that tells a process of its peer's death: its own few stores are not delayed */
 #define PROCESSORS 3
 #define BELLS 2
 
@@ -312,7 +312,7 @@ proctype death() {
     peer_gone[1 - DEATH] = true; /* SYNC peer-gone */
 #endif
 #ifndef GONE_UNARMED
-    /* Whoever died may have taken the arming with it, between that and the write. */
+    /* The side that died may have taken the arming with it, between that and the write. */
     BELL_ARMED(1 - DEATH) = 1;
 #endif
     rm_bell_ring(1 - DEATH);

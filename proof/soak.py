@@ -136,7 +136,7 @@ class SessionRound(Flow):
         super().__init__(session, Content(seed), chance, on_sent=lambda: tally.count("messages"))
 
     async def live(self) -> None:
-        """From start to end; AssertionError for what was lost or changed."""
+        """From start to end; AssertionError for messages lost or changed."""
         crashed = False
         try:
             async with self.session:

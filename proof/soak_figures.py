@@ -33,7 +33,7 @@ MAY_GROW: dict[str, tuple[float, float]] = {
     "threads of the nodes": (0.5, 0),
     "mappings of the nodes": (0.5, 0),
     "resident kB of the nodes": (512, 0.25),
-    "shared kB of the machine": (math.inf, 0),  # for the record: others use the machine, too
+    "shared kB of the machine": (math.inf, 0),  # for the record: others also use the machine
 }
 """Since the warm-up, in all and more for each session: what noise cannot reach. Where it is nothing there is no noise.
 Blocks that came back are taken in by the batch, and freed memory is given back by the page."""
@@ -52,7 +52,7 @@ _mallinfo.restype = _Mallinfo
 
 
 def look(stream: Session) -> Figures:
-    """This process and the nodes of ``stream``, both at rest. With PYTHONMALLOC=malloc the heap is Python's, too."""
+    """This process and the nodes of ``stream``, both at rest. With PYTHONMALLOC=malloc the heap is also Python's."""
     gc.collect()
     _libc.malloc_trim(0)  # what is resident then is held, but for pages that are shared with what is
     nodes = list(stream.pids.values())
@@ -87,7 +87,7 @@ def growth(looks: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def leaks(grown: Figures, sessions: int) -> list[str]:
-    """What has grown by more than it may."""
+    """The figures that have grown by more than they may."""
     return [name for name, (in_all, per_session) in MAY_GROW.items() if grown[name] > in_all + per_session * sessions]
 
 

@@ -66,7 +66,7 @@ class Flow:
             raise AssertionError(f"{failure}\n{failure.remote_traceback}")
 
     def lost(self, numbers: range) -> list[str]:
-        """What came out too rarely or too often: a line each."""
+        """Messages that came out too rarely or too often: a line each."""
         wrong = []
         for node_id, ways in self._ways.items():
             due = ways
@@ -81,7 +81,7 @@ class Flow:
         return wrong
 
     def forget(self) -> None:
-        """What was seen so far; the next run begins anew."""
+        """The tally so far; the next run begins anew."""
         self._seen.clear()
         del self._turns[:-1]
 
@@ -99,7 +99,7 @@ class Flow:
             task.cancel()
 
     async def _send(self, node_id: str, numbers: range, end: bool) -> None:
-        # Of its own: what is sent, and what happens meanwhile, must not hang on who runs when.
+        # Of its own: what is sent, and what happens meanwhile, must not depend on scheduling.
         chance = random.Random(f"{self._content.seed}/{node_id}/{numbers.start}")
         for number in numbers:
             await self.session.send(node_id, self._content.message(number))

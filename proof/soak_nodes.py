@@ -1,4 +1,4 @@
-"""The node of a soak: checks what comes, keeps some of it for a while, and passes it on in one way or another."""
+"""The node of a soak: checks its input, keeps some of it for a while, and passes it on in one way or another."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Relay(MultiprocessNode):
             made = replace(data, payload=self.loan(data.payload.shape, data.payload.dtype))
             np.copyto(made.as_numpy(), data.payload)
         else:
-            # In place where nobody else looks; whoever looks all the same sees the zeros.
+            # In place where nobody else looks; a reader that looks all the same sees the zeros.
             array = data.as_numpy(writable=True)
             array[...] = np.zeros((), array.dtype)
             array[...] = self._content.message(number).as_numpy()
@@ -82,7 +82,7 @@ class Relay(MultiprocessNode):
         self._held.let_all_go()
 
     async def cleanup(self) -> None:
-        """Nothing: what is still held goes with the process."""
+        """Nothing: messages still held go with the process."""
 
     def _planted(self, data: RuntimeData) -> RuntimeData | None:
         plant, self._plant = self._plant, None

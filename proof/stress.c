@@ -214,7 +214,7 @@ static int look(void *arg) {
     return ready;
 }
 
-/* The side that missed its wake-up has all it waits for, and says so first; whoever waits for that side waits on. */
+/* The side that missed its wake-up has all it waits for, and says so first; a side that waits for it waits on. */
 static void check_patience(uint64_t started, int ready) {
     uint64_t slept_secs = (rm_now_ns() - started) / 1000000000u;
     check(!ready || slept_secs < PATIENCE_SECS, "a wake-up was lost");
@@ -297,7 +297,7 @@ static void reclaim(party *p, int c) {
     }
 }
 
-/* Looks once at who still listens; whether anybody new does not. */
+/* Looks once at which sides still listen; whether one has newly stopped. */
 static int note_closings(party *p) {
     int news = 0;
     for (int c = 0; c < CONSUMERS; c++) {
@@ -318,7 +318,7 @@ static int note_closings(party *p) {
 static int has_memory_or_news(void *arg) {
     party *p = (party *)arg;
     for (int c = 0; c < CONSUMERS; c++) {
-        /* One thread allocates and waits, so what was freed before is no news. */
+        /* One thread allocates and waits, so earlier frees are not news. */
         rm_memory_wait w = {p->own, p->closed[c] ? NULL : &p->at.ring[c], RM_LOAD_RELAXED(&p->own->freed)};
         if (rm_has_memory(&w)) return 1;
     }

@@ -123,7 +123,7 @@ def take_in(loop: asyncio.AbstractEventLoop, parent: int) -> None:
 
 
 def _left_by_closed_loops() -> set[int]:
-    """Who was taken in on an event loop that is closed, and is watched by nobody any more."""
+    """The orphans taken in on an event loop that is closed, which nobody watches any more."""
     with _host.lock:  # each is taken by one thread
         closed = {pid: pidfd for pid, (loop, pidfd) in list(_host.taken_in.items()) if loop.is_closed()}
         for pid in closed:

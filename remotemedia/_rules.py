@@ -46,7 +46,7 @@ class Rule:
         says: the values in words, such as "a whole number from 1 to 10".
         has_type: whether a value is of the right type.
         allows: whether a value of that type is possible.
-        optional: whether None is a value too.
+        optional: whether None is also a value.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Rule:
 
 
 def check(settings: Any, rules: Mapping[str, Rule]) -> None:
-    """Raises what fits the first field of a dataclass that breaks its rule; what has no repr is not shown."""
+    """Raises for the first field of a dataclass that breaks its rule; a value without a repr is not shown."""
     from dataclasses import fields  # here: no node's process needs it
 
     for field in fields(settings):

@@ -40,7 +40,7 @@ def name_of(value: object) -> str:
 
 
 def said(error: BaseException) -> str:
-    """``ValueError: its message``; for a group, its first members too."""
+    """``ValueError: its message``; for a group, also its first members."""
     try:
         return _said(error, _DEPTH)
     except BaseException:

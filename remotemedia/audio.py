@@ -1,4 +1,4 @@
-"""Audio files as messages: to send one into a pipeline, and to save what comes out.
+"""Audio files as messages: to send one into a pipeline, and to save its output.
 
 ::
 
@@ -6,7 +6,7 @@
     await session.send("asr", audio)
     save_audio_file("output.wav", await session.receive("tts"))
 
-``remotemedia.core.multiprocessing`` exports them too. Both hold the whole file in memory; AudioFileReaderNode and
+``remotemedia.core.multiprocessing`` also exports them. Both hold the whole file in memory; AudioFileReaderNode and
 AudioFileWriterNode work block by block. They need soundfile, which comes with the speech nodes.
 """
 
@@ -68,7 +68,7 @@ def save_audio_file(path: str | os.PathLike[str], data: RuntimeData) -> None:
     -1, with a warning in the log. A FLAC without samples gets one silent frame, which the format requires. Blocks while
     it writes; an existing file stays until the new one is complete.
 
-    Raises TypeError for what is not audio, ValueError for audio or a name that no file can have, OSError for a file
+    Raises TypeError for data other than audio, ValueError for audio or a name that no file can have, OSError for a file
     that cannot be written, and ImportError without soundfile.
     """
     _check_library()
@@ -86,7 +86,7 @@ def save_audio_file(path: str | os.PathLike[str], data: RuntimeData) -> None:
 
 
 def _samples_of(data: object) -> tuple[npt.NDArray[Any], AudioMetadata]:
-    """Samples of shape (n,) or (n, channels) and their form. TypeError or ValueError for what is not audio."""
+    """Samples of shape (n,) or (n, channels) and their form. TypeError or ValueError for other data."""
     if not isinstance(data, RuntimeData):
         raise TypeError(f"save_audio_file takes a RuntimeData, not {type(data).__name__}")
     samples, form = data.payload, data.metadata

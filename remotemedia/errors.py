@@ -13,17 +13,17 @@
     ├── PipelineError              the graph is wrong          (also ValueError)
     │   └── ManifestError          a manifest is wrong
     ├── SessionStateError          the call does not fit the session's state
-    ├── ServiceError               a gRPC service failed, or said what makes no sense
+    ├── ServiceError               a gRPC service failed, or sent a reply that makes no sense
     │   ├── ServiceUnavailableError  it cannot be reached, or is stopping
     │   └── AuthenticationError      it does not let this client in
     └── ChannelError
         ├── ChannelFullError       no room and no waiting allowed
         ├── ChannelClosedError     the other side is gone or this side closed
         ├── ChannelInUseError      the name already has such a side
-        ├── ChannelCorruptedError  shared memory holds what no peer would write
+        ├── ChannelCorruptedError  shared memory holds data that no peer would write
         └── PayloadError           this payload cannot travel   (also ValueError)
 
-The names of seed ``000`` ("Exception Types") keep their signatures.
+The names in docs/contract.md keep their signatures.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class ProcessCrashError(MultiprocessError):
         signal: the number of the signal that ended it, or None.
         stderr_tail: the last lines the process wrote to stderr, oldest first.
         session_id: the session it belonged to.
-        reason: what is known of why, such as a memory limit; else empty.
+        reason: why, such as a memory limit, if known; else empty.
     """
 
     def __init__(
@@ -183,7 +183,7 @@ class NodeProcessError(MultiprocessError):
 
 
 class ResourceLimitError(MultiprocessError):
-    """A configured limit (processes per session, memory) would be passed."""
+    """A configured limit (processes per session, memory) would be exceeded."""
 
 
 class PipelineError(MultiprocessError, ValueError):
@@ -195,9 +195,9 @@ class Problem:
     """One thing wrong in a file, and where.
 
     Attributes:
-        message: what is wrong, and what would be right.
+        message: the mistake, and how to put it right.
         place: the key or value, such as ``nodes[2].params.chunk_size``; empty for the whole.
-        file: the file, or empty for what is in none.
+        file: the file; empty if there is none.
         line: from 1; None when it is not known.
     """
 
@@ -240,7 +240,7 @@ class SessionStateError(MultiprocessError):
 
 
 class ServiceError(MultiprocessError):
-    """A gRPC service failed in a way that is nobody's else, or said what makes no sense.
+    """A gRPC service failed in a way that no other error covers, or sent a reply that makes no sense.
 
     Attributes:
         code: the status of the call, such as ``"INTERNAL"``, or what kind of error the service called it.

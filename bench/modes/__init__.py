@@ -1,1 +1,1 @@
-"""What is measured, a question per file; each has ``measure(run)``."""
+"""The measurements, a question per file; each has ``measure(run)``."""

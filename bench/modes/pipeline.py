@@ -40,7 +40,7 @@ class Stage(Protocol):
 
 
 def samples_of(size: int) -> Samples:
-    """What goes through: stereo, float32."""
+    """The audio that goes through: stereo, float32."""
     return np.zeros((size // 8, 2), np.float32)
 
 

@@ -1,6 +1,6 @@
 """What does it cost to have a pipeline behind the gRPC service, instead of in the program itself?
 
-One node that passes on what comes gets chunks of audio: from a session of this process, and from one in a service, a
+One node that passes on its input gets chunks of audio: from a session of this process, and from one in a service, a
 process of its own on the same machine. Beside them the same bytes go to a bare gRPC server and back, which is what
 gRPC takes for itself. Round trips are one after the other; throughput keeps a number of chunks on the way.
 """
@@ -37,7 +37,7 @@ _RATE_HZ = 48_000
 
 @dataclass
 class _Player:
-    """Somebody who sends chunks and gets them back, in order."""
+    """Sends chunks and gets them back, in order."""
 
     name: str
     send: Callable[[], Awaitable[object]]

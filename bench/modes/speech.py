@@ -27,13 +27,13 @@ _AHEAD_NS = 50_000_000
 _TASK_SECS = 30.0
 """Enough for all nodes to load their models side by side, and for an answer."""
 _MERGED_US = 200
-"""Work that is no further apart is one piece of the picture."""
+"""Pieces of work that close together are one piece of the picture."""
 
 Spans = dict[str, list[tuple[int, int]]]
 
 
 class Form:
-    """One way to run the nodes: its workers, and what was seen, by how they were fed and how many were at once."""
+    """One way to run the nodes: its workers, and its figures, by how they were fed and how many were at once."""
 
     def __init__(self, name: str, end: Any, openers: Sequence[Callable[[], Any]]) -> None:
         self.name, self._end, self._workers = name, end, len(openers)
@@ -43,7 +43,7 @@ class Form:
         """For each turn, a row for each session."""
 
     def ask(self, samples: Any, fed: str, sessions: int) -> list[Row]:
-        """All the same question; what came of it."""
+        """All the same question; returns the figures."""
         task = (self._end.ask, (sessions, samples, time.monotonic_ns() + _AHEAD_NS, FED[fed]))
         rows = [row for found in self.team.play(*[task] * self._workers) for row in found]
         self.seen.setdefault((fed, sessions), []).append(rows)

@@ -29,12 +29,12 @@ _START_SECS = 20.0
 _SETTLE_SECS = 0.6
 _SETTLE_MESSAGES = 20
 _SETTLING = -1
-# Else what is large goes over a socket once a few messages are under way.
+# Else large messages go over a socket once a few are under way.
 _ENVIRONMENT = {"DORA_NODE_SHM_POOL_SIZE": str(256 << 20)}
 
 
 class DoraStage:
-    """A node: it sends a private array, or what came last."""
+    """A node: it sends a private array, or the one that came last."""
 
     def __init__(self, private: npt.NDArray[Any]) -> None:
         import pyarrow
@@ -59,7 +59,7 @@ class DoraStage:
                     return array
 
     def drop_for(self, secs: float) -> None:
-        """Drops what comes within that time."""
+        """Drops messages that come within that time."""
         until = time.monotonic() + secs
         while (left := until - time.monotonic()) > 0:
             self._node.next(timeout=left)

@@ -20,7 +20,7 @@ _SHM = Path("/dev/shm")
 
 
 class _End:
-    """A node and its services. Prefix and root are the link's own, so that what is left can be told from others'."""
+    """A node and its services. Prefix and root are the link's own, so that leftovers can be told from others'."""
 
     def __init__(self, prefix: str, root: Path, setting: Setting, *, event: bool) -> None:
         import iceoryx2 as iox

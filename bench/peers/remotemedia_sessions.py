@@ -44,7 +44,7 @@ class SessionsEnd:
             self._streams.append(_Stream(session))
 
     def feed(self, size: int, hz: int, count: int) -> Row:
-        """Feeds every session ``count`` messages; what was seen of it.
+        """Feeds every session ``count`` messages; returns the figures.
 
         Returns:
             ``secs``; ``cpu_ns`` of all nodes; ``memory_mb`` of all processes, in the middle of the first and of the
@@ -118,7 +118,7 @@ class _Stream:
         session.on_error(self._errors.append)
 
     async def feed(self, size: int, period_ns: int, count: int, due_ns: int) -> Row:
-        """Sends from ``due_ns`` on, takes what comes.
+        """Sends from ``due_ns`` on, takes the outputs.
 
         Returns:
             ``sent_ns``, when each message was due; ``came``, the numbers of those that came out; ``at_ns``, for each

@@ -23,7 +23,7 @@ from remotemedia.core.multiprocessing import MultiprocessExecutor, Pipeline, Ses
 Row = dict[str, Any]
 Samples = npt.NDArray[np.float32]
 
-# As the demo does; but what is answered to its own question depends on the time of day.
+# As the demo does; but the answer to its own question depends on the time of day.
 WORDS = "hello what can you do"
 _VOICE = {"voice": "en-us+klatt6", "rate": 170}
 RATE = 22_050

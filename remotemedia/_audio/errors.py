@@ -1,4 +1,4 @@
-"""What is wrong with a file or a stream that should be audio."""
+"""Errors of a file or a stream that should be audio."""
 
 from __future__ import annotations
 

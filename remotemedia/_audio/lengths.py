@@ -1,4 +1,4 @@
-"""The lengths that truncated AIFF, AU and W64 files state: libsndfile reports only what is there."""
+"""The lengths that truncated AIFF, AU and W64 files state: libsndfile reports only the actual one."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class AudioReader:
 
     It never seeks, so that files without a length can be read.
 
-    OSError for a file that cannot be opened, AudioFileError for what is not audio, ImportError without soundfile.
+    OSError for a file that cannot be opened, AudioFileError for one that is not audio, ImportError without soundfile.
 
     Attributes:
         sample_rate: in Hz.

@@ -40,7 +40,7 @@ class NotNumbers:
         return replaced
 
     def take_warning(self) -> str | None:
-        """What was replaced since the last call, as the end of a sentence; None if nothing was."""
+        """The replacements since the last call, as the end of a sentence; None if there were none."""
         parts = []
         if self.nans:
             parts.append(f"{_samples(self.nans)} NaN, taken as 0")

@@ -1,4 +1,4 @@
-"""WAV, by the bytes: its head, read alike from what can be sought and what cannot, and the samples behind it.
+"""WAV, by the bytes: its head, read alike from files and from pipes, and the samples behind it.
 
 Read are RIFF, RIFX (big-endian), RF64 and BW64, of uncompressed samples. A program that streams does not know how long
 its WAV will be: it says 0, the greatest size there is, or one near the greatest signed number.
@@ -117,7 +117,7 @@ Parsing = Generator[Step, bytes, WavHead]
 def parse_wav_head(name: str) -> Parsing:
     """Reads up to the first sample.
 
-    AudioFileError for what is not a WAV with samples, Compressed for an encoding that is not read here.
+    AudioFileError unless it is a WAV with samples, Compressed for an encoding that is not read here.
     The caller reads the input, so that files and pipes share these steps.
     """
     riff = yield Step("take", 12)
@@ -270,7 +270,7 @@ class WavBody:
 
 
 def wav_head(sample_rate: int, channels: int, dtype: np.dtype[Any], data_bytes: int | None = None) -> bytes:
-    """What comes before samples of ``dtype`` (int16, int32, float32, float64); None: their size is not known yet."""
+    """The head for samples of ``dtype`` (int16, int32, float32, float64); None: their size is not known yet."""
     width = dtype.itemsize
     tag = _FLOAT if dtype.kind == "f" else _PCM
     frame_bytes = channels * width

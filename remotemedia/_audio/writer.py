@@ -49,11 +49,11 @@ class SoundEncoder:
         self._called(self._file.write, samples.astype(samples.dtype.newbyteorder("="), copy=False))
 
     def finish(self) -> None:
-        """Completes what was written; afterwards there is nothing to close."""
+        """Completes the file; afterwards there is nothing to close."""
         self._called(self._file.close)
 
     def close(self) -> None:
-        """Abandons what was written. May be repeated."""
+        """Abandons the file. May be repeated."""
         self._fd.give_up()
         if self._file is not None:
             with suppress(*self._errors):
@@ -103,7 +103,7 @@ class AudioWriter:
         self._or_give_up(self._draft.keep)
 
     def close(self) -> None:
-        """Removes what was not kept. May be repeated."""
+        """Removes the unfinished file. May be repeated."""
         self._encoder.close()
         self._draft.close()
 

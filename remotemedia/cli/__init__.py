@@ -14,7 +14,7 @@ __all__ = ["main"]
 def main(arguments: list[str] | tuple[str, ...] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     try:
-        # Here: Ctrl-C while it is imported is no error either.
+        # Here: Ctrl-C while it is imported is not an error either.
         from remotemedia.cli._commands import run
 
         return run(arguments)

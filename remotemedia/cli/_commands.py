@@ -60,6 +60,6 @@ def run(arguments: Sequence[str] | None) -> int:
 
 
 def _tolerate_any_text(stream: Any) -> None:
-    # A terminal that cannot show a character is no reason to fail. A stream put there by a test may be anything.
+    # A terminal that cannot show a character is not a reason to fail. A stream put there by a test may be anything.
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="replace")

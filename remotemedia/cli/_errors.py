@@ -1,4 +1,4 @@
-"""Exit codes, and what the user is told when something goes wrong."""
+"""Exit codes, and what the user sees when something goes wrong."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Mistake(Exception):
 
 
 class ReaderGone(Exception):
-    """Nobody reads what is printed: a BrokenPipeError that no layer takes for an error of its own."""
+    """The output has no reader: a BrokenPipeError that no layer takes for an error of its own."""
 
 
 class Terminated(Exception):
@@ -100,7 +100,7 @@ def guarded(run: Callable[[], int], *, debug: bool, engine: bool = False) -> int
         complain(str(error))
         return EXIT_MISTAKE
     except (BrokenPipeError, ReaderGone):
-        _silence_stdout()  # nobody reads on, and nobody is told
+        _silence_stdout()  # nobody reads on, so there is nobody to tell
         return EXIT_FAILED
     except OSError as error:
         if error.errno not in _DISK_IS_FULL or error.filename is not None:
@@ -117,7 +117,7 @@ def guarded(run: Callable[[], int], *, debug: bool, engine: bool = False) -> int
 
 
 def _silence_stdout() -> None:
-    # What is still to be written would make Python complain once more when it ends.
+    # Output still to be written would make Python complain once more when it ends.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

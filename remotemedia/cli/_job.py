@@ -1,4 +1,4 @@
-"""A run as plain objects: what is fed, who takes what comes out, and what came of it."""
+"""A run as plain objects: its inputs, the takers of its outputs, and its outcome."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Source(Protocol):
         """A warning about the input, or None; valid when all of it has been fed."""
 
     def messages(self) -> AsyncGenerator[tuple[RuntimeData, float], None]:
-        """Each message, and how much that makes so far. Mistake for what cannot be read."""
+        """Each message, and how much that makes so far. Mistake for unreadable input."""
 
     def close(self) -> None:
         """May be repeated."""
@@ -67,7 +67,7 @@ class Sink:
         """One message. Mistake for one that does not fit, BrokenPipeError when nobody reads on."""
 
     async def finish(self) -> bool:
-        """Completes what was written; False if it should be audio and none came."""
+        """Completes the file; False if it should be audio and none came."""
         return True
 
     def keep(self) -> None:

@@ -62,7 +62,7 @@ def parse_settings(settings: Iterable[str]) -> dict[str, object]:
 
 
 def know_node_types(node_modules: Sequence[str], config_path: Path | None) -> None:
-    """Imports the modules, and those in the ``extra_paths`` of runtime.toml. ConfigurationError for what is wrong."""
+    """Imports the modules, and those in the ``extra_paths`` of runtime.toml. ConfigurationError lists the mistakes."""
     from remotemedia.settings import import_node_modules, resolve_settings
 
     import_node_modules(node_modules, resolve_settings(config_path=config_path).config.extra_paths)
@@ -77,7 +77,7 @@ def check_manifest(
 
     own = read_settings(path)
     if find_setting_problems(own):
-        own = {}  # the manifest's own check tells them, with their lines
+        own = {}  # the manifest's own check reports them, with their lines
     manifest, settings = None, None
     problems: list[Problem] = []
     try:

@@ -60,7 +60,7 @@ class PipeReader:
             await _until_ready(self._fd, loop.add_reader, loop.remove_reader)
             try:
                 block = os.read(self._fd, _READ_BYTES)
-            except BlockingIOError:  # somebody else reads it too
+            except BlockingIOError:  # somebody else also reads it
                 return True
             self._held += block
             self._ended = not block

@@ -37,7 +37,7 @@ class RunRequest:
 
 
 def run_files(request: RunRequest, screen: Screen, *, as_json: bool) -> int:
-    """The exit code. Raises Mistake, MultiprocessError, BrokenPipeError, and what stands for a signal."""
+    """The exit code. Raises Mistake, MultiprocessError, BrokenPipeError, and the exception that stands for a signal."""
     stop = Stop()
     with terminable(), ExitStack() as resources:
         # Here and not on the event loop, which would not hear of signals while a named pipe waits to be opened.

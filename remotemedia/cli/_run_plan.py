@@ -93,7 +93,7 @@ def _split(
     head, equals, _ = text.partition("=")
     choices = f"{what} nodes: {', '.join(nodes)}"
     if head in pipeline.node_ids and equals:
-        raise Mistake(f"{option} {text}: node {head!r} is no {what} node of this pipeline ({choices})")
+        raise Mistake(f"{option} {text}: node {head!r} is not an {what} node of this pipeline ({choices})")
     if equals and "/" not in head:
         raise Mistake(f"{option} {text}: there is no node {head!r} ({choices}); a file of that name is ./{text}")
     if len(nodes) > 1:

@@ -60,7 +60,7 @@ async def _run_session(summary: Summary, screen: Screen, stop: Stop) -> None:
             fail(error)
 
     session.on_error(on_error)
-    # The session's calls would raise it too, but none may be under way: stdout is full, and nothing is left to feed.
+    # The session's calls would also raise it, but none may be under way: stdout is full, and nothing is left to feed.
     session.on_process_crash(fail)
     try:
         screen.starting(summary)

@@ -33,7 +33,7 @@ _FLAC_SUBTYPES = {"int16": "PCM_16", "int32": "PCM_24", "float32": "PCM_24", "fl
 
 
 class FileSink(Sink):
-    """One ``-O``: what comes out of a node, on its way into a file.
+    """One ``-O``: a node's output on its way into a file.
 
     A file is written beside the one it becomes when ``keep()`` is called; pipes and devices are written as they are.
     """

@@ -30,7 +30,7 @@ _SNIFFED_BYTES = 4096
 
 
 def open_source(file: str, form: str, *, chunk_ms: int, whole_text: bool) -> Source:
-    """The source that fits ``file`` and ``form`` ("audio", "text" or "auto"). Mistake for what cannot be read."""
+    """The source that fits ``file`` and ``form`` ("audio", "text" or "auto"). Mistake for unreadable input."""
     if file == STDIN:
         if sys.__stdin__ is None:
             raise Mistake("-i -: stdin is closed")
@@ -96,7 +96,7 @@ class _AudioSource:
 
 
 class _Stream:
-    """Text or WAV from a descriptor; what it is, its first bytes tell."""
+    """Text or WAV from a descriptor; its first bytes say which."""
 
     def __init__(self, name: str, fd: int, form: str, chunk_ms: int, whole_text: bool, *, owned: bool = False) -> None:
         self.name = name
@@ -124,7 +124,7 @@ class _Stream:
 
     async def _is_audio(self) -> bool:
         """Whether it begins like a WAV; Mistake if it begins like neither WAV nor text."""
-        # No byte more than is needed: who types a short line waits for the answer to it.
+        # No byte more than is needed: a user who types a short line waits for the answer to it.
         count = 1
         while len(head := await self._reader.peek(count)) == count and may_become_a_kind(head):
             count += 1

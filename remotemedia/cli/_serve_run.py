@@ -40,7 +40,7 @@ def run_service(
     verbose: bool,
     debug: bool,
 ) -> int:
-    """Serves until a signal comes; the exit code. ConfigurationError or Mistake for what is to be put right."""
+    """Serves until a signal comes; the exit code. ConfigurationError or Mistake says what to put right."""
     with terminable():
         config = resolve_service_settings(config_path=config_path, overrides=overrides).config
         sessions = resolve_settings(config_path=config_path).config
@@ -51,7 +51,7 @@ def run_service(
 
 
 def _service_class() -> type[Service]:
-    # gRPC's core has a log of its own on stderr, where it tells of every client that goes.
+    # gRPC's core has a log of its own on stderr, where it reports every client that goes.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
         from remotemedia.service.server import Service

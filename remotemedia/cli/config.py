@@ -19,7 +19,7 @@ __all__ = ["config"]
 
 _GRAPH = ("nodes", "connections", "inputs", "outputs")
 
-# What reads a pipe wants one line for each setting.
+# The reader of a pipe wants one line for each setting.
 _PIPE_COLUMNS = 400
 
 
@@ -31,8 +31,8 @@ _PIPE_COLUMNS = 400
 def config(manifest: Path | None, config_path: Path | None, of_service: bool, as_json: bool) -> int:
     """Show each setting in force, where it comes from, and what it means.
 
-    With MANIFEST, those of its pipeline: its metadata.multiprocess goes before runtime.toml. Its graph is
-    not looked at.
+    With MANIFEST, those of its pipeline: its metadata.multiprocess overrides runtime.toml. Its graph is
+    not checked.
 
     \b
     Examples:
@@ -54,7 +54,7 @@ def config(manifest: Path | None, config_path: Path | None, of_service: bool, as
             from remotemedia.settings import resolve_service_settings
 
             if manifest is not None:
-                raise Mistake("--service: its settings are no matter of a manifest, leave that out")
+                raise Mistake("--service takes no MANIFEST: the service's settings do not come from one")
             settings = resolve_service_settings(config_path=config_path)
         else:
             settings = _resolve(manifest, config_path)
@@ -71,7 +71,7 @@ def _resolve(manifest: Path | None, config_path: Path | None) -> Settings:
         return resolve_settings(config_path=config_path)
     from remotemedia.manifest import find_problems, read_settings
 
-    # Its graph is no matter here, and the modules of its node types are not imported.
+    # Its graph does not matter here, and the modules of its node types are not imported.
     wrong = [problem for problem in find_problems(manifest) if not problem.place.startswith(_GRAPH)]
     own = {} if wrong else read_settings(manifest)
     try:

@@ -171,7 +171,7 @@ def _print_json(value: object) -> None:
 
 
 def _described(node_type: str, cls: type[MultiprocessNode]) -> dict[str, Any]:
-    """What is not declared is null; so is a port of any type."""
+    """Anything undeclared is null, and a port of any type as well."""
     return {
         "node_type": node_type,
         "class": f"{cls.__module__}.{cls.__qualname__}",

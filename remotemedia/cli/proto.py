@@ -16,7 +16,7 @@ _FOR_NODE = "for_proto_loader/remotemedia.proto"
 
 
 @click.command(context_settings={"max_content_width": 100})
-@click.option("--node", "for_node", is_flag=True, help="The form for Node.js, that proto-loader takes without options.")
+@click.option("--node", "for_node", is_flag=True, help="For Node.js: the form that proto-loader takes without options.")
 @click.option(
     "-o",
     "--output",

@@ -39,15 +39,15 @@ __all__ = ["run"]
     multiple=True,
     metavar="[NODE[.PORT]=]FILE",
     type=click.Path(),
-    help="Where the output goes: audio to .wav or .flac, text by the line to any other file, - for stdout. What has "
-    "no -O is not written.",
+    help="Where the output goes: audio to .wav or .flac, text by the line to any other file, - for stdout. Output "
+    "without -O is not written.",
 )
 @click.option(
     "--input-format",
     type=click.Choice(["auto", "audio", "text"]),
     default="auto",
     show_default=True,
-    help="What the inputs are; auto tells by the name and the first bytes.",
+    help="What the inputs are; auto goes by the name and the first bytes.",
 )
 @click.option("--whole-text", is_flag=True, help="Feed a text as one message, not line by line.")
 @click.option(
@@ -89,7 +89,7 @@ def run(
     """Run the pipeline in MANIFEST (JSON or YAML) on files.
 
     The input is fed as fast as the nodes take it. Files appear, or are replaced, only once the run has succeeded.
-    Ctrl-C (or SIGTERM) ends the input: the nodes finish what they have, and the output is kept; once more kills.
+    Ctrl-C (or SIGTERM) ends the input: the nodes finish what they have, and the output is kept; a second one kills.
 
     \b
     Examples:
@@ -102,7 +102,7 @@ def run(
     Exit codes:
       0    done
       1    a node failed, a message failed (without --keep-going), a process
-           crashed, or nobody read on
+           crashed, or nobody read the output
       2    something to put right: option, manifest, file, data that does not
            fit its file, missing library
       3    done, but no audio came for an audio file, which was not written

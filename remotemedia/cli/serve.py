@@ -14,11 +14,11 @@ __all__ = ["serve"]
 
 @click.command(context_settings={"max_content_width": 100})
 @click.option("--host", metavar="ADDRESS", help="Where to listen.  [default: 127.0.0.1]")
-@click.option("--port", type=int, metavar="N", help="The port; 0 takes any that is free.  [default: 50051]")
+@click.option("--port", type=int, metavar="N", help="The port; 0 takes any free one.  [default: 50051]")
 @click.option("--token-file", metavar="FILE", help="Tokens that clients authenticate with, one a line.")
 @click.option("--tls-certificate", metavar="FILE", help="Certificate of the service, PEM: switches TLS on.")
 @click.option("--tls-key", metavar="FILE", help="Its private key, PEM.")
-@click.option("--tls-client-ca", metavar="FILE", help="Who vouches for clients, PEM: each must show a certificate.")
+@click.option("--tls-client-ca", metavar="FILE", help="CA that signs client certificates, PEM: each must show one.")
 @click.option("--max-sessions", type=int, metavar="N", help="Most calls of pipelines at a time.  [default: 100]")
 @click.option("--max-processes", type=int, metavar="N", help="Most node processes of all of them.  [default: no limit]")
 @click.option("--drain-secs", type=float, metavar="S", help="How long calls may go on when it stops.  [default: 30]")
@@ -55,7 +55,7 @@ def serve(
     """Serve pipelines over gRPC (docs/service.md).
 
     Prints where it listens as soon as it does, and logs to stderr: a line for each call at its end. Ctrl-C (or
-    SIGTERM) lets no call in any more, and lets those that are in finish within --drain-secs; once more ends them.
+    SIGTERM) refuses new calls, and lets running ones finish within --drain-secs; a second one ends them.
 
     \b
     Examples:

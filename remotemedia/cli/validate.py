@@ -35,7 +35,7 @@ def validate(
 ) -> int:
     """Check manifests, in JSON or YAML, without running them.
 
-    Prints every problem, one a line, as FILE:LINE: PLACE: MESSAGE; or what was found, when all is right. Modules with
+    Prints every problem, one a line, as FILE:LINE: PLACE: MESSAGE; or a summary when all is right. Modules with
     node types are imported: those of --nodes, and those in the extra_paths of the settings.
 
     \b

@@ -8,7 +8,7 @@
         async for node_id, data in session.outputs():
             ...
 
-``with PipelineClient(...) as client:`` gives the same calls without ``await``. docs/client.md tells more.
+``with PipelineClient(...) as client:`` gives the same calls without ``await``. docs/client.md says more.
 """
 
 # May import: core.multiprocessing, core.data, audio, manifest, wire, errors, _event_loop, _install,

@@ -55,7 +55,7 @@ def _live(started: Future[asyncio.AbstractEventLoop]) -> None:
 
 
 class BlockingClient:
-    """What ``with PipelineClient(...)`` gives: its calls, blocking. From any thread, also where an event loop runs."""
+    """What ``with PipelineClient(...)`` gives: its calls, blocking. From any thread, even where an event loop runs."""
 
     def __init__(self, client: PipelineClient) -> None:
         self._client = client

@@ -35,7 +35,7 @@ _TARGET = Rule("a host and a port, such as 'localhost:50051'", TEXT.has_type, TE
 _TOKEN = TOKEN.or_none()
 _MESSAGE_BYTES = whole_number((1 << 16) + 1, (1 << 31) - 1)
 _KEEPALIVE = (("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 10_000))
-"""Whoever waits on a service whose machine is gone hears of it."""
+"""A call notices that the service's machine is gone."""
 
 
 class PipelineClient:
@@ -68,7 +68,7 @@ class PipelineClient:
         if (tls_certificate is None) is not (tls_key is None):
             raise ValueError("tls_certificate and tls_key belong together")
         if tls_certificate is not None and tls_ca is None:
-            raise ValueError("tls_certificate needs tls_ca: without it the connection is no TLS one")
+            raise ValueError("tls_certificate needs tls_ca: without it the connection does not use TLS")
         self.target = target
         self.max_message_bytes = max_message_bytes
         self._metadata = (("authorization", f"Bearer {token}"),) if token is not None else ()
@@ -182,10 +182,10 @@ class PipelineClient:
         except ValueError as error:
             if isinstance(error, PipelineError):
                 raise
-            raise ServiceError(f"the service at {self.target} sent what makes no sense: {error}") from error
+            raise ServiceError(f"the service at {self.target} sent a reply that makes no sense: {error}") from error
 
     async def version(self) -> ServiceVersion:
-        """What runs there. Needs no token."""
+        """The version of the service. Needs no token."""
         raw = await self._call("GetVersion", pb.VersionRequest(client_version="remotemedia").SerializeToString(), None)
         info = decode(pb.VersionResponse, raw).message.version_info
         return ServiceVersion(info.runtime_version, info.protocol_version, tuple(info.supported_node_types))

@@ -23,13 +23,13 @@ ConfigSource: TypeAlias = "MultiprocessConfig | Mapping[str, Any] | None"
 
 @dataclass(frozen=True)
 class RemotePlan:
-    """What is to run, and what of it a client has to know.
+    """The pipeline to run, and what a client has to know of it.
 
     Attributes:
         message: the manifest as it is sent.
         graph: its nodes and connections, without params and ports; what the nodes declare is found by it if their types
             are known here.
-        node_ids, inputs, outputs: all nodes, those that take what is sent, those whose outputs are received.
+        node_ids, inputs, outputs: all nodes, those that can be sent to, those that can be received from.
     """
 
     message: pb.PipelineManifest

@@ -31,7 +31,7 @@ class ExecutionResult:
 
 @dataclass(frozen=True)
 class ServiceVersion:
-    """What runs there.
+    """The version of a service.
 
     Attributes:
         runtime: the version of the service's remotemedia.
@@ -45,7 +45,7 @@ class ServiceVersion:
 
 
 def result_of(response: Envelope[pb.ExecuteResponse], node_ids: Collection[str]) -> ExecutionResult:
-    """The outputs under ``ID``, ``ID.1``, ``ID.2`` in order; ValueError for data that are none."""
+    """The outputs under ``ID``, ``ID.1``, ``ID.2`` in order; ValueError for malformed data."""
     result = response.message.result
     found: dict[str, list[tuple[int, RuntimeData]]] = {}
     for key, buffer in result.data_outputs.items():

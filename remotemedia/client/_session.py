@@ -181,7 +181,7 @@ class RemoteSession:
     async def interrupt(self) -> None:
         """Drops everything under way, there, here and on the way. Returns when every node has acknowledged.
 
-        Nothing of the old turn comes out afterwards; what is sent from now on is the new turn.
+        Nothing of the old turn comes out afterwards; messages sent from now on are the new turn.
         """
         await self._running("interrupt()").interrupt()
 
@@ -197,5 +197,5 @@ class RemoteSession:
     def _check(self, node_id: str, what: str, choices: tuple[str, ...]) -> None:
         if node_id not in choices:
             known = ", ".join(map(repr, choices))
-            there = f"is no {what} node" if node_id in self._plan.node_ids else "is not in the pipeline"
+            there = f"is not an {what} node" if node_id in self._plan.node_ids else "is not in the pipeline"
             raise PipelineError(f"node {node_id!r} {there}; the {what} nodes are: {known}")

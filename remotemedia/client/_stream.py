@@ -1,7 +1,7 @@
-"""One StreamPipeline call: what goes out waits for the call's flow control, what comes in waits to be taken.
+"""One StreamPipeline call: requests wait for the call's flow control, responses wait to be taken.
 
-grpc.aio ends a call when a read or write of it is cancelled. So one task reads and one writes, and whoever waits for
-them may be cancelled.
+grpc.aio ends a call when a read or write of it is cancelled. So one task reads and one writes, and their waiters
+may be cancelled.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Stream:
             self._write(request.SerializeToString())
 
     async def interrupt(self) -> None:
-        """Drops what is here and what comes, until the service has let go of everything."""
+        """Drops all outputs, here and still to come, until the service has let go of everything."""
         self.raise_failure()
         self._interrupting += 1
         self._interruptions += 1
@@ -122,13 +122,13 @@ class Stream:
             await self.wait()
 
     async def _overtake(self, number: int) -> None:
-        """Tells the service past the chunks that wait on their way. What goes wrong with it, the stream tells too."""
+        """Tells the service, overtaking chunks that wait on their way. The stream also reports if that fails."""
         request = pb.InterruptRequest(session_id=self.session_id, interruption=number)
         with suppress(grpc.aio.AioRpcError, SessionStateError):  # of a client that was closed
             await self._calls.interrupt(request.SerializeToString())
 
     async def _room(self) -> None:
-        """Until what was written last is on its way. Cancelled, nothing is lost."""
+        """Waits until the last write is on its way. Cancelled, nothing is lost."""
         if self._writing is not None and not self._writing.done():
             await asyncio.wait({self._writing, self._reading}, return_when=asyncio.FIRST_COMPLETED)
         if self._writing is not None and _has_failed(self._writing):
@@ -140,7 +140,7 @@ class Stream:
 
     def _write(self, raw: bytes) -> None:
         self._writing = asyncio.create_task(self._put(raw), name="remotemedia client writes")
-        # Whoever writes next looks; when nobody does, asyncio need not complain.
+        # The next write looks; when there is none, asyncio need not complain.
         self._writing.add_done_callback(_has_failed)
 
     async def _put(self, raw: bytes) -> None:
@@ -179,7 +179,7 @@ class Stream:
             failure.__cause__ = error
             self._fail(failure)
         except ValueError as error:
-            self._fail(ServiceError(f"the service at {self._target} sent what makes no sense: {error}"))
+            self._fail(ServiceError(f"the service at {self._target} sent a reply that makes no sense: {error}"))
         finally:
             self._fail(SessionStateError("the stream was ended: its client was closed"))
             self._call.cancel()
@@ -230,7 +230,7 @@ class Stream:
     # --- both ---
 
     def _fail(self, error: Exception) -> None:
-        # What comes after the last word, or after the first failure, says nothing new.
+        # Responses after the last word, or after the first failure, say nothing new.
         if self.failure is None and not self.closed:
             self.failure = error
 

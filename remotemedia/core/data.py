@@ -1,4 +1,4 @@
-"""RuntimeData: the one container that travels between nodes (seed ``000``, "Data Transfer API").
+"""RuntimeData: the one container that travels between nodes.
 
 This module knows media, not rings: it says what a message is and how its metadata look as bytes.
 """
@@ -100,8 +100,8 @@ class RuntimeData:
         port: the framework sets it: in a node, the input port that the message arrived on; in a message that a
             session receives, its output port, or "" if the node named none and does not declare exactly one.
         sequence: its number on its channel, from 0; the framework sets it.
-        origin: a number of the sender's own that goes along: whatever a node makes of the message carries it too, and
-            with it what the session receives. What was made of several messages has the newest one's.
+        origin: a number of the sender's own that goes along: everything a node makes of the message also carries it,
+            up to what the session receives. A message made of several has the newest one's.
     """
 
     type: DataType
@@ -308,7 +308,7 @@ _NO_METADATA, _AUDIO_KIND, _VIDEO_KIND, _JSON_KIND = range(4)
 
 
 def encode_metadata(metadata: Metadata | None) -> tuple[int, bytes]:
-    """Kind and bytes of a message's metadata; PayloadError or TypeError for what cannot travel."""
+    """Kind and bytes of a message's metadata; PayloadError or TypeError for metadata that cannot travel."""
     if metadata is None:
         return _NO_METADATA, b""
     try:

@@ -66,7 +66,7 @@ def decode_dtype(raw: bytes) -> np.dtype[Any]:
     except _NOT_A_DTYPE as error:
         raise ChannelCorruptedError(f"{raw[:80]!r} is not a dtype: {error}") from None
     # A scribbled "|O" would turn bytes of shared memory into pointers.
-    # "(2,3)<f4" is no array's dtype: numpy would turn it into more dimensions than the header has.
+    # An array cannot have the dtype "(2,3)<f4": numpy would turn it into more dimensions than the header has.
     if dtype.hasobject or dtype.kind not in _KINDS or _is_unsized(dtype) or dtype.subdtype is not None:
         raise ChannelCorruptedError(f"dtype {dtype} cannot have been sent")
     return dtype

@@ -1,4 +1,4 @@
-"""How audio and video are laid out in arrays: what a shape means, and what is refused.
+"""How audio and video are laid out in arrays: what a shape means, and which are refused.
 
 Each function raises a TypeError or ValueError that names the argument and says what to write instead.
 """

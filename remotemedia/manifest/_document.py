@@ -1,4 +1,4 @@
-"""What a manifest's source holds: JSON values, the line of each, and what is wrong with it as a text."""
+"""A manifest's source: its JSON values, the line of each, and its mistakes as a text."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Document:
     Attributes:
         path: the file, None for a text or a mapping.
         value: JSON values; None when there is nothing to go on with.
-        problems: what is wrong so far.
+        problems: the mistakes so far.
     """
 
     def __init__(self, source: Path | str | Mapping[str, Any]) -> None:
@@ -145,7 +145,7 @@ class Document:
         tree = self._yaml_tree or self._json_tree
         if tree is None:
             return None
-        # What is missing is missed in what would hold it.
+        # A missing entry is reported at the line of its would-be parent.
         while at and at not in tree.lines:
             at = _LAST_STEP.sub("", at)
         return tree.lines.get(at, 1)
@@ -153,15 +153,15 @@ class Document:
     # --- values ---
 
     def _plain(self, value: object, steps: tuple[str | int, ...]) -> Any:
-        """A copy of JSON values; what is none is a problem of its place."""
+        """A copy of JSON values; anything else is a problem of its place."""
         if isinstance(value, Mapping):
             return {str(key): self._entry(key, item, steps) for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [self._plain(item, (*steps, index)) for index, item in enumerate(value)]
         if isinstance(value, float) and not math.isfinite(value):
-            self.problems.append(Problem(f"{value} is no number that JSON has", place(*steps)))
+            self.problems.append(Problem(f"{value} is not a number that JSON has", place(*steps)))
         elif not (value is None or isinstance(value, bool | int | float | str)):
-            message = f"a {type(value).__name__} is no JSON value (None, bool, int, float, str, list, dict)"
+            message = f"a {type(value).__name__} is not a JSON value (None, bool, int, float, str, list, dict)"
             self.problems.append(Problem(message, place(*steps)))
             return None  # so that nothing that holds it is refused for it once more
         return value

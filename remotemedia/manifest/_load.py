@@ -44,7 +44,7 @@ def load_manifest(source: Path | str | Mapping[str, Any]) -> Manifest:
 
     Raises:
         ManifestError: with every problem, its place and, where there is a text, its line.
-        TypeError: the source is none of these.
+        TypeError: the source is something else.
     """
     document = Document(source)
     build = _Build(document)
@@ -62,7 +62,7 @@ def find_problems(source: Path | str | Mapping[str, Any]) -> list[Problem]:
 def read_manifest(source: Path | str | Mapping[str, Any]) -> dict[str, Any]:
     """The manifest as it stands there, as JSON values; a copy. Only its form is checked, not whether it can run.
 
-    For what is to run elsewhere: which node types there are, what they declare and what then is wrong is known there.
+    For a pipeline that runs elsewhere: only that place knows its node types, their declarations and so the mistakes.
     Raises like ``load_manifest``.
     """
     document = Document(source)
@@ -76,7 +76,7 @@ def read_manifest(source: Path | str | Mapping[str, Any]) -> dict[str, Any]:
 def read_settings(source: Path | str | Mapping[str, Any]) -> Mapping[str, Any]:
     """``metadata.multiprocess`` as it stands there, unchecked; empty if there is none to be found.
 
-    For what must be known before a manifest can be checked: where the modules of its node types are.
+    Needed before a manifest can be checked: it says where the modules of its node types are.
     """
     found = Document(source).value
     for key in ("metadata", "multiprocess"):
@@ -85,13 +85,13 @@ def read_settings(source: Path | str | Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 class _Build:
-    """The pipeline, made of what is usable, so that one mistake does not hide another."""
+    """The pipeline, made of all usable parts, so that one mistake does not hide another."""
 
     def __init__(self, document: Document) -> None:
         self.pipeline = Pipeline()
         self.root: dict[str, Any] = {}
         self._found = list(document.problems)
-        # Where in the manifest each item of the pipeline is: what is no node or connection has none in the pipeline.
+        # Where in the manifest each item of the pipeline is: a malformed node or connection has none in the pipeline.
         self._places: dict[str, list[int]] = {"nodes": [], "connections": [], "inputs": [], "outputs": []}
         if document.value is not None:
             self._check(document.value)

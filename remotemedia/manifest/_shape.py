@@ -31,7 +31,7 @@ def manifest_schema() -> dict[str, Any]:
 
 
 def shape_problems(value: object) -> Iterator[Problem]:
-    """What is missing, not known or of the wrong type, each with its place; settings by their own rules."""
+    """Entries missing, unknown or of the wrong type, each with its place; settings by their own rules."""
     for error in _validator().iter_errors(value):
         steps = tuple(error.absolute_path)
         if steps[:2] != ("metadata", "multiprocess"):

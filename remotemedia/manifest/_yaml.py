@@ -55,7 +55,7 @@ _SCALARS: dict[str, Callable[[str], object]] = {
 
 
 def compose(text: str) -> yaml.Node | None:
-    """The tree of a text; yaml.YAMLError or RecursionError for what is none."""
+    """The tree of a text; yaml.YAMLError or RecursionError where there is none."""
     loader = _Loader(text)
     try:
         return loader.get_single_node()
@@ -114,7 +114,7 @@ class YamlTree:
             return self._mapping(node, steps)
         else:
             tag = "!!" + kind if node.tag.startswith(_STANDARD) else node.tag
-            self._problem(f"the tag {tag} is none of a manifest's; write the plain value", node, steps)
+            self._problem(f"the tag {tag} is not allowed in a manifest; write the plain value", node, steps)
         return None
 
     def _item(self, node: yaml.Node, steps: tuple[str | int, ...]) -> object:

@@ -34,8 +34,8 @@ def serve_metrics(
 ) -> MetricsServer:
     """Serves the figures of ``source`` to Prometheus at ``http://host:port/metrics``, from a thread of its own.
 
-    ``port`` 0 takes any that is free; the answer's ``port`` says which. ``also``: whose figures are on the same page.
-    Whoever reaches the address may read: there is no password. Raises OSError when the address cannot be had.
+    ``port`` 0 takes any free one; the answer's ``port`` says which. ``also``: whose figures are on the same page.
+    Anyone who can reach the address can read it: there is no password. Raises OSError when the address cannot be had.
     """
     return MetricsServer([PrometheusCollector(source), *also], host, port)
 
@@ -90,7 +90,7 @@ class _Handler(WSGIRequestHandler):
 
 
 class _Server(WSGIServer):
-    """``serve_forever`` of the standard library looks twice a second whether it is to stop; ``serve`` is told."""
+    """``serve_forever`` of the standard library looks twice a second whether it is to stop; ``serve`` is woken."""
 
     def __init__(self, host: str, port: int) -> None:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]

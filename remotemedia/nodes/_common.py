@@ -1,4 +1,4 @@
-"""What several built-in nodes need: checks of what arrives, lazily imported libraries, memory for what leaves.
+"""Needed by several built-in nodes: checks of their input, lazily imported libraries, memory for their output.
 
 Among the audio nodes a message of zero samples, shape (0,), marks the end of an utterance.
 """

@@ -15,7 +15,7 @@ from remotemedia.nodes._common import SPEECH_RATE, Float32, import_library, spee
 
 __all__ = ["PocketSphinxNode"]
 
-# The decoder normalises over what one call hands it, so its result depends on how audio is split into calls. It
+# The decoder normalises over the audio of one call, so its result depends on how audio is split into calls. It
 # therefore gets frames of its own: 128 ms of int16.
 _FRAME_BYTES = 2 * 2048
 
@@ -53,7 +53,7 @@ class PocketSphinxNode(MultiprocessNode):
         self._first_cmn = self._decoder.get_cmn()
 
     async def process(self, data: RuntimeData) -> AsyncIterator[dict[str, RuntimeData]]:
-        """Yield what was understood so far, and at the end of an utterance all of it.
+        """Yield the words understood so far, and at the end of an utterance all of them.
 
         TypeError or ValueError for anything but 16 kHz mono float32.
         """

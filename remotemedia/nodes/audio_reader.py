@@ -49,7 +49,7 @@ class AudioFileReaderNode(MultiprocessNode):
         """Yield the audio of one file.
 
         TypeError for anything but text, FileNotFoundError for a path without a file, ValueError for a file that is
-        not audio, or is damaged: then what is before the damage has been yielded.
+        not audio, or is damaged: then everything before the damage has been yielded.
         """
         path = text_of(self, data)
         loop = asyncio.get_running_loop()

@@ -27,7 +27,7 @@ class AudioFileWriterNode(MultiprocessNode):
     the first message); output ``path`` (TEXT: the path, once, at the end of the stream).
 
     The file appears, or replaces the previous one, when it is complete: once ``finish()``, or else ``cleanup()``, has
-    run. Until then nothing changes, even if the process dies or the disk is full. An interrupt keeps what was written.
+    run. Until then nothing changes, even if the process dies or the disk is full. An interrupt keeps the audio so far.
     A FLAC file without audio gets one silent frame: libsndfile writes no header, and so no valid file, before the
     first frame.
 

@@ -83,7 +83,7 @@ class AudioChunkerNode(MultiprocessNode):
         return count
 
     def _rest(self, **fields: Any) -> RuntimeData:
-        """What is held, full or not, as a message; the next samples to be held get a new array."""
+        """The samples held, full or not, as a message; the next ones to be held get a new array."""
         rest = self._held[: self._held_count]
         self._held_count = 0
         return self._message(rest, **fields)

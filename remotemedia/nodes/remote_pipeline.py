@@ -20,16 +20,16 @@ _EXIT_REMOTE_FAILED = 1
 
 @register_node("RemotePipelineNode")
 class RemotePipelineNode(MultiprocessNode):
-    """Sends what comes in to a pipeline in a gRPC service, and puts out what that pipeline puts out, when it does.
+    """Sends its input to a pipeline in a gRPC service, and puts out that pipeline's outputs as they come.
 
-    Ports: what comes in on any port goes to ``input_node``. An output leaves by the port of its name, where something
-    is connected to that, else by every one. It has the ``origin`` of what it was made of.
+    Ports: input on any port goes to ``input_node``. An output leaves by the port of its name, where something is
+    connected to that, else by every one. It has the ``origin`` of the message it was made of.
 
     Ready when the remote pipeline is ready; its progress is this node's. The end of the stream goes to the remote
-    pipeline, and comes back when that has nothing more; so do interruptions. A slow remote pipeline makes this node
-    slow, and who does not take this node's outputs makes the remote one wait.
+    pipeline, and comes back when that has nothing more; interruptions likewise. A slow remote pipeline makes this node
+    slow, and outputs that are not taken from this node make the remote one wait.
 
-    When anything fails there, also ``process()`` on one message, the remote pipeline is gone. This node's process then
+    When anything fails there, even ``process()`` on one message, the remote pipeline is gone. This node's process then
     ends with code 1: a ProcessCrashError whose last lines on stderr say what failed there.
     """
 
@@ -141,6 +141,6 @@ def _choose(param: str, wanted: str | None, choices: tuple[str, ...]) -> str:
     if wanted is None and len(choices) == 1:
         return choices[0]
     if wanted not in choices:
-        there = "must say which" if wanted is None else f"{wanted!r} is none"
-        raise ValueError(f"param {param!r} {there} of the remote pipeline's: {', '.join(map(repr, choices))}")
+        must = "must be one" if wanted is None else f"is {wanted!r}, not one"
+        raise ValueError(f"param {param!r} {must} of the remote pipeline's: {', '.join(map(repr, choices))}")
     return wanted

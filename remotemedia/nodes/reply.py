@@ -1,4 +1,4 @@
-"""ReplyNode: a small talker that answers what was heard."""
+"""ReplyNode: makes small talk in answer to the words heard."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class SileroVADNode(MultiprocessNode):
 
     An utterance begins ``speech_pad_ms`` before its first sound and goes on for ``speech_pad_ms`` after its last;
     pauses shorter than ``min_silence_ms`` are part of it. Such a marker in the input, or the end of the stream,
-    ends an open utterance. What comes out depends on the samples alone, not on how they were split into messages.
+    ends an open utterance. The output depends on the samples alone, not on how they were split into messages.
     Frames are copied out of the input. In the copy NaN is 0 and infinity 1 or -1; a warning at the end says how
     many there were.
 

@@ -12,7 +12,7 @@ _logger = logging.getLogger("remotemedia.access")
 
 
 def log_call(call: Call, status: str, seconds: float) -> None:
-    """Logs a call. Each figure is an attribute of the record too: a field, where records are written as JSON."""
+    """Logs a call. Each figure is also an attribute of the record: a field, where records are written as JSON."""
     if not _logger.isEnabledFor(logging.INFO):
         return
     fields: dict[str, object] = {
@@ -27,6 +27,6 @@ def log_call(call: Call, status: str, seconds: float) -> None:
         "messages_out": call.messages_out,
         "bytes_out": call.bytes_out,
     }
-    # Beforehand, not by the formatter: a text of ours is the same whoever formats it.
+    # Beforehand, not by the formatter: our text is the same under every formatter.
     text = " ".join(f"{name}={'-' if value == '' else value}" for name, value in fields.items())
     _logger.info("%s", text, extra=fields)

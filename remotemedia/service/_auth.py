@@ -1,4 +1,4 @@
-"""Who calls: checked against the tokens, and named for limits and logs."""
+"""Callers: checked against the tokens, and named for limits and logs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SCHEME = "Bearer "
 
 
 class Authenticator:
-    """Tells who calls. It keeps digests of the tokens, which is also all that it shows of them."""
+    """Identifies callers. It keeps digests of the tokens, and shows nothing else of them."""
 
     def __init__(self, config: ServiceConfig) -> None:
         self._digests = [_digest(token) for token in config.tokens] if config.checks_tokens else None

@@ -42,14 +42,14 @@ class Clock:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Around what makes data of buffers."""
+        """Around the decoding of buffers."""
         since = time.monotonic()
         yield
         self.reading_secs += time.monotonic() - since
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Around what makes buffers of data."""
+        """Around the encoding of buffers."""
         since = time.monotonic()
         yield
         self.writing_secs += time.monotonic() - since
@@ -92,7 +92,7 @@ class StreamCounters:
         self._results = 0
         self._latency_sum_secs = 0.0
         self._peak_bytes = 0
-        # By the number of the chunk; a client whose outputs come later than that many chunks is told no time.
+        # By the number of the chunk; for outputs that come later than that many chunks, no time is given.
         self._begun: OrderedDict[int, float] = OrderedDict()
 
     def accept(self) -> int:

@@ -23,7 +23,7 @@ __all__ = ["Chunk", "Chunks"]
 _logger = logging.getLogger("remotemedia.service")
 
 _UNIX_MS = 10**11
-"""From here on a time is no time since the stream began: that would be three years."""
+"""From here on a time cannot be one since the stream began: that would be three years."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the service counts of itself. Only its event loop counts; whoever scrapes reads from another thread."""
+"""What the service counts of itself. Only its event loop counts; a scrape reads from another thread."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class MethodCounters:
 
     Attributes:
         messages_in, bytes_in: what clients sent.
-        messages_out, bytes_out: what was sent to clients.
+        messages_out, bytes_out: those sent to clients.
         seconds_counts: calls that took at most each of ``SECONDS_BOUNDS``, and not the one before; then the rest.
         seconds_sum: how long all of them took together.
     """
@@ -50,7 +50,7 @@ class Counters:
 
     Attributes:
         calls: calls that ended, by method, status and in-band error ("" for none).
-        refused: what was refused, by reason.
+        refused: refusals by reason.
         methods: the rest, by method.
     """
 

@@ -1,4 +1,4 @@
-"""What a client is told of an error."""
+"""What a client learns of an error."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ __all__ = ["name_of", "response_of", "sendable", "streamed_response_of"]
 
 _logger = logging.getLogger("remotemedia.service")
 
-# Clients take messages of 4 MiB, unless they are told otherwise.
+# Clients take messages of 4 MiB by default.
 _MOST_CHARS = 64 * 1024
 _NO_ROOM = {errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC}
 
 
 def response_of(error: BaseException) -> pb.ErrorResponse:
-    """The error as clients know errors. What nobody foresaw is logged here, and told without its details."""
+    """The error as clients know errors. An unforeseen one is logged here, and sent without its details."""
     name = type(error).__name__
     match error:
         case BadRequest():

@@ -21,7 +21,7 @@ __all__ = ["Gate"]
 
 
 class Gate:
-    """Lets calls in: who may call, and no more than the limits allow. Counts them and logs each at its end.
+    """Lets authorized calls in, and no more than the limits allow. Counts them and logs each at its end.
 
     Used on one event loop.
 

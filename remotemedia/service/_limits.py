@@ -16,7 +16,7 @@ class NotAdmitted(Exception):
     Attributes:
         reason: in one word, for figures: the setting whose limit is reached, "authentication" or "stopping".
         status: name of the gRPC status.
-        text: what the client is told.
+        text: for the client.
     """
 
     def __init__(self, reason: str, status: str, text: str) -> None:
@@ -27,7 +27,7 @@ class NotAdmitted(Exception):
 
 
 class StartRate:
-    """A bucket that holds what may start in one second, at least one start, and is filled as time passes.
+    """A bucket of the starts allowed in one second, at least one, which fills as time passes.
 
     It is reckoned from the moment it was last full, not from start to start: so no rounding adds up.
     """
@@ -50,7 +50,7 @@ class StartRate:
 
 
 class Limits:
-    """What the calls that are in have taken. Who has entered leaves once, with all it took.
+    """What the calls that are in have taken. A call that has entered leaves once, with all it took.
 
     Attributes:
         sessions: calls that are in.
@@ -72,7 +72,7 @@ class Limits:
         most = config.max_sessions_per_client
         if most is not None and self._by_client[client] >= most:
             raise _exhausted("max_sessions_per_client", f"this client has {most} sessions, the most one may")
-        # Last: what is refused for another reason uses up no start.
+        # Last: a call refused for another reason uses up no start.
         if self._rate is not None and not self._rate.take(now_secs):
             text = f"more than {config.max_starts_per_sec:g} sessions per second would start"
             raise _exhausted("max_starts_per_sec", text)

@@ -15,7 +15,7 @@ _MOST_BYTES = 1 << 20
 _MOST_ENTRIES = {"nodes": 1000, "connections": 4000, "inputs": 1000, "outputs": 1000}
 # One that is not known takes a search through all installed packages.
 _MOST_TYPES = 50
-# Each one that is not known is told with the nearest names.
+# Each unknown one is reported with the nearest names.
 _MOST_VALUES = 5000
 _MOST_NAME_CHARS = 255
 _NAMES = {"nodes": ("id", "node_type"), "connections": ("from", "to", "from_port", "to_port")}
@@ -45,7 +45,7 @@ def check_values(nodes: Iterable[Mapping[str, Any]], settings: Mapping[str, Any]
 
 
 def long_names(manifest: pb.PipelineManifest) -> Iterator[Problem]:
-    """A problem for each name that is too long to be told in errors, or given to a process."""
+    """A problem for each name that is too long for errors, or for a process."""
     for key, names in _NAMES.items():
         for index, entry in enumerate(getattr(manifest, key)):
             for name in names:

@@ -31,11 +31,11 @@ _OPERATORS_OWN = {
     "venv_path": "allowed_venvs",
     "extra_paths": "allowed_extra_paths",
 }
-"""Settings that choose what code runs on the machine of the service, and who says which are allowed."""
+"""Settings that choose what code runs on the service's machine, and the service's settings that allow them."""
 
 
 class BadRequest(Exception):
-    """What a client asks for cannot be done.
+    """A client's request cannot be carried out.
 
     Attributes:
         node_id: the one node that is to blame, or "".
@@ -50,7 +50,7 @@ class BadRequest(Exception):
 
 @dataclass(frozen=True)
 class SessionPlan:
-    """What is to run: a pipeline, and with which settings."""
+    """A pipeline to run, and its settings."""
 
     pipeline: Pipeline
     config: MultiprocessConfig

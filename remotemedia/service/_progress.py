@@ -21,7 +21,7 @@ _BACKLOG = 1000
 
 
 class Progress:
-    """Sends what ``tell`` is told, in order; of a client that does not read, the oldest words are lost.
+    """Sends what ``tell`` gets, in order; if a client does not read, the oldest are lost.
 
     ``as_results``: also as results, in the way of older servers.
     """
@@ -50,7 +50,7 @@ class Progress:
         self._news.set()
 
     async def finish(self) -> None:
-        """Until all that was told is sent. Nothing is sent afterwards."""
+        """Waits until all of it is sent. Nothing is sent afterwards."""
         assert self._task is not None
         self._done = True
         self._news.set()

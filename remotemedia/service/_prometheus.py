@@ -33,7 +33,7 @@ class ServiceCollector(Collector):
         for key, count in counters.calls.copy().items():
             calls.add_metric(key, count)
         yield calls
-        refused = CounterMetricFamily("remotemedia_service_refused", "What was refused.", labels=["reason"])
+        refused = CounterMetricFamily("remotemedia_service_refused", "Calls refused.", labels=["reason"])
         for reason in REASONS:
             refused.add_metric([reason], counters.refused[reason])
         yield refused

@@ -53,6 +53,6 @@ class Responses:
 
 
 def _take_note(write: asyncio.Future[None]) -> None:
-    # That a client is gone, its call is told otherwise; nobody may be waiting here.
+    # The call learns of a lost client another way; nobody may be waiting here.
     if not write.cancelled():
         write.exception()

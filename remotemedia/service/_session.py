@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 
 class Stopping(Exception):
-    """The service ends what still runs."""
+    """The service ends the calls that still run."""
 
 
 class Shared:
@@ -122,7 +122,7 @@ async def open_session(
 
 
 def _log(session: Session, error: NodeInitializationError | NodeProcessError) -> None:
-    """Logs it for the author of the node: the client gets the error too, but need not pass it on."""
+    """Logs it for the author of the node: the client also gets the error, but need not pass it on."""
     extra = {"session_id": session.session_id, "node_id": error.node_id}
     said = str(error).partition("\n")[0]
     _logger.error("session %r: %s\n%s", session.session_id, said, error.remote_traceback.rstrip(), extra=extra)
@@ -136,8 +136,8 @@ async def _start(session: Session, progress: Callable[[InitProgress], None] | No
 async def _end(shared: Shared, session: Session, *, abort: bool) -> None:
     """Ends the session although the call is cancelled: its place is free when its processes are gone.
 
-    What ends gracefully, for as long as the client's settings say, is killed when the call is cancelled or all have to
-    end.
+    A session that ends gracefully, for as long as the client's settings say, is killed when the call is cancelled or
+    all have to end.
     """
     task = asyncio.ensure_future(session.cleanup(abort=abort))
     hurry: set[asyncio.Future[None]] = set() if abort else {shared.ending}
@@ -159,9 +159,9 @@ async def _end(shared: Shared, session: Session, *, abort: bool) -> None:
 async def run_until_first_failure(
     shared: Shared, work: Coroutine[Any, Any, T], *beside: Coroutine[Any, Any, Any], failed: Any = None
 ) -> T:
-    """What ``work`` returns when it is done, with what goes on ``beside`` it; whatever raises first ends all of it.
+    """The result of ``work``, with ``beside`` running next to it; the first to raise ends all of it.
 
-    Raises that error, what ``failed`` (a future) raises, or Stopping when the service ends. What is beside may be done
+    Raises that error, the one of ``failed`` (a future), or Stopping when the service ends. ``beside`` may be done
     earlier, and is cancelled when ``work`` is done.
     """
     main = asyncio.ensure_future(work)
@@ -183,7 +183,7 @@ async def run_until_first_failure(
 
 @asynccontextmanager
 async def at_most(secs: float | None, who: str) -> AsyncIterator[None]:
-    """ResourceLimitError for a block that takes longer; 0 or None: no limit. ``who`` says whose it is."""
+    """ResourceLimitError for a block that takes longer; 0 or None: no limit. ``who`` names its owner."""
     limit = asyncio.timeout(secs or None)
     try:
         async with limit:

@@ -163,7 +163,7 @@ class _Stream:
     # --- from the client ---
 
     async def _read(self) -> None:
-        """Reads a little ahead of what the pipeline takes, as what ends or interrupts the work must not wait for it."""
+        """Reads a little ahead of the pipeline: commands that end or interrupt the work must not wait for it."""
         while (request := await _next(self._context, self._call)) is not None:
             message = request.message
             if message.WhichOneof("request") == "init":
@@ -184,7 +184,7 @@ class _Stream:
         await self._responses.send(pb.StreamResponse(interrupted=pb.Interrupted()))
 
     async def _overtake(self, number: int) -> None:
-        """An interruption by a way of its own: what was sent before its command is dropped unread until that comes."""
+        """An interruption in a call of its own: chunks sent before its command are dropped unread until that comes."""
         if number > self._read_interruption:
             self._awaited_interruption = max(number, self._awaited_interruption)
             await self._interrupt(number)

@@ -143,7 +143,7 @@ async def _run(
 class _Outputs:
     """What the pipeline gave, in order, until the response is written.
 
-    Arrays stay where they are in shared memory, but for what would leave the nodes too little of it.
+    Arrays stay where they are in shared memory, unless that would leave the nodes too little of it.
     """
 
     def __init__(self, most_bytes: int, pool_bytes: int) -> None:
@@ -168,7 +168,7 @@ class _Outputs:
         self._found.append((node_id, data))
 
     def write(self, envelope: Envelope[pb.ExecuteResponse], node_ids: Collection[str]) -> None:
-        """By output node: ``ID``, ``ID.1``, ``ID.2`` and so on; a single small output is ``output``, too, unless a
+        """By output node: ``ID``, ``ID.1``, ``ID.2`` and so on; a single small output is also ``output``, unless a
         node is called so."""
         outputs, counts = envelope.message.result.data_outputs, Counter[str]()
         for node_id, data in self._found:

@@ -20,7 +20,7 @@ _STRINGIFIED = "[object Object]"
 
 
 def params_of(node: pb.NodeManifest) -> dict[str, Any]:
-    """A node's params; ValueError when they are given twice, or are no JSON object."""
+    """A node's params; ValueError when they are given twice, or are not a JSON object."""
     given = [
         name
         for name, there in (
@@ -59,7 +59,7 @@ def settings_of(metadata: pb.ManifestMetadata) -> dict[str, Any]:
 
 
 def _plain(struct: Struct) -> dict[str, Any]:
-    """A Struct has doubles only: what is integral was meant as an integer."""
+    """A Struct has doubles only: an integral one was meant as an integer."""
     return {key: _plain_value(value) for key, value in struct.fields.items()}
 
 
@@ -68,7 +68,7 @@ def _plain_value(value: Any) -> Any:
         case "number_value":
             number: float = value.number_value
             if not math.isfinite(number):
-                raise ValueError(f"{number} is no JSON value")
+                raise ValueError(f"{number} is not a JSON value")
             return int(number) if number.is_integer() else number
         case "struct_value":
             return _plain(value.struct_value)

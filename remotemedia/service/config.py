@@ -59,9 +59,10 @@ class ServiceConfig:
         max_execution_secs: how long ExecutePipeline may take once all nodes are ready; None = no limit.
         tokens: what clients may authenticate with.
         require_auth: whether clients must authenticate with a token; None = when there are tokens.
-        tls_certificate: PEM file of the service's certificate, with those that vouch for it; None = no TLS.
+        tls_certificate: PEM file of the service's certificate chain; None = no TLS.
         tls_key: PEM file of its private key.
-        tls_client_ca: PEM file of who vouches for clients: each must show a certificate (mutual TLS). None = none need.
+        tls_client_ca: PEM file of the CA that signs client certificates (mutual TLS); None = clients need no
+            certificate.
         drain_secs: how long running calls may go on when the service stops; 0 = not at all.
         allowed_pythons: what a client's manifest may name as ``python_executable``, beside ``python`` and ``python3``,
             which are the service's own.
@@ -138,7 +139,7 @@ class ServiceConfig:
             "reflection": FLAG,
         }
     )
-    """What each field may be; what reads settings from files has the same rules."""
+    """What each field may be; settings from files follow the same rules."""
 
     def __post_init__(self) -> None:
         check(self, self.RULES)
@@ -161,12 +162,12 @@ class ServiceConfig:
 
     @property
     def exposure(self) -> str:
-        """What is unsafe about where and how it listens, in one line; "" when nothing is."""
+        """The risk of where and how it listens, in one line; "" when there is none."""
         if _is_loopback(self.host):
             return ""
         if not self.checks_tokens and self.tls_client_ca is None:
             return (
-                f"whoever reaches {self.host} may run pipelines: neither a token nor a client certificate is asked for"
+                f"anyone reaching {self.host} may run pipelines: neither a token nor a client certificate is asked for"
             )
         if self.tls_certificate is None:
             return f"tokens and data reach {self.host} unencrypted: there is no TLS"

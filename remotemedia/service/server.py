@@ -112,7 +112,7 @@ class Service:
             else:
                 self.port = server.add_secure_port(address, credentials)
         except RuntimeError as error:
-            await server.start()  # gRPC lets go of what was started only
+            await server.start()  # gRPC lets go of started servers only
             await self.stop(0)
             raise OSError(f"cannot listen at {address}: {error}") from None
         if self.config.exposure:
@@ -133,7 +133,7 @@ class Service:
             await self._idle_within(self.config.drain_secs if drain_secs is None else drain_secs)
         finally:
             self.end()
-            # What has ended tells its client so, and not every client listens.
+            # A call that has ended tells its client so, and not every client listens.
             await self._idle_within(_LAST_WORDS_SECS)
             await self._server.stop(None)
             await self._gate.wait_idle()
@@ -142,7 +142,7 @@ class Service:
                 await asyncio.to_thread(self._metrics.close)  # a scrape may be under way
 
     def end(self) -> None:
-        """Ends what still runs, at once; for who does not want to wait for a ``stop`` that is under way."""
+        """Ends whatever still runs at once, for callers that will not wait for a ``stop`` under way."""
         if self._shared is not None and not self._shared.ending.done():
             self._shared.ending.set_result(None)
 
@@ -269,7 +269,7 @@ def _options(max_message_bytes: int) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", max_message_bytes),
         ("grpc.keepalive_time_ms", _PING_INTERVAL_MS),
         ("grpc.keepalive_timeout_ms", _PING_TIMEOUT_MS),
-        # A client may ping as often as it likes, also when it has no call.
+        # A client may ping as often as it likes, even when it has no call.
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_ping_strikes", 0),
         # Two services at one port would take turns without a word.

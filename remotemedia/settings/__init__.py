@@ -1,4 +1,4 @@
-"""Settings from files: ``runtime.toml`` and a manifest's ``metadata.multiprocess`` (seeds ``001`` and ``004``)."""
+"""Settings from files: ``runtime.toml`` and a manifest's ``metadata.multiprocess``."""
 
 # May import: core.multiprocessing, service.config, errors, _rules, _naming, _telling
 

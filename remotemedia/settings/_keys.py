@@ -20,7 +20,7 @@ __all__ = [
 
 FIELDS = tuple(field.name for field in dataclasses.fields(MultiprocessConfig))
 SERVICE_RULES = {
-    # A file of settings is shown around; what is secret has one of its own.
+    # A file of settings is shown around; secrets have one of their own.
     **{name: rule for name, rule in ServiceConfig.RULES.items() if name != "tokens"},
     "token_file": Rule("the path of a file", is_text),
 }
@@ -31,7 +31,7 @@ def find_setting_problems(settings: object, place: str = "metadata.multiprocess"
     """What is wrong with the settings of a manifest, or with any others under the names of MultiprocessConfig.
 
     Args:
-        settings: what should be a mapping of settings by name, as JSON or YAML has them; it is not changed.
+        settings: should be a mapping of settings by name, as JSON or YAML has them; it is not changed.
         place: where it stands, for the messages.
     """
     return problems_of(settings, MultiprocessConfig.RULES, place)

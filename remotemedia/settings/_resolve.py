@@ -50,7 +50,7 @@ def resolve_settings(
     config_path: Path | None = None,
     overrides: Mapping[str, object] | None = None,
 ) -> Settings:
-    """The settings in force; whoever comes first has its say: overrides, manifest, ``runtime.toml``, defaults.
+    """The settings in force; the first source that has one wins: overrides, manifest, ``runtime.toml``, defaults.
 
     Reads ``config_path``, or the first ``runtime.toml`` there is beside the manifest or in the current folder. A
     relative path in a file is relative to that file's folder.

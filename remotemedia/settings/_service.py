@@ -57,7 +57,7 @@ def resolve_service_settings(
     overrides: Mapping[str, object] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> ServiceSettings:
-    """The settings in force; whoever comes first has its say: overrides, environment, ``runtime.toml``, defaults.
+    """The settings in force; the first source that has one wins: overrides, environment, ``runtime.toml``, defaults.
 
     Reads ``config_path``, or ``runtime.toml`` in the current folder, and the file of tokens that is named. A relative
     path in a file is relative to that file's folder.
@@ -149,7 +149,7 @@ def _parse_flag(text: str) -> bool | None:
 
 
 def _parse_tokens(text: str) -> tuple[str, ...] | None:
-    # Tokens that come to nothing are a mistake: the service would be open, and whoever set the variable not know.
+    # Tokens that come to nothing are a mistake: the service would be open, without the operator's knowing.
     return tuple(filter(None, map(str.strip, text.split(",")))) or None
 
 
@@ -167,7 +167,7 @@ _PARSERS: dict[str, tuple[str, Callable[[str], Any]]] = {
 
 
 def _read_tokens(path: Path, problems: list[Problem]) -> tuple[str, ...]:
-    """One token a line; what begins with # is a comment. Says what is wrong without a word of the file."""
+    """One token a line; # begins a comment. Says what is wrong without quoting the file."""
     try:
         if path.exists() and not path.is_file():
             problems.append(Problem("is not a file", file=str(path)))
@@ -178,7 +178,7 @@ def _read_tokens(path: Path, problems: list[Problem]) -> tuple[str, ...]:
         problems.append(Problem(f"the file of tokens cannot be read: {error.strerror}", file=str(path)))
         return ()
     if len(data) > _MOST_BYTES:
-        problems.append(Problem(f"has more than {_MOST_BYTES} bytes: that is no file of tokens", file=str(path)))
+        problems.append(Problem(f"has more than {_MOST_BYTES} bytes: that is not a file of tokens", file=str(path)))
         return ()
     tokens = []
     for number, line in enumerate(data.decode("utf-8-sig", errors="replace").splitlines(), 1):

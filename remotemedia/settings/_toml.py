@@ -56,7 +56,7 @@ class RuntimeFile:
 
 
 def read_runtime_file(path: Path) -> RuntimeFile:
-    """Reads and checks a file; what is wrong with it is in ``problems``. FileNotFoundError when it is not there."""
+    """Reads and checks a file; its mistakes are in ``problems``. FileNotFoundError when it is not there."""
     text = _read(path)
     if isinstance(text, Problem):
         return RuntimeFile(path, {}, (text,), {}, {})
@@ -87,7 +87,7 @@ def _read(path: Path) -> str | Problem:
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES + 1)
         if len(data) > _MOST_BYTES:
-            return Problem(f"has more than {_MOST_BYTES} bytes: that is no file of settings", file=str(path))
+            return Problem(f"has more than {_MOST_BYTES} bytes: that is not a file of settings", file=str(path))
         return data.decode("utf-8-sig").replace("\r\n", "\n")
     except FileNotFoundError:
         raise
@@ -111,7 +111,7 @@ def _syntax_problem(path: Path, text: str, error: Exception) -> Problem:
 
 
 def _settings(document: Mapping[str, Any]) -> Iterator[tuple[Key, object]]:
-    """What there is one by one: the values of the known tables, and what is no known table as a whole."""
+    """The entries one by one: the values of the known tables, and anything else as a whole."""
     for key, value in document.items():
         if (key,) not in _TABLES or not isinstance(value, dict):
             yield (key,), value
@@ -128,7 +128,7 @@ def _what_is_wrong_here(key: Key, value: object) -> str:
         return f"must be a table, [{'.'.join(key)}], not {json_shown(value)}"
     if key == (*_SERVICE_TABLE, "tokens"):
         return "tokens do not belong here: write them into a file of their own, one a line, and name that as token_file"
-    # What is right at another place is told that place; python_executable has a name of its own there.
+    # A key that belongs elsewhere gets that place named; python_executable has a name of its own there.
     belongs = _KEY_OF.get(key[-1]) or next((known for known in _KEY_OF.values() if known[-1] == key[-1]), None)
     if belongs is not None:
         return f"there is no key {key[-1]!r} here; it is {belongs[-1]!r} in [{'.'.join(belongs[:-1])}]"
@@ -139,7 +139,7 @@ def _what_is_wrong_here(key: Key, value: object) -> str:
 
 
 def _lines(text: str, keys: set[Key]) -> dict[Key, int]:
-    """The line of each key: tomllib does not tell, so it is the first after the longest beginning without the key."""
+    """The line of each key. tomllib does not say: it is the first after the longest beginning without the key."""
     found: dict[Key, int] = {}
     lines = text.split("\n")
     without = 0

@@ -22,7 +22,7 @@ _COME_AND_GO = ("event_engine", "lifeguard", "grpc_global_tim")
 class Holdings:
     """What this process holds: descriptors, threads, mappings of remotemedia's shared memory, child processes.
 
-    Everything but the mappings is counted whoever made it.
+    Everything but the mappings is counted, no matter which code made it.
     """
 
     descriptors: Counter[str] = field(default_factory=Counter)

@@ -45,7 +45,7 @@ def read_tensor(buffer: pb.TensorBuffer, payloads: Sequence[memoryview]) -> tupl
         dtype = _TENSOR_DTYPES.get(buffer.dtype)
         if dtype is None:
             choices = ", ".join(f"{number} ({each.name})" for number, each in _TENSOR_DTYPES.items())
-            raise ValueError(f"TensorBuffer.dtype {buffer.dtype} is none of {choices}")
+            raise ValueError(f"TensorBuffer.dtype {buffer.dtype} is not one of {choices}")
     else:
         dtype = _BY_WIDTH.get(data.nbytes // count if count else 4)
         if dtype is None or dtype.itemsize * count != data.nbytes:
@@ -65,7 +65,7 @@ def read_numpy(buffer: pb.NumpyBuffer, payloads: Sequence[memoryview]) -> tuple[
     dtype = _NUMPY_DTYPES.get(buffer.dtype)
     if dtype is None:
         raise ValueError(
-            f"NumpyBuffer.dtype {shown(buffer.dtype, 40)} is no bool or number of fixed size, such as 'float32'"
+            f"NumpyBuffer.dtype {shown(buffer.dtype, 40)} is not a bool or a number of fixed size, such as 'float32'"
         )
     size = _checked_count("NumpyBuffer", shape) * dtype.itemsize
     if not strides:
@@ -135,7 +135,7 @@ def take_text(rest: dict[str, Any], key: str) -> str:
 def _checked_count(field: str, shape: tuple[int, ...]) -> int:
     if len(shape) > MAX_NDIM:
         raise ValueError(f"{field}.shape has {len(shape)} dimensions; {MAX_NDIM} are allowed")
-    # Of an empty array, too, numpy wants the other dimensions to fit.
+    # Even for an empty array, numpy wants the other dimensions to fit.
     if prod(length or 1 for length in shape) >> 58:
         raise ValueError(f"{field}.shape {shape} is too large")
     return prod(shape)

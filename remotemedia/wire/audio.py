@@ -41,7 +41,7 @@ def frame_in_words(buffer: pb.AudioBuffer) -> str:
 def read_audio(buffer: pb.AudioBuffer, payloads: Sequence[memoryview]) -> tuple[Payload, AudioMetadata]:
     name = _NAMES.get(buffer.format or pb.AUDIO_FORMAT_F32)
     if name is None:
-        raise ValueError(f"AudioBuffer.format {buffer.format} is none of {_formats()}")
+        raise ValueError(f"AudioBuffer.format {buffer.format} is not one of {_formats()}")
     dtype = _DTYPES[name]
     samples = payload_at(buffer.samples, payloads)
     rate, channels = buffer.sample_rate, buffer.channels or 1

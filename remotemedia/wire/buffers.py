@@ -31,11 +31,11 @@ def kind_of(buffer: pb.DataBuffer) -> str:
 
 
 def data_of(buffer: pb.DataBuffer, payloads: Sequence[memoryview]) -> RuntimeData:
-    """What ``buffer`` holds; a payload is a view of the bytes received. ValueError for what is wrong in it."""
+    """The message in ``buffer``; its payload is a view of the bytes received. ValueError says what is wrong in it."""
     kind = kind_of(buffer)
     read = _READERS.get(kind)
     if read is None:
-        holds = f"holds {kind}, which is no data" if kind else "holds nothing"
+        holds = f"holds {kind}, which is not data" if kind else "holds nothing"
         raise ValueError(f"the DataBuffer {holds}; set one of {', '.join(_MEMBERS)}")
     data_type, payload, metadata = read(buffer, payloads)
     free = _free_metadata(buffer) if buffer.metadata or buffer.metadata_json else {}
@@ -54,7 +54,7 @@ def buffer_of(data: RuntimeData, payloads: list[memoryview]) -> pb.DataBuffer:
     """The buffer for ``data``, whose payload is appended to ``payloads``.
 
     A payload is copied only when it is not contiguous, or of another byte order or sample format than the wire has.
-    PayloadError for what has no form on the wire.
+    PayloadError for data that have no form on the wire.
     """
     count = len(payloads)
     try:
@@ -142,5 +142,5 @@ def _write_metadata(rest: dict[str, Any], out: pb.DataBuffer, *, is_empty: bool 
     if all(isinstance(value, str) for value in rest.values()) and not is_empty:
         out.metadata.update(rest)
     else:
-        encode_metadata(rest)  # says what is wrong in it, but lets pass what only Python takes for JSON
+        encode_metadata(rest)  # names the mistake in it, but lets pass values that only Python takes for JSON
         out.metadata_json = json.dumps(rest, separators=(",", ":"), allow_nan=False)

@@ -37,7 +37,7 @@ class Envelope(Generic[M]):
 
 
 def decode(kind: type[M], raw: bytes) -> Envelope[M]:
-    """The message that ``raw`` is; its payloads are views of ``raw``. ValueError when it is no such message."""
+    """The message that ``raw`` is; its payloads are views of ``raw``. ValueError when it is not one."""
     payloads: list[memoryview] = []
 
     def take(payload: memoryview) -> bytes:
@@ -88,7 +88,7 @@ def payload_at(token: bytes | memoryview, payloads: Sequence[memoryview]) -> mem
         index: int = _TOKEN.unpack(token)[0]
         if index < len(payloads):
             return payloads[index]
-    raise ValueError("a payload field holds something else than the token of a payload")
+    raise ValueError("a payload field holds something other than the token of a payload")
 
 
 _EMPTY = memoryview(b"")
@@ -132,8 +132,8 @@ _PATHS = {getattr(pb, name): _paths_below(kind) for name, kind in pb.DESCRIPTOR.
 
 # --- the wire format ----------------------------------------------------------------------------------------------
 
-# What is walked takes Python's time, of which a client must not get as much as it likes; a chunk has about ten fields.
-# What a server answers may have many: it is told all outputs of a pipeline at once.
+# Walking takes Python's time, of which a client must not get as much as it likes; a chunk has about ten fields.
+# A server's answer may have many: all outputs of a pipeline at once.
 _MAX_FIELDS = 100_000
 _REQUESTS = (pb.ExecuteRequest, pb.StreamRequest)
 _CUT_SHORT = "a field ends after the message that it is in"
@@ -142,7 +142,7 @@ _CUT_SHORT = "a field ends after the message that it is in"
 class _Splicer:
     """Copies a message with other bytes in the place of each payload.
 
-    It walks only what can hold a payload: everything else is copied as it is, and protobuf tells whether it is valid.
+    It walks only fields that can hold a payload: the rest is copied as it is, and protobuf checks whether it is valid.
     How deep it goes is given by the paths, not by the message.
     """
 

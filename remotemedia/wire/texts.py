@@ -88,7 +88,7 @@ def _file_of(path: str, metadata: dict[str, Any]) -> pb.FileBuffer | None:
 
 
 def read_json_text(text: str | bytes, field: str) -> Any:
-    """What the JSON of ``field`` says; ValueError when it is none."""
+    """The value of ``field``'s JSON; ValueError when it is not JSON."""
     try:
         return parse_json(text)
     except ValueError as error:
@@ -96,7 +96,7 @@ def read_json_text(text: str | bytes, field: str) -> Any:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What a JSON text says; ValueError says why it is none."""
+    """The value of a JSON text; ValueError says why it is not JSON."""
     try:
         return json.loads(text, parse_constant=_refuse_number, parse_float=_finite, parse_int=_whole)
     except RecursionError:
@@ -130,7 +130,7 @@ def _is_json(text: str) -> bool:
 
 
 def _refuse_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON value")
+    raise ValueError(f"{name} is not a JSON value")
 
 
 def _finite(text: str) -> float:

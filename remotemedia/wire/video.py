@@ -49,7 +49,7 @@ def read_video(frame: pb.VideoFrame, payloads: Sequence[memoryview]) -> tuple[Pa
         number = getattr(frame, field)
         if number not in names:
             choices = ", ".join(f"{known} ({name or 'not given'})" for known, name in names.items())
-            raise ValueError(f"VideoFrame.{field} {number} is none of {choices}")
+            raise ValueError(f"VideoFrame.{field} {number} is not one of {choices}")
     pixels = payload_at(frame.pixel_data, payloads)
     name = _FORMAT_NAMES[frame.format]
     if frame.codec or name == "encoded":

@@ -133,4 +133,4 @@ def test_of_the_service(remotemedia, tmp_path, environment, monkeypatch):
 def test_the_service_has_no_manifest(remotemedia):
     done = remotemedia("config", "--service", "speech.yaml")
     assert (done.code, done.out) == (2, "")
-    assert done.err == "remotemedia: --service: its settings are no matter of a manifest, leave that out\n"
+    assert done.err == "remotemedia: --service takes no MANIFEST: the service's settings do not come from one\n"

@@ -52,10 +52,10 @@ BEFORE_THE_START = {
     "an input too many": ("one.json -i in.txt -i in.txt", "-i in.txt: node 'a' has an input already, in.txt"),
     "stdin twice": ("two.json -i a=- -i b=-", "-i b=-: stdin can be the input of one node only"),
     "no such input node": ("one.json -i x=in.txt", "-i x=in.txt: there is no node 'x' (input nodes: a); a file of"),
-    "a node without input": ("row.json -i b=in.txt", "-i b=in.txt: node 'b' is no input node of this pipeline (input"),
+    "a node without input": ("row.json -i b=in.txt", "-i b=in.txt: node 'b' is not an input node of this pipeline (in"),
     "no file named": ("one.json -i a=", "-i 'a=' names no file"),
     "no such output node": ("one.json -i in.txt -O x=o", "-O x=o: there is no node 'x' (output nodes: a)"),
-    "no output of that node": ("row.json -i in.txt -O a=o", "-O a=o: node 'a' is no output node of this pipeline"),
+    "no output of that node": ("row.json -i in.txt -O a=o", "-O a=o: node 'a' is not an output node of this pipeline"),
     "which output": ("two.json -i a=in.txt -i b=in.txt -O o", "-O o: the pipeline has several output nodes: a, b;"),
     "no such port": (
         "speech.json -i in.wav -O a.x=o",

@@ -34,7 +34,7 @@ def test_every_call(px: Any, service: Any) -> None:
             assert data is not None and data.payload == "a>n1.input"
             with pytest.raises(TimeoutError):
                 session.receive("n1", timeout=0)
-            with pytest.raises(PipelineError, match="is no input node"):
+            with pytest.raises(PipelineError, match="is not an input node"):
                 session.send("n1", text("a"))
             session.interrupt()
             for word in ("b", "c"):

@@ -103,5 +103,5 @@ def test_settings_go_over_those_of_the_manifest(config: Any) -> None:
 
 
 def test_no_number_for_json() -> None:
-    with pytest.raises(PipelineError, match="nan is no number that JSON has"):
+    with pytest.raises(PipelineError, match="nan is not a number that JSON has"):
         remote_plan({"version": "v1", "nodes": [{"id": "a", "node_type": "x", "params": {"p": float("nan")}}]}, None)

@@ -254,8 +254,8 @@ def test_calls_that_make_no_sense(px: Any, service: Any) -> None:
                 await session.send("n0", text("x"))
             async with session:
                 for call, wrong in (
-                    (session.send("n1", text("x")), "node 'n1' is no input node; the input nodes are: 'n0'"),
-                    (session.receive("n0"), "node 'n0' is no output node; the output nodes are: 'n1'"),
+                    (session.send("n1", text("x")), "node 'n1' is not an input node; the input nodes are: 'n0'"),
+                    (session.receive("n0"), "node 'n0' is not an output node; the output nodes are: 'n1'"),
                     (session.end_input("nX"), "node 'nX' is not in the pipeline; the input nodes are: 'n0'"),
                 ):
                     with pytest.raises(PipelineError, match=wrong):

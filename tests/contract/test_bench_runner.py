@@ -139,7 +139,7 @@ def test_mistake_is_one_line(bench):
     process = bench("hot", "--only", "carrier-pigeon")
     _, errors = process.communicate()
     assert process.returncode == 2
-    assert "'carrier-pigeon' is none of remotemedia, " in errors
+    assert "'carrier-pigeon' is not one of remotemedia, " in errors
 
 
 BROKEN = r"""

@@ -60,7 +60,7 @@ _ENTRIES = pytest.StashKey[dict[tuple[str, str], Entry]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
-        "markers", 'promise(criterion, promised, tried): a line of docs/reliability.md, such as "SC-005"'
+        "markers", 'promise(criterion, promised, tried): a line of docs/reliability.md; "SC-005" is in docs/contract.md'
     )
     config.addinivalue_line("markers", "long: only in python -m proof.promises, the long form")
 

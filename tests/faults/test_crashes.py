@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.usefixtures("leak_check"),
     pytest.mark.promise(
         "SC-005",
-        "whoever calls or waits gets the same error; nothing of the pipeline lives on when it is raised",
+        "every caller and every waiter gets the same error; nothing of the pipeline lives on when it is raised",
         "exits and signals in process(), in initialize(), at rest, with all channels full, after the end of the stream",
     ),
 ]

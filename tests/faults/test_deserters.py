@@ -13,7 +13,7 @@ pytestmark = [
     pytest.mark.usefixtures("leak_check"),
     pytest.mark.promise(
         "SC-005",
-        "a node that cannot be told anything any more is ended, and the crash says why",
+        "a node that can no longer be reached is ended, and the crash says why",
         "exec and close, loading, in process() and at rest, also from another process group",
     ),
 ]

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("leak_check")
 
 held_up = pytest.mark.promise(
     "host program",
-    "while its event loop is held up nothing is lost, and what happened meanwhile is told afterwards",
+    "while its event loop is held up nothing is lost, and what happened meanwhile is reported afterwards",
     "blocked for seconds while it streams, while nodes load, crash, write to stderr and stop",
 )
 

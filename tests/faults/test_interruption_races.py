@@ -201,7 +201,7 @@ def test_with_backpressure_off(px: Any, ix: Any, ledger: Any, scale: Any, graph:
 
 @pytest.mark.promise(
     "interruption",
-    "when the session ends meanwhile, the call ends, too: done, or with the session's error",
+    "when the session ends meanwhile, so does the call: done, or with the session's error",
     "stop() and cleanup() at the same time, a node killed at the same time, in turn and out of turn",
 )
 @pytest.mark.parametrize("what", ["stop", "cleanup", "crash before", "crash after"])

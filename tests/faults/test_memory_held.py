@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.usefixtures("leak_check"),
     pytest.mark.promise(
         "memory pressure",
-        "whoever holds every view: nothing under it changes, senders wait and say so, and go on when it lets go",
+        "one holder of every view: nothing under it changes, senders wait and say so, and go on when it lets go",
         "the host and a node as holders; across the end, stop, cleanup and crashes; pages go back to the system after",
     ),
 ]

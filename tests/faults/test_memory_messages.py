@@ -46,7 +46,8 @@ async def exchange(ledger: Any, session: Session, sink: str, messages: list[Any]
 
 HUGE = pytest.mark.promise(
     "memory pressure",
-    "huge messages: too large is told at once, as large as the pool goes through, more than there is room for waits",
+    "huge messages: one too large is refused at once, one as large as the pool goes through, more than there is room "
+    "for wait",
     "arrays, text, bytes, metadata and loans beyond the pool; its very size; forty pools' worth; random sizes",
 )
 

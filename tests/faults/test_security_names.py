@@ -28,7 +28,7 @@ strangers_promise = pytest.mark.promise(
 )
 squatters_promise = pytest.mark.promise(
     "security",
-    "whoever holds a name and answers wrongly, or not at all: a clear error, soon",
+    "a name held by a process that answers wrongly, or not at all: a clear error, soon",
     "squatters that do not listen, hang up, answer garbage, or never",
 )
 SIDES = [Publisher, Subscriber]
@@ -302,7 +302,7 @@ def test_answers_that_make_no_sense(name: str, side: Any, in_thread: Any, ledger
 @pytest.mark.parametrize("side", SIDES)
 def test_no_answer(name: str, side: Any, in_thread: Any, monkeypatch: pytest.MonkeyPatch, ledger: Any) -> None:
     monkeypatch.setattr(rendezvous, "_ANSWER_TIMEOUT_SECS", 0.2)
-    with squatting(name, listens=False), pytest.raises(ChannelError, match=r"has answered nobody for 0\.2 s"):
+    with squatting(name, listens=False), pytest.raises(ChannelError, match=r"has not answered for 0\.2 s"):
         side(name)
     with squatting(name), pytest.raises(ChannelError, match=rf"pid {os.getpid()} holds .* did not answer"):
         side(name)
@@ -318,7 +318,7 @@ def test_no_answer(name: str, side: Any, in_thread: Any, monkeypatch: pytest.Mon
                         return
 
         hanging_up = in_thread(hang_up)
-        with pytest.raises(ChannelError, match=r"has answered nobody for 0\.2 s|did not answer within 0\.2 s"):
+        with pytest.raises(ChannelError, match=r"has not answered for 0\.2 s|did not answer within 0\.2 s"):
             side(name)
         with connected(name) as last:
             last.send(b"enough")

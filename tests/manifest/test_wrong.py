@@ -61,18 +61,18 @@ CASES: dict[str, tuple[str, int | None, str, str]] = {
         "nodes[0].id",
         "key 'id' is given twice (first in line 2)",
     ),
-    "tag": (YAML.format(more="metadata: !!set {a}"), 6, "metadata", "the tag !!set is none of a manifest's"),
+    "tag": (YAML.format(more="metadata: !!set {a}"), 6, "metadata", "the tag !!set is not allowed in a manifest"),
     "own-tag": (YAML.format(more="metadata: {x: !python/name:os 1}"), 6, "metadata.x", "the tag !python/name:os is"),
     "tag-that-lies": (YAML.format(more="metadata: {x: !!int one}"), 6, "metadata.x", "'one' cannot be read as int"),
     "merge-key": (YAML.format(more="metadata: {<<: {name: x}}"), 6, "metadata['<<']", "merge keys (<<) are not"),
     "key-is-a-list": (YAML.format(more="metadata: {? [a, b] : c}"), 6, "metadata", "a key must be one word"),
     "alias-in-itself": (YAML.format(more="metadata: &m {x: *m}"), 6, "metadata.x", "stands for what it is in"),
-    "nan": (YAML.format(more="metadata: {x: .nan}"), 6, "metadata.x", "nan is no number that JSON has"),
+    "nan": (YAML.format(more="metadata: {x: .nan}"), 6, "metadata.x", "nan is not a number that JSON has"),
     "infinity-json": (
         '{"version": "v1", "nodes": [\n{"id": "a", "node_type": "Free", "params": {\n"x": 1e999}}]}',
         3,
         "nodes[0].params.x",
-        "inf is no number that JSON has",
+        "inf is not a number that JSON has",
     ),
     # --- the shape ---
     "not-a-mapping": ("- version: v1\n", 1, "", "must be a mapping, not ["),
@@ -319,7 +319,7 @@ def test_a_mapping_of_what_json_does_not_have(value) -> None:
     node = {"id": "a", "node_type": "Declared", "params": {"path": "x", "words": [1, value]}}
     (problem,) = find_problems({"version": "v1", "nodes": [node]})
     assert problem.place == "nodes[0].params.words[1]"
-    assert "is no JSON value" in problem.message
+    assert "is not a JSON value" in problem.message
     (problem,) = find_problems({"version": "v1", "nodes": [{"id": "a", "node_type": "Free", "params": {5: 1}}]})
     assert (problem.place, problem.message) == ("nodes[0].params", "key 5 must be a str")
 

@@ -189,7 +189,7 @@ def test_a_folder_that_is_no_virtual_environment(px: Any, tmp_path: Path) -> Non
         with pytest.raises(ProcessSpawnError) as raised:
             await session.initialize()
         assert str(raised.value) == (
-            f"venv_path {str(tmp_path)!r} is no virtual environment: there is no interpreter {tmp_path}/bin/python "
+            f"venv_path {str(tmp_path)!r} is not a virtual environment: there is no interpreter {tmp_path}/bin/python "
             f"(python3 -m venv {tmp_path} makes one)"
         )
         assert session.pids == {}

@@ -120,8 +120,8 @@ def _manifests() -> Iterator[tuple[str, Row]]:
             "half of a character",
         ),
     )
-    yield "an infinite param", (with_node(params_json='{"a":1e999}'), VALIDATION, "1e999 is no JSON value")
-    yield "an infinite number of a Struct", (with_node(params={"a": math.inf}), VALIDATION, "inf is no JSON value")
+    yield "an infinite param", (with_node(params_json='{"a":1e999}'), VALIDATION, "1e999 is not a JSON value")
+    yield "an infinite number of a Struct", (with_node(params={"a": math.inf}), VALIDATION, "inf is not a JSON value")
     yield "digits", (with_node(params_json='{"a":' + "1" * 5000 + "}"), VALIDATION, "a number of 5000 digits")
     yield "a long param", (with_node(node_type="t-strict", params={"factor": "x" * 900_000}), VALIDATION, "characters")
     yield "a large manifest", (with_node(params={"a": "x" * (1 << 20)}), RESOURCE_LIMIT, "1048576 are allowed")
@@ -140,7 +140,7 @@ def _texts() -> Iterator[tuple[str, Row]]:
         ("no object", "1", "is not a JSON object"),
         ("halves", '{"a": ["\\udfff"]}', "half of a character"),
         ("a key of halves", '{"file": {"\\ud800": 1}}', "half of a character"),
-        ("infinity", '{"a": 1e400}', "1e400 is no JSON value"),
+        ("infinity", '{"a": 1e400}', "1e400 is not a JSON value"),
     ):
         yield f"metadata: {name}", (feeding(text=text, metadata_json=raw), VALIDATION, why)
     audio = pb.AudioBuffer(samples=bytes(8), sample_rate=1)
@@ -151,13 +151,13 @@ def _texts() -> Iterator[tuple[str, Row]]:
 
 def _media() -> Iterator[tuple[str, Row]]:
     yield "no data", (feeding(), VALIDATION, "the DataBuffer holds nothing")
-    yield "control", (of("control"), VALIDATION, "holds control, which is no data")
+    yield "control", (of("control"), VALIDATION, "holds control, which is not data")
     yield "no path", (of("file"), VALIDATION, "FileBuffer.path is empty")
     yield "a short tensor", (of("tensor", data=b"abc", shape=[2], dtype=1), VALIDATION, "has 3 bytes, but shape (2,)")
     for shape in ([2**63, 2], [2**57, 2**10, 0], [0, U64]):
         yield f"a tensor {shape}", (of("tensor", data=b"abcd", shape=shape, dtype=1), VALIDATION, "is too large")
     yield "dimensions", (of("tensor", data=b"abcd", shape=[1] * 100_000, dtype=1), VALIDATION, "8 are allowed")
-    yield "a dtype", (of("tensor", data=b"abcd", shape=[1], dtype=99), VALIDATION, "dtype 99 is none of")
+    yield "a dtype", (of("tensor", data=b"abcd", shape=[1], dtype=99), VALIDATION, "dtype 99 is not one of")
     forty = {"data": bytes(40), "shape": [10], "dtype": "float32"}
     for strides in (-4, 2**62, -(2**63)):
         yield f"strides {strides}", (of("numpy", **forty, strides=[strides]), VALIDATION, "leave the 40 bytes")
@@ -172,13 +172,13 @@ def _media() -> Iterator[tuple[str, Row]]:
     for dtype in ("O", "S8", "(2,3)f4", "f4,f4", "object", ""):
         yield (
             f"dtype {dtype}",
-            (of("numpy", data=bytes(40), shape=[5], dtype=dtype), VALIDATION, "is no bool or number"),
+            (of("numpy", data=bytes(40), shape=[5], dtype=dtype), VALIDATION, "is not a bool or a number"),
         )
     yield "no rate", (of("audio", samples=bytes(8)), VALIDATION, "sample_rate is 0")
     yield "odd audio", (of("audio", samples=bytes(7), sample_rate=1), VALIDATION, "not a whole number of frames")
     yield "channels", (of("audio", samples=bytes(8), sample_rate=1, channels=U32), VALIDATION, "4294967295 x 4 bytes")
     yield "samples", (of("audio", samples=bytes(8), sample_rate=1, num_samples=U64), VALIDATION, "num_samples is")
-    yield "a format", (of("audio", samples=bytes(8), sample_rate=1, format=-9), VALIDATION, "format -9 is none of")
+    yield "a format", (of("audio", samples=bytes(8), sample_rate=1, format=-9), VALIDATION, "format -9 is not one of")
     yield "a frame", (of("video", pixel_data=b"abc", width=U32, height=U32, format=1), VALIDATION, "has 3 bytes, but")
     yield "an odd frame", (of("video", width=3, height=3, format=3), VALIDATION, "an even width and height")
     stranger = pb.ExecuteRequest(manifest=MANIFEST, data_inputs={"z" * 1_000_000: pb.DataBuffer()})

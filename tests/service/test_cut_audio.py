@@ -194,7 +194,7 @@ def test_what_was_cut_is_to_blame_where_other_audio_follows(chunks: Chunks, chan
     ("fields", "message"),
     [
         ({"sample_rate": 0}, "sample_rate is 0"),
-        ({"format": 9}, "format 9 is none of"),
+        ({"format": 9}, "format 9 is not one of"),
         ({"channels": 2**32 - 1}, "not a whole number of frames of 4294967295 x 2 bytes"),
         ({"channels": 513}, "not a whole number of frames of 513 x 2 bytes"),
         ({"metadata_json": b"["}, "metadata_json is not JSON"),

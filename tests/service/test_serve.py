@@ -142,7 +142,7 @@ def test_one_warning_where_strangers_may_come_in(start: Any) -> None:
     code, _, err = server.end()
     (line,) = err.splitlines()
     assert code == 0
-    assert "WARNING remotemedia.service: whoever reaches 0.0.0.0 may run pipelines" in line
+    assert "WARNING remotemedia.service: anyone reaching 0.0.0.0 may run pipelines" in line
 
 
 def test_logs(start: Any, serving: Any) -> None:

@@ -78,7 +78,7 @@ UNUSABLE: dict[str, tuple[Callable[[Any], pb.PipelineManifest], str, str]] = {
     ),
     "NaN in the params": (
         lambda sv: sv.graph([sv.node("a", params_json='{"b": NaN}')]),
-        "Manifest validation error: node 'a': its params are not JSON: NaN is no JSON value",
+        "Manifest validation error: node 'a': its params are not JSON: NaN is not a JSON value",
         "a",
     ),
     "params twice": (
@@ -180,7 +180,7 @@ WRONG_INPUTS: dict[str, tuple[dict[str, pb.DataBuffer], str, str]] = {
     "empty": ({"n0": pb.DataBuffer()}, "data_inputs['n0']: the DataBuffer holds nothing; ", "n0"),
     "control": (
         {"n0": pb.DataBuffer(control=pb.ControlMessage())},
-        "data_inputs['n0']: the DataBuffer holds control, which is no data; ",
+        "data_inputs['n0']: the DataBuffer holds control, which is not data; ",
         "n0",
     ),
     "no text": (

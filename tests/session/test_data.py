@@ -279,7 +279,7 @@ def test_inputs_end_one_by_one(px: Any) -> None:
             assert data is not None and data.payload == "x>b.input>c.b"
             with pytest.raises(TimeoutError):
                 await session.receive("c", timeout=0)
-            with pytest.raises(PipelineError, match=r"'c' is no input node .*those are: a, b"):
+            with pytest.raises(PipelineError, match=r"'c' is not an input node .*those are: a, b"):
                 await session.end_input("c")
             await session.end_input()
             assert await session.receive("c") is None
@@ -306,11 +306,11 @@ def test_further_inputs_and_outputs(px: Any) -> None:
 def test_wrong_nodes_are_named_with_the_choices(px: Any) -> None:
     async def main() -> None:
         async with px.session("t-echo", "t-echo") as session:
-            with pytest.raises(PipelineError, match=r"'n1' is no input node .*those are: n0.*add_input\('n1'\)"):
+            with pytest.raises(PipelineError, match=r"'n1' is not an input node .*those are: n0.*add_input\('n1'\)"):
                 await session.send("n1", px.text("x"))
-            with pytest.raises(PipelineError, match=r"'n0' is no output node .*those are: n1.*add_output\('n0'\)"):
+            with pytest.raises(PipelineError, match=r"'n0' is not an output node .*those are: n1.*add_output\('n0'\)"):
                 await session.receive("n0")
-            with pytest.raises(PipelineError, match=r"'nx' is no output node .*those are: n1\)$"):
+            with pytest.raises(PipelineError, match=r"'nx' is not an output node .*those are: n1\)$"):
                 await px.collect(session.outputs("nx"))
             with pytest.raises(KeyError, match="the channels are: session_to_n0, n0_to_n1, n1_to_session"):
                 session.get_channel_stats("n1_to_n0")

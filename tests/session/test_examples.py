@@ -1,4 +1,4 @@
-"""The examples of the issue, as they are written there, run."""
+"""The examples of the contract (docs/contract.md) run as they are written there."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ from remotemedia.core.multiprocess.classes import registry
 REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs" / "from-rust.md"
 
-# What the Rust of seeds 001 and 002 calls, its types, its fields: but the language's own (Arc, clone). And the seeds'
-# commands, and the errors that their guide shows.
+# The calls, types and fields of the contract's Rust, without the language's own (Arc, clone); its commands, and the
+# errors that its guide shows.
 NAMES = """
     add_node args audio bind_publisher bind_subscriber build builder cleanup code connect connect_nodes create
     create_channel create_publisher create_session create_subscriber destroy_channel emit env execute_node from_secs

@@ -295,7 +295,7 @@ def test_two_channels_of_one_name_are_refused() -> None:
 
 # --- many nodes, few descriptors ---
 
-# The kernel counts descriptors underway in sockets against this limit, except for the superuser's capabilities: these
+# The kernel counts descriptors under way in sockets against this limit, except for the superuser's capabilities: these
 # are given up where there are any.
 MANY_NODES = """
 import asyncio, resource, struct, session_support

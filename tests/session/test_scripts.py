@@ -182,7 +182,7 @@ except InitializationTimeout as error:
     line = HEAD.count("\n") + 4
     assert script(body) == (
         "not ready within 4 s (init_timeout_secs): 'e' (loading, 0 %, its script is still running, at "
-        f"{tmp_path}/client.py:{line}: what must not run in a node belongs under `if __name__ == '__main__':`)\n"
+        f"{tmp_path}/client.py:{line}: code that must not run in a node belongs under `if __name__ == '__main__':`)\n"
     )
 
 
@@ -273,7 +273,7 @@ def test_what_a_script_does_again_is_told_once_and_its_exit_functions_are_not_it
         f"WARNING:remotemedia.session:{tmp_path}/client.py is run again in each node's process to find its classes, "
         f"up to where it starts a session, and did this again: line {line} opened for writing '{tmp_path}/app.log'; "
         f"line {line + 2} opened for writing 'work/old'; line {line + 3} renamed 'work/old'; line {line + 4} deleted "
-        f"'work/new'; line {line + 7} listened on '127.0.0.1:{port}'. What must happen only once belongs under "
+        f"'work/new'; line {line + 7} listened on '127.0.0.1:{port}'. Code that must run only once belongs under "
         "`if __name__ == '__main__':`\n"
     )
 

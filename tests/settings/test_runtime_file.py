@@ -204,7 +204,7 @@ WRONG: dict[str, tuple[str | bytes, list[tuple[int | None, str, str]]]] = {
         b"[multiprocess.python]\nvenv_path = 'caf\xe9'\n",
         [(2, "", "is not UTF-8: there is a byte 0xe9")],
     ),
-    "far too long": (b"#" * 70_000, [(None, "", "has more than 65536 bytes: that is no file of settings")]),
+    "far too long": (b"#" * 70_000, [(None, "", "has more than 65536 bytes: that is not a file of settings")]),
     "several mistakes": (
         "x = 1\n[multiprocess]\nspin_us = -1 # microseconds\n\n# folders\nchannel_capacity = 100\npython.path = 3\n",
         [

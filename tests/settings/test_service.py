@@ -115,7 +115,7 @@ def test_a_file_of_tokens(folder: Path) -> None:
         ("# none\n\n", None, "has no token in it"),
         ("good\nsecret token\n", 2, "a token is visible ASCII characters without spaces"),
         ("secret\u00e9\n", 1, "a token is visible ASCII characters without spaces"),
-        ("x" * (1 << 20) + "secret", None, "has more than 1048576 bytes: that is no file of tokens"),
+        ("x" * (1 << 20) + "secret", None, "has more than 1048576 bytes: that is not a file of tokens"),
     ],
 )
 def test_a_wrong_file_of_tokens(folder: Path, content: str | None, line: int | None, says: str) -> None:

@@ -215,7 +215,7 @@ def test_a_client_cannot_have_more_walked_than_a_message_needs() -> None:
 @pytest.mark.parametrize("token", [b"\0\0\0\0", b"abc", b"abcde"])
 def test_a_token_of_nothing_is_refused(token: bytes) -> None:
     message = pb.StreamRequest(audio_chunk=pb.AudioChunk(buffer=pb.AudioBuffer(samples=token)))
-    with pytest.raises(ValueError, match="something else than the token"):
+    with pytest.raises(ValueError, match="something other than the token"):
         encode(Envelope(message))
 
 

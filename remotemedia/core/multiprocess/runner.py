@@ -196,10 +196,10 @@ def _run_node(arguments: argparse.Namespace, control: ControlSocket) -> int:
             with contextlib.suppress(OSError):  # what listed them
                 os.close(int(name))
     faulthandler.enable()
-    faulthandler.register(signal.SIGQUIT)  # all stacks, to the log, also of a node that is stuck in C code
+    faulthandler.register(signal.SIGQUIT)  # all stacks, to the log, even of a node that is stuck in C code
 
     try:
-        # Before a word is said: whoever else holds the session's end of the control socket, such as a forked child of
+        # Before a word is said: any other holder of the session's end of the control socket, such as a forked child of
         # the orchestrator, keeps it from being closed.
         _ring.start_deathwatch(ORCHESTRATOR_FD, CONTROL_FD)
         os.close(ORCHESTRATOR_FD)
@@ -210,7 +210,7 @@ def _run_node(arguments: argparse.Namespace, control: ControlSocket) -> int:
             return EXIT_ABANDONED
         hello, fds = to_node(received[0]), received[1]
         if not isinstance(hello, Hello):
-            return 0  # told to stop before it was told what it is
+            return 0  # stopped before it knew what it is
         loop_factory = _prepare(hello)
         control.send(as_json(Progress("loading", 0.0)))
         node = _load(hello, arguments.node_type, arguments.node_id, control)
@@ -238,7 +238,7 @@ async def _live(node: Any, control: ControlSocket, hello: Hello, fds: list[int])
 def _leave_if_forked(pid: int, error: BaseException) -> None:
     """Ends this process at once if the user's code has forked it: its event loop shares an epoll with the node's.
 
-    What it closes would be closed for the node too, which would then receive nothing any more.
+    Whatever it closes would also be closed for the node, which would then receive nothing any more.
     """
     if os.getpid() == pid:
         return

@@ -30,7 +30,7 @@ class Doorbell:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            loop = running_loop("waiting for a message, or for room,", RuntimeError)  # it says what would do
+            loop = running_loop("waiting for a message, or for room,", RuntimeError)  # its message says what to do
         if loop is not self._loop:
             self._bind(loop)
         self._segment.arm()
@@ -67,7 +67,7 @@ class Doorbell:
         self._loop = loop
 
     def _unbind(self) -> None:
-        # A forked child shares its parent's epoll: what it removes there is gone for the parent too.
+        # A forked child shares its parent's epoll: what it removes there is also gone for the parent.
         if self._loop is not None and not self._loop.is_closed() and self._pid == os.getpid():
             self._loop.remove_reader(self._segment.fileno())
         self._loop = None

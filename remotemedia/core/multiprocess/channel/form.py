@@ -24,7 +24,7 @@ def _timestamp(value: Any) -> float:
 
 
 def _refuse(payload: np.ndarray[Any, Any]) -> None:
-    # A mere mention of np.ma imports it, for longer than thousands of messages take; who has one has imported it.
+    # A mere mention of np.ma imports it, for longer than thousands of messages take; a masked array has imported it.
     if "numpy.ma" in sys.modules and isinstance(payload, np.ma.MaskedArray):
         raise PayloadError("a masked array would lose its mask; send .filled(...) or data and mask as two messages")
 

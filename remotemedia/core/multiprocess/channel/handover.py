@@ -29,7 +29,7 @@ class Edge(NamedTuple):
 
 
 class Handover(NamedTuple):
-    """What belongs to one node. Its descriptors come in this order: memfd and eventfd of the node's own segment, those
+    """One node's share. Its descriptors come in this order: memfd and eventfd of the node's own segment, those
     of each of ``segments``, then the rings of ``inputs`` and of ``outputs``."""
 
     session_id: str

@@ -1,4 +1,4 @@
-"""Publisher and Subscriber: where messages meet the ring (seed ``000``, "Channel Operations").
+"""Publisher and Subscriber: where messages meet the ring.
 
 A channel has one publisher and one subscriber, keeps order, and loses nothing. By name, the two meet wherever they
 are on this machine; in a session, the framework hands each its end.
@@ -43,7 +43,7 @@ class Publisher(Side):
         channel_name: any non-empty str. The subscriber may exist already or come later.
         capacity: messages the channel holds before ``publish`` waits.
         pool_bytes: shared memory for payloads; virtual, pages are used when touched.
-        spin_us: how long a wait may spin before it sleeps, also an asyncio wait; it spins less where that does not pay.
+        spin_us: how long a wait may spin before it sleeps, also under asyncio; it spins less where that does not pay.
 
     Raises ChannelInUseError when the name has a publisher already, TypeError or ValueError for wrong arguments.
     A publisher belongs to one thread at a time. Close it, or use it in a ``with`` block.
@@ -78,7 +78,7 @@ class Publisher(Side):
             segment.close()
             raise
         finally:
-            # The meeting has copies, for whoever comes later.
+            # The meeting has copies, for subscribers that come later.
             os.close(ring_fd)
             os.close(segment_fd)
 
@@ -114,8 +114,8 @@ class Publisher(Side):
 
         Copies an ordinary array once, into shared memory; a loaned array or a received payload not at all, and it
         becomes read-only. Blocks with the GIL released; Ctrl-C works. Raises ChannelFullError after ``timeout``
-        seconds, ChannelClosedError when the subscriber closed or died, PayloadError or TypeError for what can never
-        travel.
+        seconds, ChannelClosedError when the subscriber closed or died, PayloadError or TypeError for data that can
+        never travel.
         """
         deadline_ns = 0 if timeout is None else deadline_ns_after(timeout)
         if (status := self._producer.put(data)) == OK:
@@ -240,10 +240,10 @@ class Publisher(Side):
         return self._producer.statistics()
 
     def close(self) -> None:
-        """Ends the stream: the subscriber receives what was published, then the end. May be repeated.
+        """Ends the stream: the subscriber receives everything published, then the end. May be repeated.
 
-        Does not wait. What was published before any subscriber came goes with the channel, with a warning in the log:
-        ``wait_subscriber`` first keeps it.
+        Does not wait. Messages published before any subscriber came are dropped, with a warning in the log:
+        ``wait_subscriber`` first keeps them.
         """
         if self._closed:
             return
@@ -283,7 +283,7 @@ class Publisher(Side):
         return ChannelClosedError(f"the subscriber of channel {self.channel_name!r} {why}")
 
     def _why_full(self, status: int, how_long: str) -> str:
-        """Who is to blame, what for, and since when."""
+        """The side to blame, its fault, and since when."""
         stall = self._producer.stall()
         who = f"its subscriber (pid {stall['pid']})" if stall["pid"] else "a subscriber that never came"
         if status == _ring.FULL:
@@ -319,7 +319,7 @@ class Subscriber(Side):
 
     Args:
         channel_name: the name the publisher uses; it may exist already or come later.
-        spin_us: how long a wait may spin before it sleeps, also an asyncio wait; it spins less where that does not pay.
+        spin_us: how long a wait may spin before it sleeps, also under asyncio; it spins less where that does not pay.
 
     Raises ChannelInUseError when the name has a subscriber already. A subscriber belongs to one thread at a time.
     Payloads it delivered stay valid after ``close()``, until the last view of each is gone.
@@ -391,7 +391,7 @@ class Subscriber(Side):
     async def receive_async(self) -> RuntimeData | None:
         """``receive`` for asyncio: at once when a message is there. Cancelled while it waits, it has taken nothing.
 
-        The event loop gets no turn while messages keep coming; who needs one says ``await asyncio.sleep(0)``.
+        The event loop gets no turn while messages keep coming; ``await asyncio.sleep(0)`` gives it one.
         """
         while True:
             data = self.try_receive()
@@ -546,7 +546,7 @@ def _peer_segment(segment_fd: int, event_fd: int) -> _ring.Segment:
     except OSError as error:
         os.close(segment_fd)
         os.close(event_fd)
-        raise ChannelCorruptedError(f"the other side sent what is no doorbell: {error}") from None
+        raise ChannelCorruptedError(f"the other side sent something that is not a doorbell: {error}") from None
     return _ring.Segment(segment_fd, event_fd, False)
 
 

@@ -1,6 +1,6 @@
 """How two processes that share nothing but a channel's name meet.
 
-Whoever comes first listens on an abstract unix socket of that name (nothing in the file system, gone with the
+The first to come listens on an abstract unix socket of that name (nothing in the file system, gone with the
 process); the other connects. Both send their shared memory over it as file descriptors and then keep the connection:
 its end is how each notices the other's death. One thread per process answers and notices, asleep until something
 happens; it is never in the path of data.
@@ -38,7 +38,7 @@ _MAX_HELLO_BYTES = 4096
 _MAX_FDS = 3
 # How long the process that holds the name may take to answer; its answering thread needs only its GIL.
 _ANSWER_TIMEOUT_SECS = 10.0
-# A greeting follows its connection at once. Who has sent none when so many others have come since is hung up on.
+# A greeting follows its connection at once. A peer that has sent none after so many others have come is hung up on.
 _MAX_GREETING = 16
 
 
@@ -87,7 +87,7 @@ class Meeting:
                 # will be listened to, in a moment.
                 if time.monotonic() > deadline:
                     raise ChannelError(
-                        f"channel {name!r} cannot be opened: whoever holds the name has answered nobody for "
+                        f"channel {name!r} cannot be opened: the holder of the name has not answered for "
                         f"{_ANSWER_TIMEOUT_SECS:g} s"
                     )
                 os.sched_yield()
@@ -172,7 +172,7 @@ class Meeting:
         try:
             self._settle(connection, fds)
         except (OSError, ChannelError):
-            # What it sent is no channel's end. It is not served; whoever comes next is.
+            # It sent something other than a channel's end. It is not served; the next one to come is.
             self._connection = self.peer_pid = None
             self._drop(connection)
 
@@ -240,7 +240,7 @@ class Meeting:
         return True
 
     def _nonsense(self) -> str:
-        return f"whoever holds channel {self.name!r} gave an answer that makes no sense"
+        return f"the holder of channel {self.name!r} gave an answer that makes no sense"
 
     # --- together ---
 
@@ -265,7 +265,7 @@ class Meeting:
             return
         except OSError:
             pass
-        # Its end. Or a word, and nothing is ever said after the greeting: that is no peer, and might never stop.
+        # Its end. Or a word, and nothing is ever said after the greeting: that is not a peer, and might never stop.
         self._service.forget(connection)
         lost = self._lost()
         if lost is not None:

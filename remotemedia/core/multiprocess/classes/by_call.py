@@ -147,7 +147,7 @@ def make_array(kind: str, described: Any, *more: Any) -> object:
 
 
 class ClassParts(NamedTuple):
-    """What is needed to make a class again.
+    """The parts from which a class is made again.
 
     Attributes:
         kind: one of those of ``make_class``.

@@ -1,11 +1,11 @@
 """Classes that live in no file (typed at a prompt, in a notebook, in ``python -c``), sent as they are.
 
 ``pack`` walks from the class to everything it uses of the main module and writes one flat list of records, each
-naming others by number, so that cycles need no care. What can be imported travels as a name. The list is marshalled:
+naming others by number, so that cycles need no care. Anything importable travels as a name. The list is marshalled:
 code objects have no other form, and a prompt keeps no source text. Marshal is read by the same Python version only,
 and unlike pickle it carries no recipe for arbitrary objects: the few kinds of values that travel are those below.
 
-``unpack`` makes the objects in three steps: empty containers and cells, and what is imported; then what has to be
+``unpack`` makes the objects in three steps: empty containers and cells, and imports; then the values that have to be
 whole when it is made (tuples, functions, classes without attributes), each after its parts; then the contents. Of the
 user's code only imports run meanwhile, and ``__init_subclass__`` of bases that are imported.
 """
@@ -284,7 +284,7 @@ class _Packer:
 
     def _add_globals(self, function: FunctionType) -> None:
         codes = list(_nested(function.__code__))
-        # Names of attributes are no globals: with `self.model` in a method, a global `model` is not needed.
+        # Names of attributes are not globals: with `self.model` in a method, a global `model` is not needed.
         used = {
             instruction.argval
             for code in codes
@@ -384,11 +384,11 @@ class _Unpacker:
         vars(self._main).update((name, self._made[number]) for name, number in names.items())
         cls = self._made[0]
         if not isinstance(cls, type):
-            raise ValueError("the class sent by value is damaged: it is no class")
+            raise ValueError("the class sent by value is damaged: it is not a class")
         return cls
 
     def _make_open(self, number: int, record: _Record) -> None:
-        """What needs no other record, or can be filled in later."""
+        """The values that need no other record, or can be filled in later."""
         match record:
             case ("atom", value):
                 self._made[number] = value
@@ -411,7 +411,7 @@ class _Unpacker:
                 self._made[number] = found
 
     def _make_closed(self, number: int) -> None:
-        """What is complete once made, and the shells of functions and classes: each after its parts."""
+        """The values complete once made, and the shells of functions and classes: each after its parts."""
         pending, begun = [number], set()
         while pending:
             current = pending[-1]

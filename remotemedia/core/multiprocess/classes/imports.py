@@ -29,7 +29,7 @@ def search_path() -> dict[str, list[str]]:
     The folders of the interpreter itself stay out: a node's process may run on another one.
     """
     own = _interpreter_folders()
-    # Tools add names to sys.path that are no folders but mean something to an import hook of this process.
+    # Tools add names to sys.path that are not folders but mean something to an import hook of this process.
     path = [str(Path(entry).absolute()) for entry in sys.path if isinstance(entry, str) and Path(entry).exists()]
     path = list(dict.fromkeys(path))
     start = next((index for index, entry in enumerate(path) if entry in own), len(path))
@@ -66,7 +66,7 @@ def import_by_name_or_file(name: str, file: str | None) -> ModuleType:
             raise
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
-        raise ModuleNotFoundError(f"No module named {name!r}, and {file} is no Python module", name=name, path=file)
+        raise ModuleNotFoundError(f"No module named {name!r}, and {file} is not a Python module", name=name, path=file)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

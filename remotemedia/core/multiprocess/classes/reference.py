@@ -33,7 +33,7 @@ from remotemedia.core.multiprocess.node.node import MultiprocessNode
 
 __all__ = ["StopLoading", "describe_class", "load_class", "stop_if_loading"]
 
-# The names that prompts give to what is typed: python, python from 3.13 on, ipython, the code module.
+# The names that prompts give to typed code: python, python from 3.13 on, ipython, the code module.
 _TYPED = ("<stdin>", "<python-input", "<ipython-input", "<console>")
 
 
@@ -82,7 +82,7 @@ def load_class(
     Raises:
         ValueError: ``ref`` is not such a description.
         ImportError: the module, or the class in it, is not there, or the class comes by value from another Python.
-        TypeError: what has the class's name is not a MultiprocessNode subclass.
+        TypeError: the class's name stands for something other than a MultiprocessNode subclass.
         Exception: whatever the user's module or script raises.
     """
     kind, qualname = _text(ref, "kind"), _text(ref, "qualname")
@@ -203,7 +203,7 @@ def _run_main(module: ModuleType, code: CodeType, rerun: Rerun, effects: SideEff
         with contextlib.suppress(Exception):  # the user's exception may override add_note
             error.add_note(
                 f"({code.co_filename} is run again in each node's process, up to where it starts a session, to find "
-                f"its classes; what must not run there belongs under {GUARD})"
+                f"its classes; code that must not run there belongs under {GUARD})"
             )
         raise
 
@@ -214,7 +214,7 @@ def _find_after(rerun: Rerun, module: ModuleType, qualname: str, node_type: str,
     except ImportError as error:
         if rerun.stopped:
             error.add_note(
-                "(it is run again up to where it starts its first session; what comes after that, such as a second "
+                "(it is run again up to where it starts its first session; code after that, such as a second "
                 "session and its nodes, belongs in a module)"
             )
         raise

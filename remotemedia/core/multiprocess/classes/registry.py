@@ -41,7 +41,7 @@ def register_node(node_type: str) -> Callable[[NodeClassT], NodeClassT]:
     (a cell run twice, a module reloaded) replaces it.
 
     Raises:
-        TypeError: the name is not a non-empty string, or what is decorated is not a MultiprocessNode subclass with a
+        TypeError: the name is not a non-empty string, or the decorated object is not a MultiprocessNode subclass with a
             ``process()``; or one of its methods cannot be called the way the framework does, or what it declares as
             params, inputs or outputs is not a declaration. The message says what to write.
         ValueError: another class has this name; the message names both places.

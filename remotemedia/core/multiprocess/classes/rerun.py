@@ -309,7 +309,7 @@ class Rerun:
         if self._tell is not None and place and place != self._told and not self._over:
             self._told = place
             self._tell(
-                f"its script is still running, at {place}: what must not run in a node belongs under {GUARD}"
+                f"its script is still running, at {place}: code that must not run in a node belongs under {GUARD}"
                 if self._is_script
                 else f"its module is still being imported, at {place}"
             )

@@ -44,7 +44,7 @@ class SideEffects:
         more = "; and more" if len(self._done) > _MOST_LINES else ""
         return (
             f"{self._file} is run again in each node's process to find its classes, up to where it starts a session, "
-            f"and did this again: {told}{more}. What must happen only once belongs under {GUARD}"
+            f"and did this again: {told}{more}. Code that must run only once belongs under {GUARD}"
         )
 
     @contextlib.contextmanager
@@ -97,7 +97,7 @@ class SideEffects:
             self._note("opened for writing", path)
 
     def made(self, path: object, *_: object) -> None:
-        """What did not exist before, such as a temporary folder, is this process's own: changing it harms nobody."""
+        """Anything new, such as a temporary folder, is this process's own: changing it harms nobody."""
         name = _name(path)
         if name is not None and not os.path.lexists(name):
             self._own.add(name)

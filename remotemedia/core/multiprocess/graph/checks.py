@@ -96,7 +96,7 @@ def _not_json(value: object) -> tuple[str, str] | None:
 
 
 def made_twice(connection: Connection) -> str:
-    """What is said of a connection that is there already."""
+    """The message for a connection that already exists."""
     return f"connection {connection} is made twice"
 
 

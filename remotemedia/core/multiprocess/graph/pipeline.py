@@ -1,4 +1,4 @@
-"""Pipeline: the graph of nodes (seed ``000``, "Session Creation"), and the checks on it before anything starts."""
+"""Pipeline: the graph of nodes, and the checks on it before anything starts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["SESSION_NAME", "Connection", "NodeConfig", "Pipeline"]
 class NodeConfig:
     """One node of a pipeline: its registered type, its id, the JSON values given to it, and its own memory limit.
 
-    What was given to it may be secret: ``repr`` leaves it out.
+    Its config may be secret: ``repr`` leaves it out.
     """
 
     node_type: str
@@ -71,7 +71,7 @@ class Pipeline:
         memory_limit_bytes: int | None = None,
     ) -> Self:
         """Adds a node of a registered type. PipelineError for a wrong id, an id already used, a config not JSON, or a
-        memory limit that is none; without one, ``node_memory_limit_bytes`` of the session's settings holds."""
+        wrong memory limit; without one, ``node_memory_limit_bytes`` of the session's settings holds."""
         node = NodeConfig(node_type, node_id, {} if config is None else config, memory_limit_bytes)
         for _, message in node_problems(node, self.node_ids):
             raise PipelineError(message)
@@ -96,12 +96,12 @@ class Pipeline:
         return self
 
     def add_input(self, node_id: str) -> Self:
-        """Lets ``session.send`` send to this node although other nodes feed it too."""
+        """Lets ``session.send`` send to this node although other nodes also feed it."""
         self.extra_inputs.append(node_id)
         return self
 
     def add_output(self, node_id: str) -> Self:
-        """Lets ``session.receive`` read this node's output although other nodes take it too; then it must be read."""
+        """Lets ``session.receive`` read this node's output although other nodes also take it; then it must be read."""
         self.extra_outputs.append(node_id)
         return self
 
@@ -152,7 +152,7 @@ class Pipeline:
         return message_meant(value, data_types(self._ports(node_id, "inputs"), port), node_id, port)
 
     def check_input_port(self, node_id: str, port: str) -> None:
-        """PipelineError with the choices when the node declares its input ports and this is none of them."""
+        """PipelineError with the choices when the node declares its input ports and this is not one of them."""
         ports = self._ports(node_id, "inputs")
         if ports is not None and port not in ports:
             hint = offer(port, ports, "its input ports are") if ports else "it has no input ports"

@@ -21,7 +21,7 @@ _logger = logging.getLogger("remotemedia.session")
 class MemoryGroup:
     """A group made for process ``pid``, with that in it; OSError says why there is none, and then nothing is left.
 
-    Whoever in the group is over the limit is killed by the kernel, and everybody else in it too.
+    When the group reaches its limit, the kernel kills every process in it.
     """
 
     def __init__(self, limit_bytes: int, pid: int) -> None:
@@ -50,7 +50,7 @@ class MemoryGroup:
         return {"oom", "oom_kill"} <= happened
 
     def remove(self) -> None:
-        """Kills what is left in the group and removes it, waiting for the kernel's word that it is empty."""
+        """Kills every process left in the group and removes it, once the kernel says that it is empty."""
         try:
             with contextlib.suppress(FileNotFoundError):  # kernels before 5.14
                 _write(self.path / "cgroup.kill", "1")
@@ -77,7 +77,7 @@ def _delegated_group() -> Path:
     """The group in which this process may make others.
 
     A group other than the root has members or limits below it, never both, so new groups go beside this process's own.
-    That is done in the root of what this process can see, or where whoever manages the groups has said that others may:
+    That is done in the root of what this process can see, or where the manager of the groups has said that others may:
     systemd marks what it delegates.
     """
     own = next((line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line[:3] == "0::"), None)

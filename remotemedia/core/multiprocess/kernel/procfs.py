@@ -16,7 +16,7 @@ _PF_EXITING = 0x4
 
 @dataclass(frozen=True)
 class Usage:
-    """Processor time since the start, of all threads; resident memory without what lies in shared memory."""
+    """Processor time since the start, of all threads; resident memory without shared memory."""
 
     cpu_secs: float
     memory_bytes: int
@@ -33,7 +33,7 @@ class ProcessUsage:
             self._born = []
 
     def read(self) -> Usage | None:
-        """None once it is gone, also when another process has its number by now. From any thread.
+        """None once it is gone, even when another process has its number by now. From any thread.
 
         OSError when this process has no descriptor left to look.
         """
@@ -54,7 +54,7 @@ class ProcessUsage:
     def exiting(self) -> bool:
         """Whether it has ended, or the kernel is taking it down. Not to be asked once it may have been reaped."""
         try:
-            # Its other threads, and what only they hold open, go before the one that dumps core is marked.
+            # Its other threads, and the files only they hold open, are gone before the one that dumps core is marked.
             if b"CoreDumping:\t1" in (self._folder / "status").read_bytes():
                 return True
             stat = self._stat()

@@ -12,7 +12,7 @@ __all__ = ["watch"]
 def watch(loop: asyncio.AbstractEventLoop, fd: int, callback: Callable[[], object]) -> None:
     """``loop.add_reader``, for this process alone.
 
-    A forked child that runs a turn of its copy, if only to end its tasks, would read what was for its parent.
+    A forked child that runs a turn of its copy, if only to end its tasks, would read its parent's data.
     """
     owner_pid = os.getpid()
 

@@ -7,7 +7,7 @@
         inputs = {"audio": DataType.AUDIO}
         outputs = {"audio": DataType.AUDIO}
 
-What a class does not declare is not checked. Node processes load this module too: it imports little.
+What a class does not declare is not checked. Node processes also load this module: it imports little.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Param:
 
     Attributes:
         kind: int, float (an int will do), bool, str (not empty, unless its default is), list or dict.
-        default: the value when the config has none; ``...``: it must have one; None: null is a value too.
+        default: the value when the config has none; ``...``: it must have one; None: null is also a value.
         low, high: smallest and largest number.
         choices: the only values.
         help: meaning and unit in a few words.
@@ -127,7 +127,7 @@ def data_types(ports: Ports | None, port: str) -> frozenset[DataType] | None:
 
 
 def check_declarations(cls: Any) -> None:
-    """TypeError that names the class and the attribute when its params, inputs or outputs are no declarations."""
+    """TypeError that names the class and the attribute when its params, inputs or outputs are not declarations."""
     if cls.params is not None and not _is_table(cls.params, lambda value: isinstance(value, Param)):
         raise TypeError(f"{cls.__qualname__}.params must be a dict of Param by name, not {shown(cls.params)}")
     for name in ("inputs", "outputs"):

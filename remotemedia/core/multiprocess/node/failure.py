@@ -1,4 +1,4 @@
-"""What a node's process tells the orchestrator of an exception."""
+"""What a node's process reports to the orchestrator about an exception."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class NodeLoop:
                 await self._rest()
             elif self._open and not any_ready_soon(self._open):
                 await self._channels.doorbell.wait(self._ready)
-        # finish() belongs to the turn it begins in: on_interrupt() comes first, also when its word is still on the way.
+        # finish() belongs to the turn it begins in: on_interrupt() precedes it, even if its word is still on the way.
         while self._interrupts or self._turn != self._channels.turns.epoch:
             await self._acknowledge()
         await self._finish()
@@ -255,7 +255,7 @@ class NodeLoop:
     def _leave_user_code(self) -> None:
         self._in_user_code = False
         if self._interrupts and self._task is not None and not self._aborted:
-            # The cancellation has done its work, also where the user's code swallowed it.
+            # The cancellation has done its work, even where the user's code swallowed it.
             while self._task.cancelling():
                 self._task.uncancel()
 
@@ -304,7 +304,7 @@ class NodeLoop:
                 await self._rest()  # lets an interruption in: nothing else in this loop has to wait
 
     def _commit(self) -> None:
-        """Sends what is staged, now that this process has dropped the payloads that it passes on.
+        """Sends the staged messages, now that this process has dropped the payloads that it passes on.
 
         So the next node is the only holder, and can write in place, however soon it looks, unless this node keeps the
         payload. Nothing may be awaited between staging and this.
@@ -353,7 +353,7 @@ class NodeLoop:
                 )
             return
         self._channels.segment.count_published()
-        # On an edge the receiving end knows its own port; only the session must be told which one this came from.
+        # On an edge the receiving end knows its own port; only the session needs to learn which one this came from.
         for channel in channels:
             sent_port = "" if channel.port else port
             if not self._offer(channel, data, epoch, sent_port, origin):

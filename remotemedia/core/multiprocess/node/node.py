@@ -1,4 +1,4 @@
-"""MultiprocessNode: what a user writes, and the states it goes through (seed ``000``, "Node Base Class")."""
+"""MultiprocessNode: what a user writes, and the states it goes through."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class MultiprocessNode(ABC):
         return Nothing()
 
     def on_interrupt(self) -> _Done:
-        """Called when ``session.interrupt()`` dropped the current turn: forget what was gathered for it."""
+        """Called when ``session.interrupt()`` dropped the current turn: forget everything gathered for it."""
         return Nothing()
 
     def report_progress(self, fraction: float, message: str | None = None) -> None:
@@ -119,8 +119,8 @@ class MultiprocessNode(ABC):
         """Sends what ``process()`` might have returned, from a task of the node's own.
 
         Waits while a channel is full. The output belongs to the turn that is current at the call: after an interruption
-        the next node never sees it. It keeps its own ``origin``. When nobody listens any more it goes nowhere. What is
-        to come out before the end of the stream is emitted before ``finish()`` returns. RuntimeError before the node is
+        the next node never sees it. It keeps its own ``origin``. When nobody listens any more it goes nowhere. To come
+        out before the end of the stream it must be emitted before ``finish()`` returns. RuntimeError before the node is
         connected: start such tasks in ``run()``, not in ``initialize()``, and end them in ``cleanup()``.
         """
         if self._node_loop is None:

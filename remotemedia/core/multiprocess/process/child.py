@@ -92,7 +92,7 @@ class Child:
         return max(self._stdout, self._stderr, key=lambda output: output.said_at).last_said
 
     def limit_memory(self, limit: MemoryLimit | None) -> None:
-        """Limits its memory, as long as it has not been told what to run."""
+        """Limits its memory, as long as it does not know what to run."""
         if limit is not None:
             self.memory = HeldLimit(limit, self.pid)
             self._log.debug(str(self.memory))
@@ -109,7 +109,7 @@ class Child:
     def put_down_if_deserted(self) -> None:
         """Its control socket has ended: kills it, unless that is so because the process is ending by itself.
 
-        A node that cannot be told to stop, nor say that it fails, is none any more.
+        A node that cannot hear "stop", nor say that it fails, is no longer a node.
         """
         if not self.exited.done() and not self.usage.exiting():
             self.put_down_for = (

@@ -69,7 +69,7 @@ class ControlSocket:
     # --- blocking, while a process starts ---
 
     def receive(self) -> tuple[Message, list[int]] | None:
-        """Blocks for the next message; None when the peer is gone. ValueError for what is no message."""
+        """Blocks for the next message; None when the peer is gone. ValueError for anything but a message."""
         while True:
             found = self._next()
             if found is not None:
@@ -86,7 +86,7 @@ class ControlSocket:
         on_end: Callable[[Exception | None], None],
     ) -> None:
         """Calls ``on_message`` for each message, and ``on_end`` once: with None when the peer is gone, with the error
-        when what it sends is no message, or ``on_message`` raises for it what a wrong message leads to (ValueError,
+        when it sends anything but a message, or ``on_message`` raises what a wrong message leads to (ValueError,
         KeyError, TypeError, OverflowError); then nothing more is read."""
         self._sock.setblocking(False)
         self._loop, self._on_message, self._on_end = loop, on_message, on_end
@@ -98,8 +98,8 @@ class ControlSocket:
     def send(self, message: Message, fds: list[int] | None = None) -> None:
         """Sends without blocking on an event loop, blocking before ``attach``. From any thread.
 
-        ``fds`` become this object's and are closed once sent. What cannot reach the peer any more is dropped: its end
-        is noticed by reading.
+        ``fds`` become this object's and are closed once sent. Messages that can no longer reach the peer are dropped:
+        its end is noticed by reading.
         """
         fds = fds or []
         try:
@@ -137,7 +137,7 @@ class ControlSocket:
                 return
 
     def close(self) -> None:
-        """Closes the socket and every descriptor still underway. May be repeated."""
+        """Closes the socket and every descriptor still under way. May be repeated."""
         with self._lock:
             if self._loop is not None and not self._loop.is_closed() and self._sock.fileno() >= 0:
                 self._loop.remove_reader(self._sock)
@@ -156,7 +156,7 @@ class ControlSocket:
             self._sock.detach()
 
     def _flush(self) -> None:
-        """Sends what is queued; under the lock."""
+        """Sends the queue; under the lock."""
         while self._out:
             data, fds = self._out[0]
             try:
@@ -226,7 +226,7 @@ class ControlSocket:
             return False  # the peer is gone, or somebody closed the descriptor behind our back
         self._in += data
         if flags & socket.MSG_CTRUNC:
-            close_all(self._in_fds)  # whoever tells of it needs one
+            close_all(self._in_fds)  # reporting it takes one
             self._in_fds.clear()
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return bool(data)

@@ -50,7 +50,7 @@ def environment(python: str) -> dict[str, str]:
     found[NODE_MARK] = "1"
     variable, mark = _orphans.host_mark()
     found[variable] = mark
-    # The runner must be importable before it receives the search path, also from a checkout.
+    # The runner must be importable before it receives the search path, even from a checkout.
     root = _root()
     if root is not None and not _is_installed(root):
         found["PYTHONPATH"] = os.pathsep.join(filter(None, [found.get("PYTHONPATH"), root]))

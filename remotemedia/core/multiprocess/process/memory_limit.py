@@ -35,13 +35,13 @@ class MemoryLimit:
 
 
 class HeldLimit:
-    """A limit on a process that has not been told yet what to run.
+    """A limit on a process that does not know yet what to run.
 
     A control group holds it where the system lets this process make one. Elsewhere the node's process sets RLIMIT_DATA
     for itself (``rlimit_bytes``) before it loads the user's code.
 
     Attributes:
-        mechanism: what holds the limit, in words.
+        mechanism: how the limit is held, in words.
         group: the control group that holds the limit, if one does; to be removed once the process has exited.
         rlimit_bytes: what the node's process is to set RLIMIT_DATA to; None when a control group holds the limit.
     """
@@ -61,7 +61,7 @@ class HeldLimit:
         return f"{self._limit}, held by {self.mechanism}"
 
     def explain_crash(self, exit_code: int, number: int | None, *, loaded: bool) -> str:
-        """What is to be said of the limit when the process has ended so; empty: nothing.
+        """The words about the limit when the process has ended this way; may be empty.
 
         ``loaded``: whether the process had come to the user's code.
         """

@@ -13,7 +13,7 @@ from remotemedia.core.multiprocess.kernel.watch import watch
 
 __all__ = ["Output"]
 
-_TAIL_LINES = 50  # faulthandler writes 20 lines or more about a crash, and the lines before it matter too
+_TAIL_LINES = 50  # faulthandler writes 20 lines or more about a crash, and the lines before it also matter
 _MAX_LINE_BYTES = 8192
 _READ_BYTES = 65536
 _SAID_CHARS = 200
@@ -27,7 +27,7 @@ _LINE_END = re.compile(rb"(\r?\n|\r)")
 class Output:
     """Reads one of a child's streams, passes it on to ``tell`` line by line, and keeps the last lines.
 
-    A carriage return ends a line too. On a terminal the next line overwrites such a line, so only the newest counts:
+    A carriage return also ends a line. On a terminal the next line overwrites such a line, so only the newest counts:
     one per second is passed on, and the last one when a newline or the end comes. The time is checked as data arrive;
     there is no timer.
 
@@ -60,7 +60,7 @@ class Output:
         watch(self._loop, self._fd, self._readable)
 
     def close(self) -> None:
-        """Reads what is left in the pipe, without waiting for what a grandchild may still write."""
+        """Reads the rest of the pipe, without waiting for anything a grandchild may still write."""
         if self._fd < 0:
             return
         fd = self._fd

@@ -48,7 +48,7 @@ def find_python(config: MultiprocessConfig) -> str:
         if shutil.which(python) is None:
             _refuse_if_not_executable("venv_path", python)
             raise ProcessSpawnError(
-                f"venv_path {venv_path!r} is no virtual environment: there is no interpreter {python} "
+                f"venv_path {venv_path!r} is not a virtual environment: there is no interpreter {python} "
                 f"(python3 -m venv {venv_path} makes one)"
             )
         refuse_the_program_itself(str(python))
@@ -126,7 +126,7 @@ def _pipe(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[int
 
 
 def _moves(wanted: dict[int, int], theirs: contextlib.ExitStack) -> list[tuple[int, int, int]]:
-    """dup2 actions that put each descriptor at its number, also when a host without stdio got low numbers for them."""
+    """dup2 actions that put each descriptor at its number, even when a host without stdio got low numbers for them."""
     moves = []
     for target, fd in wanted.items():
         if fd <= max(wanted):

@@ -1,4 +1,4 @@
-"""What happens to a session that its program drops: nothing here keeps it alive, and its processes end with it."""
+"""The end of a session that its program drops: nothing here keeps it alive, and its processes end with it."""
 
 from __future__ import annotations
 

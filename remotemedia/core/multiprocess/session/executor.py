@@ -1,4 +1,4 @@
-"""MultiprocessExecutor: many sessions, each on its own, with one place to hear of them all (seed ``002``)."""
+"""MultiprocessExecutor: many sessions, each on its own, with one place to hear of them all."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DEFAULT_SESSION = "default"
 
 @dataclass(frozen=True)
 class NodeHandle:
-    """A node that ``execute_node`` has started (seed ``002``, ``MultiprocessHandle``).
+    """A node that ``execute_node`` has started.
 
     Attributes:
         node_type, node_id: as given.
@@ -45,7 +45,7 @@ class NodeHandle:
 
 
 class MultiprocessExecutor:
-    """Creates sessions with one configuration, tells what happens to their processes, and ends them together.
+    """Creates sessions with one configuration, reports what happens to their processes, and ends them together.
 
     Sessions share nothing but this object: each has processes, shared memory and channels of its own, so that one that
     crashes, stops, or is slow does not touch another.
@@ -90,7 +90,7 @@ class MultiprocessExecutor:
     ) -> Session:
         """A running session. Raises like ``Session.initialize``; MultiprocessError when the id is in use.
 
-        ``config`` goes before the executor's own.
+        ``config`` replaces the executor's own.
         """
         session = self._make(session_id, pipeline, config)
         try:
@@ -105,7 +105,7 @@ class MultiprocessExecutor:
         """Stops one session and releases what it had; MultiprocessError if there is none with that id.
 
         With ``abort`` nothing is drained, as with ``Session.stop(abort=True)``: for a caller that has hung up. It also
-        cuts a termination short that is under way.
+        cuts short a termination under way.
         """
         await self._find(session_id).cleanup(abort=abort)
 
@@ -117,7 +117,7 @@ class MultiprocessExecutor:
         """
         self._shut_down = True
         try:
-            # Those that are being ended already are waited for, too.
+            # Those that are already being ended are waited for as well.
             ends = [session.cleanup(abort=abort) for session in list(self._made.values())]
             # Without sessions no asyncio event loop is needed, and there may be none.
             for error in await asyncio.gather(*ends, return_exceptions=True) if ends else ():
@@ -162,7 +162,7 @@ class MultiprocessExecutor:
     ) -> None:
         """Connects two nodes of a session that ``start_session`` has not completed.
 
-        PipelineError for a wrong node or port, data that does not fit, or a cycle: then it is not part of the session.
+        PipelineError for a wrong node or port, data that do not fit, or a cycle: then it is not part of the session.
         """
         session = self._find(session_id)
         session.connect(from_node, from_port, to_node, to_port)
@@ -184,9 +184,9 @@ class MultiprocessExecutor:
     # --- what happens ---
 
     def events(self, backlog: int = DEFAULT_BACKLOG) -> EventStream:
-        """What happens from now on to every process of every session, for ``async for``.
+        """The events from now on of every process of every session, for ``async for``.
 
-        A listener that is ``backlog`` events behind loses what comes then, and gets EventsLost in its place.
+        A listener that is ``backlog`` events behind loses later ones, and gets EventsLost in their place.
         RuntimeError without a running event loop.
         """
         if not isinstance(backlog, int) or backlog < 1:

@@ -1,4 +1,4 @@
-"""What a node's process is told: its class and config when it is there, its channels as soon as there are any."""
+"""How a node's process learns what it is: its class and config when it is there, its channels once there are any."""
 
 from __future__ import annotations
 
@@ -55,6 +55,6 @@ class Introductions:
         return Connect(handover.to_json()), fds
 
     def forget(self) -> None:
-        """Everybody has been told everything."""
+        """Every node knows everything."""
         self._hellos.clear()
         self._wiring = None

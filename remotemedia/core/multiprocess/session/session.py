@@ -1,4 +1,4 @@
-"""Session: a running pipeline, one process per node (seed ``000``, "Session Creation"; seed ``001``, client usage)."""
+"""Session: a running pipeline, one process per node."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Session:
         session_id: any non-empty str; messages that name no session get it.
         pipeline: the graph; checked here (PipelineError) and again by ``initialize``.
         config: the settings; those of the executor otherwise.
-        executor: who is told what happens to its processes, and keeps session ids apart; ``default_executor()``
+        executor: reports what happens to its processes, and keeps session ids apart; ``default_executor()``
             otherwise.
     """
 
@@ -185,7 +185,7 @@ class Session:
             await self._connect(self._supervisor)
 
     def _open(self) -> Supervisor:
-        """From here on the session has an id of its executor's, and what ends its processes."""
+        """From here on the session has an id of its executor's, and a finalizer that ends its processes."""
         self.executor.admit(self)
         supervisor = Supervisor(
             self.session_id,
@@ -247,8 +247,8 @@ class Session:
     async def stop(self, *, abort: bool = False) -> None:
         """Stops gracefully: the nodes drain what they have, run ``cleanup()`` and exit. May be repeated.
 
-        Outputs not received by now are dropped. What is not gone after ``cleanup_grace_period_secs`` gets SIGTERM,
-        then SIGKILL. With ``abort`` nothing is drained: calls of ``process()`` are cancelled, and what is not gone
+        Outputs not received by now are dropped. A node not gone after ``cleanup_grace_period_secs`` gets SIGTERM,
+        then SIGKILL. With ``abort`` nothing is drained: calls of ``process()`` are cancelled, and a node not gone
         after a second gets SIGKILL. Cancelled, it kills at once.
         """
         if self.status in (SessionStatus.CREATED, SessionStatus.STOPPED):
@@ -338,7 +338,7 @@ class Session:
         await self._raise_failure()
         epoch = wiring.segment.epoch
         try:
-            # The ring refuses what is not a message, so messages pay nothing for the check.
+            # The ring refuses anything but a message, so messages pay nothing for the check.
             if publisher.offer(data, epoch=epoch, port=port):  # type: ignore[arg-type]
                 return
             if not self.config.enable_backpressure:
@@ -395,8 +395,8 @@ class Session:
     async def outputs(self, *node_ids: str) -> AsyncGenerator[tuple[str, RuntimeData], None]:
         """Yields (node id, data) of the named output nodes, or of all, as they come, until all have ended.
 
-        Each node's outputs are in order. Between nodes there is none: what came of a message may be here before the
-        message itself, where ``add_output`` shows both.
+        Each node's outputs are in order. Between nodes there is no order: the answer to a message may be here before
+        the message itself, where ``add_output`` shows both.
         """
         self._require_running("outputs()")
         waiting = {node_id: self._output(node_id) for node_id in node_ids or list(self._wired().outputs)}
@@ -417,7 +417,7 @@ class Session:
     async def end_input(self, node_id: str | None = None) -> None:
         """Ends the stream into one input node, or all: the nodes drain, finish, and pass the end on.
 
-        ``receive`` then gives what is still to come, and None.
+        ``receive`` then gives the remaining outputs, and None.
         """
         self._require_running("end_input()")
         wiring = self._wired()
@@ -429,10 +429,10 @@ class Session:
                 publisher.close()
 
     async def interrupt(self) -> None:
-        """Drops everything under way: what is queued, and the ``process()`` calls in flight are cancelled.
+        """Drops everything under way: queued messages are gone, and ``process()`` calls in flight are cancelled.
 
-        Returns when every node has acknowledged. Nothing of the old turn comes out afterwards; what is sent from now
-        on is the new turn. A node in the middle of a call that does not await acknowledges when that call returns.
+        Returns when every node has acknowledged. Nothing of the old turn comes out afterwards; messages sent from now
+        on are the new turn. A node in the middle of a call that does not await acknowledges when that call returns.
         """
         self._require_running("interrupt()")
         assert self._supervisor is not None
@@ -457,7 +457,7 @@ class Session:
         self._error_callbacks.append(callback)
 
     def get_status(self) -> StatusReport:
-        """What each node does now, and what went wrong last. From any thread, at any time, also after ``cleanup``."""
+        """What each node does now, and what went wrong last. From any thread, at any time, even after ``cleanup``."""
         return status_of(self.session_id, self.status, self.pipeline, self._supervisor, self._wiring, self._last_errors)
 
     def get_metrics(self) -> Metrics:
@@ -468,7 +468,7 @@ class Session:
         return metrics_of(self.session_id, self.pipeline, self._supervisor, self._wiring)
 
     def get_channel_stats(self, name: str) -> ChannelStats:
-        """Counters of one channel, such as ``"asr_to_tts"``; KeyError lists the names. Works after ``cleanup`` too."""
+        """Counters of one channel, such as ``"asr_to_tts"``; KeyError lists the names. Also works after ``cleanup``."""
         found = {stats.name: stats for stats in self.channel_stats()}
         if name not in found:
             raise KeyError(f"no channel {name!r}; the channels are: {', '.join(found)}")
@@ -517,12 +517,12 @@ class Session:
         if self.status is not SessionStatus.INITIALIZING:
             self.status = SessionStatus.ERROR
         if self._wiring is not None:
-            # Whoever waits looks again and finds the failure. A sender waits for room that will not come: closing does.
+            # Waiters look again and find the failure. A sender waits for room that will not come: closing wakes it.
             for publisher in self._wiring.inputs.values():
                 publisher.close()
             self._wiring.doorbell.wake()
         if isinstance(error, ProcessCrashError):
-            # As text: whoever keeps the log record need not keep the session alive through the error's traceback.
+            # As text: a log record that is kept need not keep the session alive through the error's traceback.
             self._failures.end(error.node_id)
             extra = about(self.session_id, error.node_id)
             _logger.error("session %r: %s", self.session_id, str(error), extra=extra)
@@ -557,13 +557,13 @@ class Session:
             )
 
     def _refuse_wrong(self, part: str) -> None:
-        # What came before was right, so it is the newest that is not.
+        # The earlier parts were right, so the newest is wrong.
         for problem in self.pipeline.find_problems():
             if problem.place.startswith(part):
                 raise PipelineError(problem.message)
 
     def _require_unwired(self, call: str) -> None:
-        # The channels are made for the graph as it is then; in a session that failed, the failure is what to tell.
+        # The channels are made for the graph as it is then; in a session that failed, report the failure.
         if self._wiring is not None and not self._over():
             raise SessionStateError(f"{call} comes too late: session {self.session_id!r} is being started already")
 
@@ -587,7 +587,8 @@ class Session:
         return outputs[node_id]
 
     def _no_such(self, what: str, node_id: str, choices: list[str]) -> str:
-        text = f"node {node_id!r} is no {what} node of session {self.session_id!r} (those are: {', '.join(choices)})"
+        known = ", ".join(choices)
+        text = f"node {node_id!r} is not an {what} node of session {self.session_id!r} (those are: {known})"
         if node_id in self.pipeline.node_ids:
             text += f"; pipeline.add_{what}({node_id!r}) makes it one"
         return text

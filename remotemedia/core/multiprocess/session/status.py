@@ -1,6 +1,6 @@
-"""How a session and its nodes are (seed ``003``, FR-009) and what they use, put together when somebody asks.
+"""The state of a session and its nodes, and the resources they use, put together when somebody asks.
 
-What a node does this moment is read from the counters that it keeps in shared memory: no node is asked, none is woken.
+What a node is doing is read from the counters that it keeps in shared memory: no node is asked, none is woken.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class StatusReport:
 
 @dataclass(frozen=True)
 class NodeMetrics:
-    """What one node uses and how long its messages take.
+    """The resources of one node and the latency of its messages.
 
     Attributes:
         node_id: the node.
@@ -94,8 +94,8 @@ class Metrics:
         process_count: node processes that are there.
         memory_mb: resident memory of all of them in 10**6 bytes; the session's shared memory is counted once.
         cpu_secs: processor time of those processes so far.
-        shared_used_bytes: payload memory in use in all pools: on loan, published, or held by whoever received it.
-        shared_resident_bytes: memory that the kernel has given to the pools, also what is free in them by now.
+        shared_used_bytes: payload memory in use in all pools: on loan, published, or held by its receiver.
+        shared_resident_bytes: memory that the kernel has given to the pools, including memory free in them by now.
         nodes: by node id, in the order they were added.
     """
 
@@ -207,7 +207,7 @@ def _fatal_error(supervisor: Supervisor | None, child: Child | None, node_id: st
 
 
 def _unclean_end(child: Child | None) -> str | None:
-    """Of a node that was told to stop, and did not the way it should."""
+    """How a node that was asked to stop failed to do so cleanly."""
     if child is None or not child.exited.done() or child.exited.cancelled():
         return None
     exit = child.exited.result()

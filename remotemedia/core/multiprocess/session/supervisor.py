@@ -61,7 +61,7 @@ from remotemedia.errors import (
 __all__ = ["Supervisor"]
 
 PROGRESS_BEAT_SECS = 1.5
-"""A node that is still loading is heard of at least every two seconds (seed 003, SC-002), also on a busy machine."""
+"""A loading node reports at least every two seconds, also on a busy machine (SC-002 of docs/contract.md)."""
 
 CRASH_GRACE_SECS = 1.0
 """How long the other nodes may clean up when one has crashed; pending calls raise once all are gone."""
@@ -126,7 +126,7 @@ class Supervisor:
 
     @property
     def ending(self) -> bool:
-        """Whether its processes are being or were told to end."""
+        """Whether its processes have been asked to end."""
         return self._ending
 
     @property
@@ -135,7 +135,7 @@ class Supervisor:
         return os.getpid() != self._owner_pid
 
     def progress(self, node_id: str) -> InitProgress | None:
-        """What was last heard of a node's start."""
+        """The latest news of a node's start."""
         return self._progress.get(node_id)
 
     # --- start ---
@@ -166,7 +166,7 @@ class Supervisor:
         return child.pid
 
     def _introduce(self, node_id: str) -> None:
-        """Tells one process what it is, now that it is there: the kernel limits how many descriptors are underway."""
+        """Tells one process what it is, now that it is there: the kernel limits how many may be under way."""
         try:
             hello, fds = self._introductions.hello(node_id)
         except OSError as error:
@@ -242,7 +242,7 @@ class Supervisor:
         )
 
     def _how_far(self, progress: InitProgress) -> Iterator[str]:
-        """What is known about a late node, piece by piece."""
+        """The facts about a late node, piece by piece."""
         yield progress.status
         yield f"{progress.progress * 100:.0f} %"
         if progress.message:
@@ -295,7 +295,7 @@ class Supervisor:
             child.put_down_if_deserted()
 
     def _take(self, node_id: str, raw: Message) -> None:
-        """What a node says counts for that node alone, and only where it was due. Raises when it makes no sense."""
+        """A node's message counts for that node alone, and only where it was due. Raises when it makes no sense."""
         kind, status = kind_said(raw), self._progress[node_id].status
         if kind in (Here, Unconnected, Ready):
             if name_of(kind) != self._due[node_id]:
@@ -427,7 +427,7 @@ class Supervisor:
         """Ends all processes: they drain and clean up within the grace period, then SIGTERM, then SIGKILL. With
         ``abort`` they give up what they do, as after a crash.
 
-        Cancelled, it kills what is left at once, and so it does when its event loop is closed. In a forked child it
+        Cancelled, it kills all that are left at once; likewise when its event loop is closed. In a forked child it
         does nothing.
         """
         if self._loop.is_closed() or self.forked:
@@ -524,7 +524,7 @@ def _did_not(node_id: str) -> bool:
 
 
 def _reason(child: Child, exit: Exit, kills: KillWatch, *, loaded: bool) -> str:
-    """What is known of why a process ended."""
+    """Why a process ended, as far as is known."""
     if exit.code < 0:
         return "its exit code is unknown, for this program ignores SIGCHLD or waits for all children"
     if child.put_down_for and exit.signal == signal.SIGKILL:
@@ -545,6 +545,6 @@ def _event_of(exit: Exit, **more: Any) -> ProcessExited:
 
 
 def _retrieve(future: asyncio.Future[None]) -> None:
-    # Whoever waits raises it; when nobody does, asyncio need not complain of it.
+    # A waiter raises it; when there is none, asyncio need not complain of it.
     if not future.cancelled():
         future.exception()

@@ -57,7 +57,7 @@ class Wiring:
             self.size_bytes = sum(os.fstat(memfd).st_size for memfd in memfds)
             self.segment = self._map_segment(ORCHESTRATOR, owner=True)
             undo.callback(self.segment.close)
-            # What the session sent may come back while nodes still read it, so it is read-only here too.
+            # The session's own messages may come back while nodes still read it, so it is also read-only here.
             self._received = self._map_segment(ORCHESTRATOR, owner=False)
             undo.callback(self._received.close)
             self._nodes = {}
@@ -72,7 +72,7 @@ class Wiring:
     # --- for the nodes ---
 
     def handover(self, node_id: str) -> tuple[Handover, list[int]]:
-        """What one node gets, and copies of the descriptors that go with it; the caller's to close."""
+        """One node's share, and copies of the descriptors that go with it; the caller's to close."""
         own = self._pools[node_id]
         upstream = {self._pools[other] for other in self._pipeline.ancestors(node_id)}
         inputs = [
@@ -150,7 +150,7 @@ class Wiring:
         """Gives everything back. Payloads the user still holds keep their memory until they are dropped."""
         if self._final is not None:
             return
-        # Whoever died in the middle of something is at it no more.
+        # A node that died in the middle of something is no longer at it.
         self._final = (
             [replace(stats, blocked_now_secs=0.0) for stats in self.channel_stats()],
             [replace(stats, current_secs=0.0) for stats in self.node_stats()],
@@ -169,7 +169,7 @@ class Wiring:
     # --- making it ---
 
     def _channel_ends(self) -> dict[str, tuple[str, str]]:
-        """Who publishes and who subscribes, by the channel's name."""
+        """Publisher and subscriber, by the channel's name."""
         pipeline = self._pipeline
         return {
             **{_input_name(node_id): (SESSION_NAME, node_id) for node_id in pipeline.input_nodes},

@@ -1,4 +1,4 @@
-"""MultiprocessConfig: the settings of an executor and its sessions (seed ``001``, "Configuration Options")."""
+"""MultiprocessConfig: the settings of an executor and its sessions."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class MultiprocessConfig:
             "use_uvloop": FLAG,
         }
     )
-    """What each field may be; what reads settings from files has the same rules."""
+    """What each field may be; settings from files follow the same rules."""
 
     def __post_init__(self) -> None:
         check(self, self.RULES)

@@ -1,4 +1,4 @@
-"""What happens to node processes, as objects (seed ``002``, ``ProcessEvent``), and how many listeners hear of it."""
+"""The events of node processes, as objects, and how they reach any number of listeners."""
 
 from __future__ import annotations
 
@@ -131,12 +131,12 @@ class EventStream:
             await self._arrival.wait()
         if self._events:
             return self._events.popleft()
-        # Lost after all that is kept: while there is no room, the newest is what gives way.
+        # Lost after all that is kept: while there is no room, the newest gives way.
         lost, self._lost = self._lost, 0
         return EventsLost(session_id="", node_id="", pid=0, count=lost)
 
     def close(self) -> None:
-        """Hears no more; what is here already can still be read."""
+        """Hears no more; events already here can still be read."""
         self._bus.remove(self)
         self.end()
 

@@ -1,4 +1,4 @@
-"""InitProgress: one step of a node on its way to ready (seed ``000``, "Progress Tracking")."""
+"""InitProgress: one step of a node on its way to ready."""
 
 from __future__ import annotations
 

@@ -205,7 +205,7 @@ def said_in(kind: type[FromNode], status: str) -> bool:
 
 
 def kind_said(raw: dict[str, Any]) -> type[FromNode]:
-    """Which message of a node it is. ValueError if it is none."""
+    """Which message of a node it is. ValueError if it is not one."""
     return _kind(raw, _FROM_NODE)
 
 
@@ -231,4 +231,4 @@ def _read(raw: dict[str, Any], kinds: dict[str, type[Any]]) -> Any:
     kind = _kind(raw, kinds)
     if missing := [field for field in kind._fields if field not in raw]:
         raise ValueError(f"{raw['type']!r} without its {', '.join(missing)}")
-    return kind(*[raw[field] for field in kind._fields])  # what it has besides is no business of ours
+    return kind(*[raw[field] for field in kind._fields])  # its other fields are not our business

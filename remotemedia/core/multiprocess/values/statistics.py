@@ -12,7 +12,7 @@ __all__ = ["ChannelStats", "NodeStats"]
 
 @dataclass(frozen=True)
 class ChannelStats:
-    """One channel (seed ``001``, "Debug IPC Channels").
+    """One channel.
 
     Attributes:
         name: such as ``"asr_to_tts"``.
@@ -21,7 +21,7 @@ class ChannelStats:
         bytes_copied: how many of those were copied rather than handed over.
         current_occupancy: messages published and not yet received.
         capacity: messages it holds.
-        high_water_mark: the most it was seen to hold at once, by either side or by whoever asks.
+        high_water_mark: the most it was seen to hold at once, by either side or by a caller of the statistics.
         blocked_count, blocked_secs: how often and how long its publisher waited for room, in waits that are over.
         drops: messages given up because it was full (``enable_backpressure=False``).
         publisher, subscriber: the nodes at its ends; ``"session"`` is the orchestrator.
