@@ -25,7 +25,7 @@ tests in `tests/faults/`. Each runs under a watchdog that dumps the stacks of al
 descriptors, threads, mappings, processes and files before and after. "Lost" counts messages that did not come, and
 faults that did not end as promised; "left" counts tests that left anything behind.
 
-`make test` runs a sample of each. All of it, in about an hour:
+`make prove` runs a sample of each. All of it, in about an hour:
 
 ```console
 $ python -m proof.promises --long

@@ -93,6 +93,9 @@ def _children() -> set[str]:
 # --- files: where a test can leave any ---
 
 _SHARED_MEMORY = Path("/dev/shm")
+OUR_NAME = os.environ.get("REMOTEMEDIA_TEST_NAME", "remotemedia")
+"""What remotemedia's files are called; the tests of this check have another name, and leave other runs in peace."""
+
 RUN = "REMOTEMEDIA_TEST_RUN"
 """In the environment of all processes that a run starts, directly or not."""
 
@@ -119,7 +122,7 @@ def made_here(path: Path) -> bool:
             holders = _holders(path)
             if holders:
                 return any(map(_of_this_run, holders))
-            return path.name.startswith("remotemedia") or _alone()
+            return path.name.startswith(OUR_NAME) or _alone()
     return False
 
 

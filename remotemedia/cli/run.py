@@ -18,8 +18,32 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
+_HELP = """\
+Run the pipeline in MANIFEST (JSON or YAML) on files.
 
-@click.command(context_settings={"max_content_width": 100})
+The input is fed as fast as the nodes take it. Files appear, or are replaced, only once the run has succeeded.
+Ctrl-C (or SIGTERM) ends the input: the nodes finish what they have, and the output is kept; a second one kills.
+
+\b
+Examples:
+  remotemedia run speech.yaml -i question.wav -O answer.wav
+  arecord -d 5 -r 16000 | remotemedia run speech.yaml -i - -O - | aplay
+  remotemedia run listen.json -i talk.flac -O asr.text=words.txt --json
+  remotemedia run two.json -i left=l.wav -i right=r.wav -O mix=m.flac
+
+\b
+Exit codes:
+  0    done
+  1    a node failed, a message failed (without --keep-going), a process
+       crashed, or nobody read the output
+  2    something to put right: option, manifest, file, data that does not
+       fit its file, missing library
+  3    done, but no audio came for an audio file, which was not written
+  130  ended early by Ctrl-C (143: by SIGTERM)
+"""
+
+
+@click.command(context_settings={"max_content_width": 100}, help=_HELP)
 @click.argument("manifest", type=click.Path(path_type=Path), shell_complete=complete_manifest)
 @click.option(
     "-i",
@@ -86,28 +110,7 @@ def run(
     as_json: bool,
     debug: bool,
 ) -> int:
-    """Run the pipeline in MANIFEST (JSON or YAML) on files.
-
-    The input is fed as fast as the nodes take it. Files appear, or are replaced, only once the run has succeeded.
-    Ctrl-C (or SIGTERM) ends the input: the nodes finish what they have, and the output is kept; a second one kills.
-
-    \b
-    Examples:
-      remotemedia run speech.yaml -i question.wav -O answer.wav
-      arecord -d 5 -r 16000 | remotemedia run speech.yaml -i - -O - | aplay
-      remotemedia run listen.json -i talk.flac -O asr.text=words.txt --json
-      remotemedia run two.json -i left=l.wav -i right=r.wav -O mix=m.flac
-
-    \b
-    Exit codes:
-      0    done
-      1    a node failed, a message failed (without --keep-going), a process
-           crashed, or nobody read the output
-      2    something to put right: option, manifest, file, data that does not
-           fit its file, missing library
-      3    done, but no audio came for an audio file, which was not written
-      130  ended early by Ctrl-C (143: by SIGTERM)
-    """
+    """Run the pipeline in MANIFEST on files: see ``_HELP``."""
 
     def work() -> int:
         # Here and not above: --help needs none of it.

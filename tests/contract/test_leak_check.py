@@ -16,6 +16,7 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 SHARED_MEMORY = Path("/dev/shm")
+OUR_NAME = "tests-of-remotemedia"
 
 pytestmark = pytest.mark.skipif(not os.access(SHARED_MEMORY, os.W_OK), reason="there is no /dev/shm to leave files in")
 
@@ -35,7 +36,12 @@ def run(tmp_path: Path) -> Callable[..., tuple[int, str]]:
         done = subprocess.run(
             [*under, sys.executable, "-m", "pytest", "-c", "pyproject.toml", *options, "test_it.py"],
             cwd=tmp_path,
-            env={**inherited, "TMPDIR": str(tmp_path / "temporary"), "FOLDER": str(tmp_path)},
+            env={
+                **inherited,
+                "REMOTEMEDIA_TEST_NAME": OUR_NAME,
+                "TMPDIR": str(tmp_path / "temporary"),
+                "FOLDER": str(tmp_path),
+            },
             capture_output=True,
             text=True,
         )
@@ -95,7 +101,7 @@ def test_what_is_planted_is_found(
     run: Callable[..., tuple[int, str]], names: Callable[[str], str], tmp_path: Path, fixture: str
 ) -> None:
     """By the fixture at the end of each test, and at the end of the run in any case."""
-    shared = [names("planted-3"), names("planted-4"), names("remotemedia-planted-5")]
+    shared = [names("planted-3"), names("planted-4"), names(f"{OUR_NAME}-planted-5")]
     code, said = run(PLANTING.replace("FIXTURE", fixture).replace("NAMES", repr(shared)))
     (tmp_path / "fifo").write_text("end\n")
     assert code == 1
@@ -149,7 +155,7 @@ def test_files_of_others_are_not_ours(
         listener.bind(str(tmp_path / "stranger"))
         listener.listen()
         environment = {name: value for name, value in os.environ.items() if name != "REMOTEMEDIA_TEST_RUN"}
-        files = [names("remotemedia-of-another"), names("psm_held"), str(beside)]
+        files = [names(f"{OUR_NAME}-of-another"), names("psm_held"), str(beside)]
         stranger = subprocess.Popen(
             [sys.executable, "-c", STRANGER, str(listener.fileno()), *files],
             pass_fds=[listener.fileno()],

@@ -21,6 +21,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 SOURCES = [
     REPOSITORY / "proof" / "stress.c",
+    REPOSITORY / "proof" / "stress_world.h",
     REPOSITORY / "proof" / "pool.c",
     *(REPOSITORY / "remotemedia" / header for header in ("_ring_abi.h", "_message.h", "_ring_ops.h", "_pool.h")),
 ]

@@ -181,6 +181,6 @@ def test_as_grpcurl_does(told: Any) -> None:
 
 
 def test_the_example_of_a_slow_start(told: Any) -> None:
-    slow = {**MANIFEST, "metadata": {"name": "slow", "multiprocess": {"init_timeout_secs": 1.5}}}
+    slow = {**MANIFEST, "metadata": {"name": "slow", "multiprocess": {"init_timeout_secs": 4}}}
     slow["nodes"] = [*MANIFEST["nodes"][:2], {"id": "vibe_tts", "node_type": "t-init", "params": {"how": "wait"}}]
     assert told(SLOW, slow) == ["Initialization timeout - increase init_timeout_secs", "vibe_tts"]

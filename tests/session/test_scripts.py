@@ -198,7 +198,7 @@ import slow
 open("imported", "w").close()
 async def late():
     pipeline = Pipeline().add_node("slow", "e")
-    async with Session("s", pipeline, MultiprocessConfig(init_timeout_secs=3)):
+    async with Session("s", pipeline, MultiprocessConfig(init_timeout_secs=5)):
         pass
 try:
     asyncio.run(late())
@@ -206,7 +206,7 @@ except InitializationTimeout as error:
     print(error)
 """
     assert script(body) == (
-        "not ready within 3 s (init_timeout_secs): 'e' (loading, 0 %, its module is still being imported, at "
+        "not ready within 5 s (init_timeout_secs): 'e' (loading, 0 %, its module is still being imported, at "
         f"{tmp_path}/slow.py:3)\n"
     )
 
