@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from remotemedia.audio import load_audio_file, save_audio_file
-    from remotemedia.core.multiprocess.channel.publisher import Publisher, Subscriber
+    from remotemedia.core.multiprocess.channel.publisher import Publisher
+    from remotemedia.core.multiprocess.channel.subscriber import Subscriber
     from remotemedia.core.multiprocess.classes.registry import lookup_node, register_node, registered_nodes
     from remotemedia.core.multiprocess.graph.pipeline import Connection, NodeConfig, Pipeline
     from remotemedia.core.multiprocess.node.declaration import Param
@@ -61,7 +62,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "remotemedia.audio": ("load_audio_file", "save_audio_file"),
-    "remotemedia.core.multiprocess.channel.publisher": ("Publisher", "Subscriber"),
+    "remotemedia.core.multiprocess.channel.publisher": ("Publisher",),
+    "remotemedia.core.multiprocess.channel.subscriber": ("Subscriber",),
     "remotemedia.core.multiprocess.values.config": ("MultiprocessConfig",),
     "remotemedia.core.multiprocess.node.declaration": ("Param",),
     "remotemedia.core.multiprocess.values.events": (

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocess.channel.handover import Attached, attach
-from remotemedia.core.multiprocess.channel.publisher import Subscriber
+from remotemedia.core.multiprocess.channel.subscriber import Subscriber
 from remotemedia.core.multiprocess.graph.pipeline import Pipeline
 from remotemedia.core.multiprocess.node.declaration import Ports
 from remotemedia.core.multiprocess.node.loop import NodeLoop, settled

@@ -20,7 +20,7 @@ import pytest
 from remotemedia import _ring
 from remotemedia.core.data import DataType, RuntimeData, decode_metadata, encode_metadata
 from remotemedia.core.dtypes import decode_dtype, encode_dtype
-from remotemedia.core.multiprocess.channel import publisher as channel_module
+from remotemedia.core.multiprocess.channel import subscriber as subscriber_module
 from remotemedia.core.multiprocess.channel.form import FORM
 from remotemedia.core.multiprocess.channel.rendezvous import _address
 from remotemedia.core.multiprocessing import Publisher, Subscriber
@@ -137,7 +137,7 @@ def test_a_signal_handler_that_closes_the_subscriber_leaves_the_view_it_was_abou
         timestamp=float,
         refuse=print,
     )
-    monkeypatch.setattr(channel_module, "FORM", form)
+    monkeypatch.setattr(subscriber_module, "FORM", form)
     publisher, subscriber = channel(10, pool_bytes=64 * 1024)
     before = signal.signal(signal.SIGUSR1, lambda *_: subscriber.close())
     try:

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from remotemedia import _ring
 from remotemedia.core.multiprocess.channel.doorbell import Doorbell
 from remotemedia.core.multiprocess.channel.form import FORM
-from remotemedia.core.multiprocess.channel.publisher import Publisher, Subscriber
+from remotemedia.core.multiprocess.channel.publisher import Publisher
+from remotemedia.core.multiprocess.channel.subscriber import Subscriber
 
 __all__ = ["Attached", "Edge", "Handover", "OutputChannel", "attach"]
 

@@ -6,16 +6,29 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from remotemedia import _ring
 from remotemedia._rules import TEXT, whole_number
 from remotemedia.core.multiprocess.channel.doorbell import Doorbell
+from remotemedia.errors import ChannelCorruptedError
 
 if TYPE_CHECKING:
     from remotemedia.core.multiprocess.channel.rendezvous import Meeting
 
-__all__ = ["Side", "check_count", "check_name", "deadline_ns_after", "new_eventfd", "new_segment"]
+__all__ = [
+    "DEFAULT_SPIN_US",
+    "Side",
+    "check_count",
+    "check_name",
+    "deadline_ns_after",
+    "new_eventfd",
+    "new_meeting",
+    "new_segment",
+    "peer_segment",
+]
+
+DEFAULT_SPIN_US = 20
 
 
 class Side(ABC):
@@ -88,6 +101,25 @@ def new_segment(pool_bytes: int) -> tuple[_ring.Segment, int]:
     except BaseException:
         os.close(memfd)
         raise
+
+
+def peer_segment(segment_fd: int, event_fd: int) -> _ring.Segment:
+    """The other side's segment. Takes both descriptors over, whatever happens."""
+    try:
+        os.set_blocking(event_fd, False)
+    except OSError as error:
+        os.close(segment_fd)
+        os.close(event_fd)
+        raise ChannelCorruptedError(f"the other side sent something that is not a doorbell: {error}") from None
+    return _ring.Segment(segment_fd, event_fd, False)
+
+
+def new_meeting(*arguments: Any) -> Meeting:
+    """The place of a named channel's side at its name; the arguments are Meeting's."""
+    # Here: a node's channels have no names, and its start-up time is a budget.
+    from remotemedia.core.multiprocess.channel.rendezvous import Meeting
+
+    return Meeting(*arguments)
 
 
 def deadline_ns_after(timeout: float | None) -> int:

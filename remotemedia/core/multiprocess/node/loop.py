@@ -15,7 +15,7 @@ from remotemedia._telling import clip, shown
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocess.channel.handover import Attached, OutputChannel
 from remotemedia.core.multiprocess.channel.loan import loan_array
-from remotemedia.core.multiprocess.channel.publisher import Subscriber, any_ready_soon
+from remotemedia.core.multiprocess.channel.subscriber import Subscriber, any_ready_soon
 from remotemedia.core.multiprocess.node.failure import describe_failure
 from remotemedia.core.multiprocess.node.node import MultiprocessNode, NodeStatus
 from remotemedia.core.multiprocess.values.protocol import FromNode, Interrupted, MessageFailed, Progress

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from remotemedia.core.data import RuntimeData
-    from remotemedia.core.multiprocess.channel.publisher import Publisher, Subscriber
+    from remotemedia.core.multiprocess.channel.publisher import Publisher
+    from remotemedia.core.multiprocess.channel.subscriber import Subscriber
     from remotemedia.core.multiprocess.node.loop import NodeLoop
 
 __all__ = ["MultiprocessNode", "NodeStatus", "Nothing", "Output"]

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from remotemedia._event_loop import running_loop
 from remotemedia.core.data import Payload, RuntimeData
 from remotemedia.core.multiprocess.channel.form import FORM
-from remotemedia.core.multiprocess.channel.publisher import Subscriber, any_ready_soon
+from remotemedia.core.multiprocess.channel.subscriber import Subscriber, any_ready_soon
 from remotemedia.core.multiprocess.classes.reference import stop_if_loading
 from remotemedia.core.multiprocess.graph.pipeline import NodeConfig, Pipeline
 from remotemedia.core.multiprocess.process.surroundings import remedy_for

@@ -14,8 +14,9 @@ from remotemedia import _ring
 from remotemedia.core.multiprocess.channel.doorbell import Doorbell
 from remotemedia.core.multiprocess.channel.form import FORM
 from remotemedia.core.multiprocess.channel.handover import ORCHESTRATOR, Edge, Handover
-from remotemedia.core.multiprocess.channel.publisher import Publisher, Subscriber
+from remotemedia.core.multiprocess.channel.publisher import Publisher
 from remotemedia.core.multiprocess.channel.side import new_eventfd
+from remotemedia.core.multiprocess.channel.subscriber import Subscriber
 from remotemedia.core.multiprocess.graph.pipeline import SESSION_NAME, Pipeline
 from remotemedia.core.multiprocess.values.config import MultiprocessConfig
 from remotemedia.core.multiprocess.values.statistics import ChannelStats, NodeStats
