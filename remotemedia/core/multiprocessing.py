@@ -19,8 +19,14 @@ if TYPE_CHECKING:
     from remotemedia.core.multiprocess.node.declaration import Param
     from remotemedia.core.multiprocess.node.node import MultiprocessNode, NodeStatus
     from remotemedia.core.multiprocess.session.executor import MultiprocessExecutor, NodeHandle, default_executor
-    from remotemedia.core.multiprocess.session.session import Session, SessionStatus
-    from remotemedia.core.multiprocess.session.status import Metrics, NodeMetrics, NodeReport, StatusReport
+    from remotemedia.core.multiprocess.session.session import Session
+    from remotemedia.core.multiprocess.session.status import (
+        Metrics,
+        NodeMetrics,
+        NodeReport,
+        SessionStatus,
+        StatusReport,
+    )
     from remotemedia.core.multiprocess.values.config import MultiprocessConfig
     from remotemedia.core.multiprocess.values.events import (
         EventsLost,
@@ -82,9 +88,15 @@ _HOMES = {
     "remotemedia.core.multiprocess.graph.pipeline": ("Connection", "NodeConfig", "Pipeline"),
     "remotemedia.core.multiprocess.values.progress": ("InitProgress",),
     "remotemedia.core.multiprocess.classes.registry": ("lookup_node", "register_node", "registered_nodes"),
-    "remotemedia.core.multiprocess.session.session": ("Session", "SessionStatus"),
+    "remotemedia.core.multiprocess.session.session": ("Session",),
     "remotemedia.core.multiprocess.values.statistics": ("ChannelStats", "NodeStats"),
-    "remotemedia.core.multiprocess.session.status": ("Metrics", "NodeMetrics", "NodeReport", "StatusReport"),
+    "remotemedia.core.multiprocess.session.status": (
+        "Metrics",
+        "NodeMetrics",
+        "NodeReport",
+        "SessionStatus",
+        "StatusReport",
+    ),
     "remotemedia.errors": (
         "AuthenticationError",
         "ChannelClosedError",

@@ -6,12 +6,14 @@ import asyncio
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import crash_matrix as matrix
 from crash_matrix import FULL, LOADING, PROCESSING, RECEIVING, STARTING, STOPPING
 
+from remotemedia.core.multiprocess.session.by_node import complete, connect, launch
 from remotemedia.core.multiprocessing import (
     MultiprocessConfig,
     NodeProcessError,
@@ -123,7 +125,7 @@ class Scene:
         """What initialize() raises. A victim of the loading or starting phase has its fault on the way."""
         if self.is_late:
             await self._launch()
-        initialize = self.session.complete if self.is_late else self.session.initialize
+        initialize = partial(complete, self.session) if self.is_late else self.session.initialize
         begun = asyncio.create_task(initialize(lambda progress: self.pids.update(self.session.pids)))
         if self.scenario.phase in (STARTING, LOADING):
             await self._kill_once_there()
@@ -134,9 +136,9 @@ class Scene:
         """Node by node, as ``executor.execute_node`` does: init_timeout_secs begins when the victim is there."""
         pipeline = self._pipeline()
         for node in pipeline.nodes:
-            await self.session.launch(node)
+            await launch(self.session, node)
         for one, other in EDGES:
-            self.session.connect(one, "output", other, "input")
+            connect(self.session, one, "output", other, "input")
         self.pids = self.session.pids
         await self.px.until(self.struck)
 

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.usefixtures("leak_check")
 # A task of its own holds the session and waits for its output: a child that runs the event loop ends that task.
 PROGRAM = """
 import asyncio, gc, multiprocessing, subprocess, session_support as px
+from remotemedia.core.multiprocess.session.by_node import complete, launch
 
 sessions = []
 
@@ -65,8 +66,8 @@ def use():
     calls = {
         "initialize": session.initialize,
         "start": session.start,
-        "execute_node": lambda: session.launch(session.pipeline.nodes[0]),
-        "start_session": session.complete,
+        "execute_node": lambda: launch(session, session.pipeline.nodes[0]),
+        "start_session": lambda: complete(session),
         "loan": lambda: session.loan(3, "f4"),
         "send": lambda: session.send("n0", px.text("x")),
         "receive": lambda: session.receive("n1"),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from remotemedia.core.multiprocess.graph.pipeline import NodeConfig, Pipeline
 from remotemedia.core.multiprocess.process.spawn import find_python
 from remotemedia.core.multiprocess.process.surroundings import check_surroundings
+from remotemedia.core.multiprocess.session.by_node import complete, connect, launch
 from remotemedia.core.multiprocess.values.config import MultiprocessConfig
 from remotemedia.core.multiprocess.values.events import DEFAULT_BACKLOG, EventBus, EventStream
 from remotemedia.core.multiprocess.values.progress import InitProgress
@@ -148,8 +149,8 @@ class MultiprocessExecutor:
         if session is None:
             session = self._make(session_id, Pipeline(), None)
         try:
-            pid = await session.launch(
-                NodeConfig(node_type, node_id, {} if config is None else config, memory_limit_bytes)
+            pid = await launch(
+                session, NodeConfig(node_type, node_id, {} if config is None else config, memory_limit_bytes)
             )
         except BaseException:
             if new:
@@ -164,8 +165,7 @@ class MultiprocessExecutor:
 
         PipelineError for a wrong node or port, data that do not fit, or a cycle: then it is not part of the session.
         """
-        session = self._find(session_id)
-        session.connect(from_node, from_port, to_node, to_port)
+        connect(self._find(session_id), from_node, from_port, to_node, to_port)
 
     async def start_session(
         self,
@@ -177,7 +177,7 @@ class MultiprocessExecutor:
         Raises PipelineError, and then more can be connected; or like ``Session.initialize``.
         """
         session = self._find(session_id)
-        await session.complete(progress_callback)
+        await complete(session, progress_callback)
         await session.start()
         return session
 

@@ -6,27 +6,27 @@ import asyncio
 import logging
 import os
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from enum import Enum
-from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar
-
-import numpy.typing as npt
+from typing import Self, TypeVar
 
 from remotemedia._event_loop import running_loop
-from remotemedia.core.data import Payload, RuntimeData
-from remotemedia.core.multiprocess.channel.form import FORM
-from remotemedia.core.multiprocess.channel.subscriber import Subscriber, any_ready_soon
 from remotemedia.core.multiprocess.classes.reference import stop_if_loading
-from remotemedia.core.multiprocess.graph.pipeline import NodeConfig, Pipeline
+from remotemedia.core.multiprocess.graph.pipeline import Pipeline
 from remotemedia.core.multiprocess.process.surroundings import remedy_for
 from remotemedia.core.multiprocess.session.dropped import abandon, weakly
 from remotemedia.core.multiprocess.session.executor import MultiprocessExecutor, default_executor
 from remotemedia.core.multiprocess.session.failure_log import FailureLog
+from remotemedia.core.multiprocess.session.flow import SessionFlow
 from remotemedia.core.multiprocess.session.introduction import Introductions
-from remotemedia.core.multiprocess.session.status import Metrics, StatusReport, metrics_of, status_of
+from remotemedia.core.multiprocess.session.status import (
+    Metrics,
+    SessionStatus,
+    StatusReport,
+    metrics_of,
+    status_of,
+)
 from remotemedia.core.multiprocess.session.supervisor import Supervisor
 from remotemedia.core.multiprocess.session.wiring import Wiring
 from remotemedia.core.multiprocess.values.config import MultiprocessConfig
@@ -35,37 +35,21 @@ from remotemedia.core.multiprocess.values.progress import InitProgress
 from remotemedia.core.multiprocess.values.protocol import Start
 from remotemedia.core.multiprocess.values.statistics import ChannelStats, NodeStats
 from remotemedia.errors import (
-    ChannelClosedError,
-    ChannelFullError,
     MultiprocessError,
     NodeProcessError,
-    PipelineError,
     ProcessCrashError,
     ProcessSpawnError,
     ResourceLimitError,
-    SessionStateError,
 )
 
-__all__ = ["Session", "SessionStatus"]
+__all__ = ["Session"]
 
 _logger = logging.getLogger("remotemedia.session")
 
 ErrorT = TypeVar("ErrorT", bound=MultiprocessError)
 
 
-class SessionStatus(Enum):
-    """State of a session."""
-
-    CREATED = "created"
-    INITIALIZING = "initializing"
-    READY = "ready"
-    RUNNING = "running"
-    STOPPING = "stopping"
-    STOPPED = "stopped"
-    ERROR = "error"
-
-
-class Session:
+class Session(SessionFlow):
     """A pipeline at work. ``async with Session(...)`` initializes and starts it, and cleans up whatever happens.
 
     A session belongs to the asyncio event loop that initialized it: on another, without one (under trio), and in a
@@ -99,9 +83,9 @@ class Session:
         self.config = config if config is not None else self.executor.config
         self.status = SessionStatus.CREATED
         self._introductions = Introductions(self.config)
-        self._wiring: Wiring | None = None
-        self._supervisor: Supervisor | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wiring = None
+        self._supervisor = None
+        self._loop = None
         self._crash_callbacks: list[Callable[[ProcessCrashError], None]] = []
         self._error_callbacks: list[Callable[[NodeProcessError], None]] = []
         self._drops_reported = False
@@ -120,7 +104,7 @@ class Session:
         by ``stop(abort=True)``; cancelled, it does the same.
         """
         stop_if_loading()
-        self._require("initialize()", SessionStatus.CREATED)
+        self._in("initialize()", SessionStatus.CREATED)
         running_loop("initialize()")
         self.pipeline.validate()
         self._check_limits(len(self.pipeline.nodes))
@@ -135,54 +119,6 @@ class Session:
                 supervisor.abandon()
                 raise
             await self._connect(supervisor)
-
-    async def launch(self, node: NodeConfig) -> int:
-        """Adds ``node`` to the pipeline and starts its process, before ``complete``; its pid.
-
-        The process loads its node and waits for its channels. For ``MultiprocessExecutor.execute_node``. Raises
-        PipelineError, ResourceLimitError or ProcessSpawnError for this node alone, the session's failure otherwise.
-        """
-        stop_if_loading()
-        self._require("execute_node()", SessionStatus.CREATED, SessionStatus.INITIALIZING)
-        running_loop("execute_node()")
-        self._require_unwired("execute_node()")
-        await self._raise_failure()
-        self._check_limits(len(self.pipeline.nodes) + 1)
-        self.pipeline.add_node(node.node_type, node.node_id, node.config, memory_limit_bytes=node.memory_limit_bytes)
-        try:
-            self._introductions.add(self.pipeline.nodes[-1])
-            self._refuse_wrong("nodes[")
-            return (self._supervisor or self._open()).spawn(node.node_type, node.node_id, node.memory_limit_bytes)
-        except MultiprocessError:
-            self.pipeline.nodes.pop()
-            raise
-
-    def connect(self, from_node: str, from_port: str, to_node: str, to_port: str) -> None:
-        """Adds a connection between nodes that were launched, before ``complete``. PipelineError for a wrong name, and
-        for what would make a graph that cannot run; then it is not part of the session."""
-        self._require("connect_nodes()", SessionStatus.INITIALIZING)
-        self._require_unwired("connect_nodes()")
-        for node_id in (from_node, to_node):
-            if node_id not in self.pipeline.node_ids:
-                choices = ", ".join(self.pipeline.node_ids)
-                raise PipelineError(f"there is no node {node_id!r} to connect; the nodes are: {choices}")
-        self.pipeline.connect(from_node, from_port, to_node, to_port)
-        try:
-            self._refuse_wrong("connections[")
-        except PipelineError:
-            self.pipeline.connections.pop()
-            raise
-
-    async def complete(self, progress_callback: Callable[[InitProgress], None] | None = None) -> None:
-        """Gives the nodes that were launched their channels; returns when every one is ready. Raises like
-        ``initialize``."""
-        self._require("start_session()", SessionStatus.INITIALIZING)
-        self._require_unwired("start_session()")
-        await self._raise_failure()
-        self.pipeline.validate()
-        assert self._supervisor is not None
-        async with self._becoming_ready(progress_callback):
-            await self._connect(self._supervisor)
 
     def _open(self) -> Supervisor:
         """From here on the session has an id of its executor's, and a finalizer that ends its processes."""
@@ -209,7 +145,7 @@ class Session:
             self._supervisor.on_progress = progress_callback
         try:
             yield
-            self._require("initialize()", SessionStatus.INITIALIZING)  # another task may have stopped it
+            self._in("initialize()", SessionStatus.INITIALIZING)  # another task may have stopped it
         except BaseException:
             if self.status is SessionStatus.INITIALIZING:  # not stopped by another task meanwhile
                 self.status = SessionStatus.ERROR
@@ -236,12 +172,13 @@ class Session:
     async def start(self) -> None:
         """Lets the nodes process. SessionStateError unless ``initialize`` has returned, ProcessCrashError when a node
         crashed since."""
-        if self.status is SessionStatus.ERROR:
-            await self._raise_failure()
-        self._require("start()", SessionStatus.READY)
-        assert self._supervisor is not None
-        self._supervisor.require_own("start()")
-        self._supervisor.broadcast(Start())
+        supervisor = self._supervisor
+        if self.status is SessionStatus.ERROR and supervisor is not None and supervisor.failure is not None:
+            await supervisor.raise_failure()
+        self._in("start()", SessionStatus.READY)
+        assert supervisor is not None
+        supervisor.require_own("start()")
+        supervisor.broadcast(Start())
         self.status = SessionStatus.RUNNING
 
     async def stop(self, *, abort: bool = False) -> None:
@@ -316,133 +253,6 @@ class Session:
     ) -> None:
         await self.cleanup()
 
-    # --- data ---
-
-    async def send(self, node_id: str, data: RuntimeData | Payload, port: str = "") -> None:
-        """Sends ``data`` to an input node; it arrives with ``data.port == port``.
-
-        Without a port it is ``Pipeline.input_port``. A str can be sent where the node declares TEXT, an array or
-        bytes where it declares TENSOR and nothing else that could be meant; elsewhere, TypeError says how to make a
-        message. Waits while the channel is full; with ``enable_backpressure=False`` raises ChannelFullError instead. An
-        ordinary array is copied once, into shared memory. Raises ProcessCrashError when the pipeline crashed,
-        PipelineError for a node that takes no input from the session or declares no such port, SessionStateError before
-        ``start`` and after ``stop``, ChannelClosedError after ``end_input``.
-        """
-        self._require_running("send()")
-        wiring = self._wired()
-        publisher = wiring.inputs.get(node_id)
-        if publisher is None:
-            raise PipelineError(self._no_such("input", node_id, list(wiring.inputs)))
-        if port:
-            self.pipeline.check_input_port(node_id, port)
-        await self._raise_failure()
-        epoch = wiring.segment.epoch
-        try:
-            # The ring refuses anything but a message, so messages pay nothing for the check.
-            if publisher.offer(data, epoch=epoch, port=port):  # type: ignore[arg-type]
-                return
-            if not self.config.enable_backpressure:
-                publisher.drop()
-                raise ChannelFullError(
-                    f"channel {publisher.channel_name!r} or its payload pool is full (room for {publisher.capacity} "
-                    f"messages, {wiring.segment.pool_bytes} bytes) and enable_backpressure is off"
-                )
-            await publisher.publish_async(data, epoch=epoch, port=port)  # type: ignore[arg-type]
-            return
-        except ChannelClosedError:
-            await self._raise_failure()
-            self._require_running("send()")
-            raise
-        except TypeError:
-            if isinstance(data, RuntimeData):
-                raise
-        await self.send(node_id, self.pipeline.as_message(node_id, data, port), port)
-
-    async def loan(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """A writable array in shared memory; sending it moves a header, not bytes.
-
-        Its contents are undefined. Sent, it is read-only; dropped unsent, its memory is free again. Waits while payload
-        memory is full; PayloadError when there never could be room. Otherwise raises like ``send``.
-        """
-        segment = self._wired().segment
-        while True:
-            self._require_running("loan()")
-            await self._raise_failure()
-            freed = segment.freed
-            array = segment.try_loan(shape, dtype, FORM)
-            if array is not None:
-                return array
-            segment.begin_memory_wait()
-            try:
-                await self._wired().doorbell.wait(partial(self._has_memory, freed))
-            finally:
-                segment.end_memory_wait()
-
-    async def receive(self, node_id: str, timeout: float | None = None) -> RuntimeData | None:
-        """The next output of an output node; None at the end of the stream.
-
-        Arrays are read-only views into shared memory. Raises TimeoutError after ``timeout`` seconds, ProcessCrashError
-        when the pipeline crashed, PipelineError for a node whose output the session does not get. Cancelled, it has
-        taken nothing.
-        """
-        self._require_running("receive()")
-        subscriber = self._output(node_id)
-        if timeout is None:
-            return await self._receive(subscriber)
-        async with asyncio.timeout(timeout):
-            return await self._receive(subscriber)
-
-    async def outputs(self, *node_ids: str) -> AsyncGenerator[tuple[str, RuntimeData], None]:
-        """Yields (node id, data) of the named output nodes, or of all, as they come, until all have ended.
-
-        Each node's outputs are in order. Between nodes there is no order: the answer to a message may be here before
-        the message itself, where ``add_output`` shows both.
-        """
-        self._require_running("outputs()")
-        waiting = {node_id: self._output(node_id) for node_id in node_ids or list(self._wired().outputs)}
-        while waiting:
-            await self._raise_failure()
-            self._require_running("outputs()")
-            progress = False
-            for node_id, subscriber in list(waiting.items()):
-                data = subscriber.try_receive()
-                if data is not None:
-                    progress = True
-                    yield node_id, data
-                elif subscriber.ended:
-                    del waiting[node_id]
-            if waiting and not progress and not any_ready_soon(waiting.values()):
-                await self._wired().doorbell.wait(lambda: any(s.ready() for s in waiting.values()) or self._over())
-
-    async def end_input(self, node_id: str | None = None) -> None:
-        """Ends the stream into one input node, or all: the nodes drain, finish, and pass the end on.
-
-        ``receive`` then gives the remaining outputs, and None.
-        """
-        self._require_running("end_input()")
-        wiring = self._wired()
-        if node_id is not None and node_id not in wiring.inputs:
-            raise PipelineError(self._no_such("input", node_id, list(wiring.inputs)))
-        await self._raise_failure()
-        for name, publisher in wiring.inputs.items():
-            if node_id in (None, name):
-                publisher.close()
-
-    async def interrupt(self) -> None:
-        """Drops everything under way: queued messages are gone, and ``process()`` calls in flight are cancelled.
-
-        Returns when every node has acknowledged. Nothing of the old turn comes out afterwards; messages sent from now
-        on are the new turn. A node in the middle of a call that does not await acknowledges when that call returns.
-        """
-        self._require_running("interrupt()")
-        assert self._supervisor is not None
-        await self._raise_failure()
-        wiring = self._wired()
-        epoch = wiring.segment.next_epoch()
-        wiring.skip_stale()  # before any wait: a node in loan() may need this memory to get on
-        await self._supervisor.interrupt(epoch)
-        wiring.skip_stale()  # and what came meanwhile: the new turn finds its channels empty
-
     # --- what happened ---
 
     def on_process_crash(self, callback: Callable[[ProcessCrashError], None]) -> None:
@@ -491,28 +301,6 @@ class Session:
 
     # --- inside ---
 
-    async def _receive(self, subscriber: Subscriber) -> RuntimeData | None:
-        while True:
-            await self._raise_failure()
-            self._require_running("receive()")
-            data = subscriber.try_receive()
-            if data is not None or subscriber.ended:
-                return data
-            if not any_ready_soon((subscriber,)):
-                await self._wired().doorbell.wait(lambda: subscriber.ready() or self._over())
-
-    def _has_memory(self, freed: int) -> bool:
-        return self._wired().segment.has_memory(freed) or self._over()
-
-    def _over(self) -> bool:
-        return self._supervisor is None or self._supervisor.failure is not None
-
-    async def _raise_failure(self) -> None:
-        if self._supervisor is not None and self._supervisor.failure is not None:
-            await self._supervisor.wait_failed()
-            # Without what earlier raises added: it would grow from call to call, and keep their frames alive.
-            raise self._supervisor.failure.with_traceback(None)
-
     def _failed(self, error: MultiprocessError) -> None:
         if self.status is not SessionStatus.INITIALIZING:
             self.status = SessionStatus.ERROR
@@ -546,49 +334,3 @@ class Session:
         limit = self.config.max_processes_per_session
         if limit is not None and processes > limit:
             raise ResourceLimitError(f"the pipeline has {processes} nodes; max_processes_per_session is {limit}")
-
-    def _require(self, call: str, *allowed: SessionStatus) -> None:
-        if self.status not in allowed:
-            if self._supervisor is not None and self._supervisor.forked:
-                self._supervisor.require_own(call)
-            states = " or ".join(status.value for status in allowed)
-            raise SessionStateError(
-                f"{call} needs a session that is {states}; session {self.session_id!r} is {self.status.value}"
-            )
-
-    def _refuse_wrong(self, part: str) -> None:
-        # The earlier parts were right, so the newest is wrong.
-        for problem in self.pipeline.find_problems():
-            if problem.place.startswith(part):
-                raise PipelineError(problem.message)
-
-    def _require_unwired(self, call: str) -> None:
-        # The channels are made for the graph as it is then; in a session that failed, report the failure.
-        if self._wiring is not None and not self._over():
-            raise SessionStateError(f"{call} comes too late: session {self.session_id!r} is being started already")
-
-    def _require_running(self, call: str) -> None:
-        if self._supervisor is not None and self._loop is not asyncio._get_running_loop():
-            self._supervisor.require_own(call)
-        # A failed session lets the call go on to raise the failure itself.
-        failed = self._supervisor is not None and self._supervisor.failure is not None
-        if not (failed and self.status is SessionStatus.ERROR):
-            self._require(call, SessionStatus.RUNNING)
-
-    def _wired(self) -> Wiring:
-        if self._wiring is None:
-            raise SessionStateError(f"session {self.session_id!r} has no channels before initialize()")
-        return self._wiring
-
-    def _output(self, node_id: str) -> Subscriber:
-        outputs = self._wired().outputs
-        if node_id not in outputs:
-            raise PipelineError(self._no_such("output", node_id, list(outputs)))
-        return outputs[node_id]
-
-    def _no_such(self, what: str, node_id: str, choices: list[str]) -> str:
-        known = ", ".join(choices)
-        text = f"node {node_id!r} is not an {what} node of session {self.session_id!r} (those are: {known})"
-        if node_id in self.pipeline.node_ids:
-            text += f"; pipeline.add_{what}({node_id!r}) makes it one"
-        return text

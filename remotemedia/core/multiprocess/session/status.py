@@ -6,7 +6,7 @@ What a node is doing is read from the counters that it keeps in shared memory: n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from enum import Enum
 
 from remotemedia.core.multiprocess.graph.pipeline import Pipeline
 from remotemedia.core.multiprocess.node.node import NodeStatus
@@ -21,12 +21,21 @@ from remotemedia.errors import (
     ProcessCrashError,
 )
 
-if TYPE_CHECKING:
-    from remotemedia.core.multiprocess.session.session import SessionStatus
-
-__all__ = ["Metrics", "NodeMetrics", "NodeReport", "StatusReport", "metrics_of", "status_of"]
+__all__ = ["Metrics", "NodeMetrics", "NodeReport", "SessionStatus", "StatusReport", "metrics_of", "status_of"]
 
 _BYTES_PER_MB = 1_000_000
+
+
+class SessionStatus(Enum):
+    """State of a session."""
+
+    CREATED = "created"
+    INITIALIZING = "initializing"
+    READY = "ready"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    ERROR = "error"
 
 
 @dataclass(frozen=True)
@@ -127,7 +136,8 @@ def status_of(
         if fatal is not None:
             state = NodeStatus.ERROR
         elif supervisor is None or child is None:
-            state = NodeStatus.IDLE if status.value in ("created", "initializing") else NodeStatus.STOPPED
+            early = status in (SessionStatus.CREATED, SessionStatus.INITIALIZING)
+            state = NodeStatus.IDLE if early else NodeStatus.STOPPED
         else:
             state = _state(supervisor, child, counted)
         nodes[node.node_id] = NodeReport(

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from remotemedia.core.multiprocess.process.child import Child, Exit
 from remotemedia.core.multiprocess.process.control import Message
@@ -79,9 +79,9 @@ _WROTE_TO_PAYLOAD = (
 class Supervisor:
     """Starts, watches and ends the node processes of a session.
 
-    ``on_failure`` is called once, at the moment a node crashes or breaks the rules; ``failed`` resolves with the same
-    error when the whole pipeline has been taken down. ``on_error`` gets each failed message, ``on_event`` everything
-    that happens to a process.
+    ``on_failure`` is called once, at the moment a node crashes or breaks the rules. ``failure`` is that error from then
+    on; ``failed`` resolves with it when the whole pipeline has been taken down. ``on_error`` gets each failed message,
+    ``on_event`` everything that happens to a process.
     """
 
     def __init__(
@@ -112,17 +112,12 @@ class Supervisor:
         self._acks: dict[int, tuple[set[str], asyncio.Future[None]]] = {}
         self._ending = False
         self._abandoned = False
-        self._failure: MultiprocessError | None = None
+        self.failure: MultiprocessError | None = None
         self._python = ""
         self.kills = KillWatch()
         self._teardown: asyncio.Task[None] | None = None
         self.children: dict[str, Child] = {}
         self.failed: asyncio.Future[MultiprocessError] = self._loop.create_future()
-
-    @property
-    def failure(self) -> MultiprocessError | None:
-        """Why the pipeline is being or was taken down."""
-        return self._failure
 
     @property
     def ending(self) -> bool:
@@ -215,9 +210,9 @@ class Supervisor:
                 await asyncio.wait({self._all_ready}, timeout=min(PROGRESS_BEAT_SECS, deadline - now))
                 if not self._all_ready.done():
                     self._beat(self._loop.time() - started)
-            if self._failure is not None:
+            if self.failure is not None:
                 await self.wait_failed()
-                raise self._failure
+                raise self.failure
             await self._all_ready
         finally:
             self._warn()
@@ -365,7 +360,7 @@ class Supervisor:
         self._on_event(_event_of(exit, crashed=not self._ending, **self._whose(child.node_id)))
         if not self._ending:
             self._fail(self._why_it_ended(child, exit))
-        elif exit.code != 0 and self._failure is None and not self._abandoned:
+        elif exit.code != 0 and self.failure is None and not self._abandoned:
             extra = about(self._session_id, child.node_id)
             _logger.warning("node %r ended with %s while the session stopped", child.node_id, exit, extra=extra)
 
@@ -384,7 +379,7 @@ class Supervisor:
         if self._ending:
             return
         self._ending = True
-        self._failure = error
+        self.failure = error
         self._teardown = self._loop.create_task(self._take_down(error), name=f"end session {self._session_id}")
 
     async def _take_down(self, error: MultiprocessError) -> None:
@@ -407,6 +402,13 @@ class Supervisor:
     async def wait_failed(self) -> None:
         """Until the taking down that is under way is over."""
         await asyncio.shield(self.failed)
+
+    async def raise_failure(self) -> NoReturn:
+        """Raises ``failure`` once everything is taken down. There must be one."""
+        await self.wait_failed()
+        assert self.failure is not None
+        # Without what earlier raises added: it would grow from call to call, and keep their frames alive.
+        raise self.failure.with_traceback(None)
 
     def require_own(self, call: str, *, ending: bool = False) -> None:
         """SessionStateError in a forked child, and on another event loop than that of the processes.
@@ -433,7 +435,7 @@ class Supervisor:
         if self._loop.is_closed() or self.forked:
             self.abandon()
             return
-        if self._failure is not None:
+        if self.failure is not None:
             try:
                 await self.wait_failed()
             except asyncio.CancelledError:

@@ -1,0 +1,226 @@
+"""The messages of a running session: those sent into it, and those received from it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from functools import partial
+from typing import Any
+
+import numpy.typing as npt
+
+from remotemedia.core.data import Payload, RuntimeData
+from remotemedia.core.multiprocess.channel.form import FORM
+from remotemedia.core.multiprocess.channel.subscriber import Subscriber, any_ready_soon
+from remotemedia.core.multiprocess.graph.pipeline import Pipeline
+from remotemedia.core.multiprocess.session.status import SessionStatus
+from remotemedia.core.multiprocess.session.supervisor import Supervisor
+from remotemedia.core.multiprocess.session.wiring import Wiring
+from remotemedia.core.multiprocess.values.config import MultiprocessConfig
+from remotemedia.errors import ChannelClosedError, ChannelFullError, PipelineError, SessionStateError
+
+__all__ = ["SessionFlow"]
+
+
+class SessionFlow:
+    """Base of Session, which sets the attributes: the calls that move messages, and the guards of all calls."""
+
+    session_id: str
+    pipeline: Pipeline
+    config: MultiprocessConfig
+    status: SessionStatus
+    _supervisor: Supervisor | None
+    _wiring: Wiring | None
+    _loop: asyncio.AbstractEventLoop | None
+
+    async def send(self, node_id: str, data: RuntimeData | Payload, port: str = "") -> None:
+        """Sends ``data`` to an input node; it arrives with ``data.port == port``.
+
+        Without a port it is ``Pipeline.input_port``. A str can be sent where the node declares TEXT, an array or
+        bytes where it declares TENSOR and nothing else that could be meant; elsewhere, TypeError says how to make a
+        message. Waits while the channel is full; with ``enable_backpressure=False`` raises ChannelFullError instead. An
+        ordinary array is copied once, into shared memory. Raises ProcessCrashError when the pipeline crashed,
+        PipelineError for a node that takes no input from the session or declares no such port, SessionStateError before
+        ``start`` and after ``stop``, ChannelClosedError after ``end_input``.
+        """
+        supervisor = self._alive("send()")
+        wiring = self._wired()
+        publisher = wiring.inputs.get(node_id)
+        if publisher is None:
+            raise PipelineError(self._no_such("input", node_id, list(wiring.inputs)))
+        if port:
+            self.pipeline.check_input_port(node_id, port)
+        if supervisor.failure is not None:
+            await supervisor.raise_failure()
+        epoch = wiring.segment.epoch
+        try:
+            # The ring refuses anything but a message, so messages pay nothing for the check.
+            if publisher.offer(data, epoch=epoch, port=port):  # type: ignore[arg-type]
+                return
+            if not self.config.enable_backpressure:
+                publisher.drop()
+                raise ChannelFullError(
+                    f"channel {publisher.channel_name!r} or its payload pool is full (room for {publisher.capacity} "
+                    f"messages, {wiring.segment.pool_bytes} bytes) and enable_backpressure is off"
+                )
+            await publisher.publish_async(data, epoch=epoch, port=port)  # type: ignore[arg-type]
+            return
+        except ChannelClosedError:
+            if self._over():
+                await supervisor.raise_failure()
+            self._alive("send()")
+            raise
+        except TypeError:
+            if isinstance(data, RuntimeData):
+                raise
+        await self.send(node_id, self.pipeline.as_message(node_id, data, port), port)
+
+    async def loan(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """A writable array in shared memory; sending it moves a header, not bytes.
+
+        Its contents are undefined. Sent, it is read-only; dropped unsent, its memory is free again. Waits while payload
+        memory is full; PayloadError when there never could be room. Otherwise raises like ``send``.
+        """
+        segment = self._wired().segment
+        while True:
+            supervisor = self._alive("loan()")
+            if supervisor.failure is not None:
+                await supervisor.raise_failure()
+            freed = segment.freed
+            array = segment.try_loan(shape, dtype, FORM)
+            if array is not None:
+                return array
+            segment.begin_memory_wait()
+            try:
+                await self._wired().doorbell.wait(partial(self._has_memory, freed))
+            finally:
+                segment.end_memory_wait()
+
+    async def receive(self, node_id: str, timeout: float | None = None) -> RuntimeData | None:
+        """The next output of an output node; None at the end of the stream.
+
+        Arrays are read-only views into shared memory. Raises TimeoutError after ``timeout`` seconds, ProcessCrashError
+        when the pipeline crashed, PipelineError for a node whose output the session does not get. Cancelled, it has
+        taken nothing.
+        """
+        supervisor = self._alive("receive()")
+        subscriber = self._output(node_id)
+        if timeout is None:
+            return await self._receive(supervisor, subscriber)
+        async with asyncio.timeout(timeout):
+            return await self._receive(supervisor, subscriber)
+
+    async def outputs(self, *node_ids: str) -> AsyncGenerator[tuple[str, RuntimeData], None]:
+        """Yields (node id, data) of the named output nodes, or of all, as they come, until all have ended.
+
+        Each node's outputs are in order. Between nodes there is no order: the answer to a message may be here before
+        the message itself, where ``add_output`` shows both.
+        """
+        supervisor = self._alive("outputs()")
+        waiting = {node_id: self._output(node_id) for node_id in node_ids or list(self._wired().outputs)}
+        while waiting:
+            if supervisor.failure is not None:
+                await supervisor.raise_failure()
+            self._alive("outputs()")
+            progress = False
+            for node_id, subscriber in list(waiting.items()):
+                data = subscriber.try_receive()
+                if data is not None:
+                    progress = True
+                    yield node_id, data
+                elif subscriber.ended:
+                    del waiting[node_id]
+            if waiting and not progress and not any_ready_soon(waiting.values()):
+                await self._wired().doorbell.wait(lambda: any(s.ready() for s in waiting.values()) or self._over())
+
+    async def end_input(self, node_id: str | None = None) -> None:
+        """Ends the stream into one input node, or all: the nodes drain, finish, and pass the end on.
+
+        ``receive`` then gives the remaining outputs, and None.
+        """
+        supervisor = self._alive("end_input()")
+        wiring = self._wired()
+        if node_id is not None and node_id not in wiring.inputs:
+            raise PipelineError(self._no_such("input", node_id, list(wiring.inputs)))
+        if supervisor.failure is not None:
+            await supervisor.raise_failure()
+        for name, publisher in wiring.inputs.items():
+            if node_id in (None, name):
+                publisher.close()
+
+    async def interrupt(self) -> None:
+        """Drops everything under way: queued messages are gone, and ``process()`` calls in flight are cancelled.
+
+        Returns when every node has acknowledged. Nothing of the old turn comes out afterwards; messages sent from now
+        on are the new turn. A node in the middle of a call that does not await acknowledges when that call returns.
+        """
+        supervisor = self._alive("interrupt()")
+        if supervisor.failure is not None:
+            await supervisor.raise_failure()
+        wiring = self._wired()
+        epoch = wiring.segment.next_epoch()
+        wiring.skip_stale()  # before any wait: a node in loan() may need this memory to get on
+        await supervisor.interrupt(epoch)
+        wiring.skip_stale()  # and what came meanwhile: the new turn finds its channels empty
+
+    # --- inside ---
+
+    def _in(self, call: str, *allowed: SessionStatus) -> None:
+        """SessionStateError unless the session is in one of these states."""
+        if self.status not in allowed:
+            if self._supervisor is not None and self._supervisor.forked:
+                self._supervisor.require_own(call)
+            states = " or ".join(status.value for status in allowed)
+            raise SessionStateError(
+                f"{call} needs a session that is {states}; session {self.session_id!r} is {self.status.value}"
+            )
+
+    def _alive(self, call: str) -> Supervisor:
+        """The supervisor of a session that runs; SessionStateError otherwise, and on another event loop.
+
+        A failed session also gives its supervisor: the call goes on, to raise the failure itself.
+        """
+        supervisor = self._supervisor
+        if supervisor is not None and self._loop is not asyncio._get_running_loop():
+            supervisor.require_own(call)
+        if self.status is not SessionStatus.RUNNING:
+            failed = supervisor is not None and supervisor.failure is not None
+            if not (failed and self.status is SessionStatus.ERROR):
+                self._in(call, SessionStatus.RUNNING)
+        assert supervisor is not None
+        return supervisor
+
+    async def _receive(self, supervisor: Supervisor, subscriber: Subscriber) -> RuntimeData | None:
+        while True:
+            if supervisor.failure is not None:
+                await supervisor.raise_failure()
+            self._alive("receive()")
+            data = subscriber.try_receive()
+            if data is not None or subscriber.ended:
+                return data
+            if not any_ready_soon((subscriber,)):
+                await self._wired().doorbell.wait(lambda: subscriber.ready() or self._over())
+
+    def _has_memory(self, freed: int) -> bool:
+        return self._wired().segment.has_memory(freed) or self._over()
+
+    def _over(self) -> bool:
+        return self._supervisor is None or self._supervisor.failure is not None
+
+    def _wired(self) -> Wiring:
+        if self._wiring is None:
+            raise SessionStateError(f"session {self.session_id!r} has no channels before initialize()")
+        return self._wiring
+
+    def _output(self, node_id: str) -> Subscriber:
+        outputs = self._wired().outputs
+        if node_id not in outputs:
+            raise PipelineError(self._no_such("output", node_id, list(outputs)))
+        return outputs[node_id]
+
+    def _no_such(self, what: str, node_id: str, choices: list[str]) -> str:
+        known = ", ".join(choices)
+        text = f"node {node_id!r} is not an {what} node of session {self.session_id!r} (those are: {known})"
+        if node_id in self.pipeline.node_ids:
+            text += f"; pipeline.add_{what}({node_id!r}) makes it one"
+        return text
