@@ -183,7 +183,7 @@ def test_a_listener_on_another_event_loop(px: Any) -> None:
         listening.wait()
         px.run(main())
     finally:
-        executor.bus.end()
+        executor._roll.bus.end()
         listener.join()
     assert isinstance(heard[0], ProcessStarted)
     assert isinstance(heard[-1], ProcessExited)

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from remotemedia.core.multiprocess.graph.pipeline import NodeConfig, Pipeline
 from remotemedia.core.multiprocess.process.spawn import find_python
 from remotemedia.core.multiprocess.process.surroundings import check_surroundings
 from remotemedia.core.multiprocess.session.by_node import complete, connect, launch
+from remotemedia.core.multiprocess.session.roll import Roll
+from remotemedia.core.multiprocess.session.session import Session
 from remotemedia.core.multiprocess.values.config import MultiprocessConfig
-from remotemedia.core.multiprocess.values.events import DEFAULT_BACKLOG, EventBus, EventStream
+from remotemedia.core.multiprocess.values.events import DEFAULT_BACKLOG, EventStream
 from remotemedia.core.multiprocess.values.progress import InitProgress
 from remotemedia.errors import MultiprocessError, ProcessCrashError, SessionStateError
-
-if TYPE_CHECKING:
-    from remotemedia.core.multiprocess.session.session import Session
 
 __all__ = ["MultiprocessExecutor", "NodeHandle", "default_executor"]
 
@@ -57,21 +54,13 @@ class MultiprocessExecutor:
 
     def __init__(self, config: MultiprocessConfig | None = None) -> None:
         self.config = config if config is not None else MultiprocessConfig()
-        self.bus = EventBus()
-        self.crash_callbacks: list[Callable[[ProcessCrashError], None]] = []
-        # Every session with processes, so that ids differ; and those this object made, which live until it ends them.
-        # The first may be read by any thread, an exporter of metrics for one.
-        self._lock = threading.Lock()
-        self._admitted: weakref.WeakValueDictionary[str, Session] = weakref.WeakValueDictionary()
-        self._made: dict[str, Session] = {}
+        self._roll = Roll()
         self._shut_down = False
 
     @property
     def sessions(self) -> dict[str, Session]:
         """The sessions there are, by id, the oldest first; a copy. From any thread."""
-        with self._lock:
-            # items() holds each session; by its keys alone one could be collected between the key and the look.
-            return {**self._made, **dict(self._admitted.items())}
+        return self._roll.sessions
 
     async def initialize(self) -> None:
         """Checks what every session needs; ProcessSpawnError without a Python, or if the system denies nodes something
@@ -119,13 +108,13 @@ class MultiprocessExecutor:
         self._shut_down = True
         try:
             # Those that are already being ended are waited for as well.
-            ends = [session.cleanup(abort=abort) for session in list(self._made.values())]
+            ends = [session.cleanup(abort=abort) for session in self._roll.made.values()]
             # Without sessions no asyncio event loop is needed, and there may be none.
             for error in await asyncio.gather(*ends, return_exceptions=True) if ends else ():
                 if error is not None:
                     raise error
         finally:
-            self.bus.end()
+            self._roll.bus.end()
 
     # --- node by node ---
 
@@ -144,7 +133,7 @@ class MultiprocessExecutor:
         config, ResourceLimitError, ProcessSpawnError: then this node is not part of the session; or what made the
         session fail meanwhile.
         """
-        session = self._made.get(session_id)
+        session = self._roll.made.get(session_id)
         new = session is None
         if session is None:
             session = self._make(session_id, Pipeline(), None)
@@ -191,49 +180,19 @@ class MultiprocessExecutor:
         """
         if not isinstance(backlog, int) or backlog < 1:
             raise ValueError(f"backlog must be a positive number of events, not {backlog!r}")
-        return self.bus.stream(backlog)
+        return self._roll.bus.stream(backlog)
 
     def on_process_crash(self, callback: Callable[[ProcessCrashError], None]) -> None:
         """Calls ``callback`` when a process of any session has crashed; the error names session and node."""
-        self.crash_callbacks.append(callback)
-
-    # --- for sessions ---
-
-    def admit(self, session: Session) -> None:
-        """A session is about to have processes. MultiprocessError when another has its id."""
-        with self._lock:
-            self._refuse_double(session)
-            self._admitted[session.session_id] = session
-
-    def release(self, session: Session) -> None:
-        """Its processes are gone."""
-        with self._lock:
-            if self._admitted.get(session.session_id) is session:
-                del self._admitted[session.session_id]
-
-    def forget(self, session: Session) -> None:
-        """It is over: its id may be another's now."""
-        self.release(session)
-        with self._lock:
-            if self._made.get(session.session_id) is session:
-                del self._made[session.session_id]
+        self._roll.crash_callbacks.append(callback)
 
     # --- inside ---
 
     def _make(self, session_id: str, pipeline: Pipeline, config: MultiprocessConfig | None) -> Session:
-        from remotemedia.core.multiprocess.session.session import Session
-
         self._require_open("create_session()")
         session = Session(session_id, pipeline, config, self)
-        with self._lock:
-            self._refuse_double(session)
-            self._made[session_id] = session
+        self._roll.keep(session)
         return session
-
-    def _refuse_double(self, session: Session) -> None:
-        for known in (self._admitted.get(session.session_id), self._made.get(session.session_id)):
-            if known is not None and known is not session:
-                raise MultiprocessError(f"session {session.session_id!r} exists already")
 
     def _find(self, session_id: str) -> Session:
         sessions = self.sessions

@@ -9,14 +9,13 @@ import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from remotemedia._event_loop import running_loop
 from remotemedia.core.multiprocess.classes.reference import stop_if_loading
 from remotemedia.core.multiprocess.graph.pipeline import Pipeline
 from remotemedia.core.multiprocess.process.surroundings import remedy_for
 from remotemedia.core.multiprocess.session.dropped import abandon, weakly
-from remotemedia.core.multiprocess.session.executor import MultiprocessExecutor, default_executor
 from remotemedia.core.multiprocess.session.failure_log import FailureLog
 from remotemedia.core.multiprocess.session.flow import SessionFlow
 from remotemedia.core.multiprocess.session.introduction import Introductions
@@ -41,6 +40,9 @@ from remotemedia.errors import (
     ProcessSpawnError,
     ResourceLimitError,
 )
+
+if TYPE_CHECKING:
+    from remotemedia.core.multiprocess.session.executor import MultiprocessExecutor
 
 __all__ = ["Session"]
 
@@ -79,9 +81,15 @@ class Session(SessionFlow):
             raise TypeError(f"pipeline must be a Pipeline, not {type(pipeline).__name__}")
         self.session_id = session_id
         self.pipeline = pipeline
-        self.executor = executor if executor is not None else default_executor()
-        self.config = config if config is not None else self.executor.config
+        if executor is None:
+            # Here: an executor makes sessions, and needs this module; only the default one is made for a session.
+            from remotemedia.core.multiprocess.session.executor import default_executor
+
+            executor = default_executor()
+        self.executor = executor
+        self.config = config if config is not None else executor.config
         self.status = SessionStatus.CREATED
+        self._roll = executor._roll
         self._introductions = Introductions(self.config)
         self._wiring = None
         self._supervisor = None
@@ -122,14 +130,14 @@ class Session(SessionFlow):
 
     def _open(self) -> Supervisor:
         """From here on the session has an id of its executor's, and a finalizer that ends its processes."""
-        self.executor.admit(self)
+        self._roll.admit(self)
         supervisor = Supervisor(
             self.session_id,
             self.config,
             self._introductions,
             weakly(self._failed),
             weakly(self._message_failed),
-            self.executor.bus.emit,
+            self._roll.bus.emit,
         )
         self.status = SessionStatus.INITIALIZING
         self._supervisor, self._loop = supervisor, asyncio.get_running_loop()
@@ -212,7 +220,7 @@ class Session(SessionFlow):
             self.status = SessionStatus.STOPPED
         finally:
             if self._is_down():
-                self.executor.forget(self)
+                self._roll.forget(self)
 
     def _is_down(self) -> bool:
         return self._supervisor is None or not any(child.running for child in self._supervisor.children.values())
@@ -230,7 +238,7 @@ class Session(SessionFlow):
                 if wiring is not None:
                     wiring.close()
                     self._report_drops(wiring)
-                self.executor.release(self)
+                self._roll.release(self)
 
     def _report_drops(self, wiring: Wiring) -> None:
         dropped = {stats.name: stats.drops for stats in wiring.channel_stats() if stats.drops}
@@ -314,7 +322,7 @@ class Session(SessionFlow):
             self._failures.end(error.node_id)
             extra = about(self.session_id, error.node_id)
             _logger.error("session %r: %s", self.session_id, str(error), extra=extra)
-            callbacks = [*self._crash_callbacks, *self.executor.crash_callbacks]
+            callbacks = [*self._crash_callbacks, *self._roll.crash_callbacks]
             self._call("on_process_crash", callbacks, error, error.node_id)
 
     def _message_failed(self, error: NodeProcessError) -> None:
