@@ -54,10 +54,10 @@ class World:
         self.open_publisher()
         self.open_subscriber()
         forwarder = _ring.Producer(os.dup(second_fd), FORM, self.b, self.far_c, [self.far_a])
-        self.forwarder = Publisher.over("second", forwarder, self.b, Doorbell(self.b))
+        self.forwarder = Publisher._over("second", forwarder, self.b, Doorbell(self.b))
         # C knows both pools: what B passes on may lie in A's.
         last = _ring.Consumer(second_fd, FORM, self.c, self.far_b, {1: self.far_a, 2: self.far_b})
-        self.last = Subscriber.over("second", last, self.c, Doorbell(self.c))
+        self.last = Subscriber._over("second", last, self.c, Doorbell(self.c))
         self.held: list[RuntimeData] = []
         self.writable: list[Any] = []
         for fd in (a_fd, b_fd, c_fd):
@@ -69,11 +69,11 @@ class World:
 
     def open_publisher(self) -> None:
         producer = _ring.Producer(os.dup(self.first_fd), FORM, self.a, self.far_b)
-        self.publisher = Publisher.over("first", producer, self.a, Doorbell(self.a), spin_us=0)
+        self.publisher = Publisher._over("first", producer, self.a, Doorbell(self.a), spin_us=0)
 
     def open_subscriber(self) -> None:
         consumer = _ring.Consumer(os.dup(self.first_fd), FORM, self.b, self.far_a, {1: self.far_a}, self.far_a)
-        self.subscriber = Subscriber.over("first", consumer, self.b, Doorbell(self.b), spin_us=0)
+        self.subscriber = Subscriber._over("first", consumer, self.b, Doorbell(self.b), spin_us=0)
 
     def next_slot(self) -> tuple[str, int]:
         """Where the message lies that B takes next."""
@@ -101,7 +101,7 @@ class World:
 
     def stage(self, data: RuntimeData) -> None:
         """As a node does that passes a message on; whatever comes next on this channel commits it."""
-        self.forwarder.offer(data, epoch=0, port="", staged=[])
+        self.forwarder._offer(data, epoch=0, port="", staged=[])
 
     def make_writable(self, data: RuntimeData) -> None:
         if not isinstance(data.payload, str) and is_readable(data.payload):

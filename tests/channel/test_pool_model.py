@@ -76,8 +76,8 @@ class Channel:
         consumer = _ring.Consumer(ring, FORM, receiver.own, sender.far, pools)
         name = f"{sender.name}-{receiver.name}"
         self.sender, self.receiver, self.capacity = sender, receiver, capacity
-        self.publisher = Publisher.over(name, producer, sender.own, Doorbell(sender.own))
-        self.subscriber = Subscriber.over(name, consumer, receiver.own, Doorbell(receiver.own))
+        self.publisher = Publisher._over(name, producer, sender.own, Doorbell(sender.own))
+        self.subscriber = Subscriber._over(name, consumer, receiver.own, Doorbell(receiver.own))
         self.queue: deque[tuple[Block | None, bytes, str, Block | None]] = deque()
         self.publisher_closed = self.subscriber_closed = False
 

@@ -23,7 +23,7 @@ def test_counters(channel: Channels, in_thread: Any, thread_blocked: Any) -> Non
     publisher.publish(RuntimeData.tensor(loaned))
     publisher.publish(RuntimeData.tensor(np.zeros(10)))
     assert not publisher.try_publish(RuntimeData.text("x"))
-    publisher.drop()
+    publisher._drop()
     task = in_thread(lambda: publisher.publish(RuntimeData.text("")))
     thread_blocked(task.thread)
     since_ns = publisher.statistics()["blocked_since_ns"]
@@ -92,7 +92,7 @@ def test_try_publish_that_fails_is_not_a_drop(channel: Channels) -> None:
     for _ in range(5):
         publisher.try_publish(RuntimeData.text("x"))
     assert publisher.statistics()["drops"] == 0
-    publisher.drop()
+    publisher._drop()
     assert publisher.statistics()["drops"] == 1
 
 
@@ -113,8 +113,8 @@ def test_sequence_epoch_and_time(channel: Channels) -> None:
         got = subscriber.receive()
         assert got is not None
         assert got.sequence == number
-        assert subscriber.last_epoch == number
-        assert before <= subscriber.last_published_ns <= time.monotonic_ns()
+        assert subscriber._last_epoch == number
+        assert before <= subscriber._last_published_ns <= time.monotonic_ns()
 
 
 @pytest.mark.parametrize("side", ["publisher", "subscriber"])

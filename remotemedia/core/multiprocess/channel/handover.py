@@ -107,7 +107,7 @@ def attach(handover: Handover, fds: list[int]) -> Attached:
         turns = peers[ORCHESTRATOR]
         doorbell = Doorbell(own)
         inputs = [
-            Subscriber.over(
+            Subscriber._over(
                 edge.name,
                 _ring.Consumer(left.pop(), FORM, own, peers[edge.peer], peers, turns, edge.port),
                 own,
@@ -120,7 +120,7 @@ def attach(handover: Handover, fds: list[int]) -> Attached:
         outputs = [
             OutputChannel(
                 edge.port,
-                Publisher.over(
+                Publisher._over(
                     edge.name,
                     _ring.Producer(left.pop(), FORM, own, peers[edge.peer], peers.values(), handover.session_id, turns),
                     own,

@@ -86,7 +86,7 @@ class Publisher(Side):
             os.close(segment_fd)
 
     @classmethod
-    def over(
+    def _over(
         cls,
         name: str,
         producer: _ring.Producer,
@@ -144,7 +144,7 @@ class Publisher(Side):
         """Sends ``data`` if there is room now; False when there is none. Otherwise like ``publish``; never blocks."""
         return self._check_status(self._producer.put(data))
 
-    def offer(
+    def _offer(
         self,
         data: RuntimeData,
         *,
@@ -173,7 +173,7 @@ class Publisher(Side):
         """``publish`` for asyncio; without waiting when there is room. Cancelled while it waits, it has sent nothing.
 
         ``epoch`` is the turn the message belongs to, ``port`` and ``origin`` replace the data's own, and ``staged`` is
-        as in ``offer``; the framework sets them.
+        as in ``_offer``; the framework sets them.
         """
         if epoch is None:
             epoch = self._producer.turn
@@ -220,7 +220,7 @@ class Publisher(Side):
         self._check_open()
         return self._segment.try_loan(shape, dtype, FORM)
 
-    def drop(self) -> None:
+    def _drop(self) -> None:
         """Counts a message that was given up because the channel was full (``enable_backpressure=False``)."""
         self._producer.count_drop()
 

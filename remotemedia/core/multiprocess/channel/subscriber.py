@@ -58,7 +58,7 @@ class Subscriber(Side):
             os.close(segment_fd)
 
     @classmethod
-    def over(
+    def _over(
         cls,
         name: str,
         consumer: _ring.Consumer,
@@ -137,7 +137,7 @@ class Subscriber(Side):
             raise ChannelClosedError(f"the publisher of channel {self.channel_name!r} died without closing the channel")
         return message
 
-    def skip_stale(self) -> None:
+    def _skip_stale(self) -> None:
         """For the framework: drops the messages of interrupted turns that wait here; their memory is free then."""
         if self._consumer is not None:
             self._consumer.skip_stale()
@@ -175,12 +175,12 @@ class Subscriber(Side):
         return self._consumer is not None and self._consumer.ended
 
     @property
-    def last_epoch(self) -> int:
+    def _last_epoch(self) -> int:
         """The turn the last received message belongs to."""
         return self._consumer.epoch if self._consumer is not None else 0
 
     @property
-    def last_published_ns(self) -> int:
+    def _last_published_ns(self) -> int:
         """When the last received message was published, on the clock of ``time.monotonic_ns()``."""
         return self._consumer.published_ns if self._consumer is not None else 0
 

@@ -161,7 +161,7 @@ class NodeLoop:
             return
         self._turn = epoch
         for subscriber in self._open:
-            subscriber.skip_stale()
+            subscriber._skip_stale()
         try:
             await settled(self._node.on_interrupt(), "on_interrupt()")
         except (Exception, asyncio.CancelledError) as error:
@@ -193,7 +193,7 @@ class NodeLoop:
         data = subscriber.try_receive()
         if data is None:
             return  # skipped: it belonged to an interrupted turn
-        segment, epoch, published_ns = self._channels.segment, subscriber.last_epoch, subscriber.last_published_ns
+        segment, epoch, published_ns = self._channels.segment, subscriber._last_epoch, subscriber._last_published_ns
         sequence, port = data.sequence, data.port
         self._origin = data.origin
         if epoch != self._turn:
@@ -363,13 +363,13 @@ class NodeLoop:
         """Whether that was all: sent at once, dropped, or nobody listens."""
         assert self._channels is not None
         try:
-            if channel.publisher.offer(data, epoch=epoch, port=port, origin=origin, staged=self._staged):
+            if channel.publisher._offer(data, epoch=epoch, port=port, origin=origin, staged=self._staged):
                 return True
         except ChannelClosedError:
             return True  # nobody downstream listens any more: the session is stopping
         if self._backpressure:
             return False
-        channel.publisher.drop()
+        channel.publisher._drop()
         self._channels.segment.count_dropped()
         return True
 

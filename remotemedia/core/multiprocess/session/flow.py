@@ -55,10 +55,10 @@ class SessionFlow:
         epoch = wiring.segment.epoch
         try:
             # The ring refuses anything but a message, so messages pay nothing for the check.
-            if publisher.offer(data, epoch=epoch, port=port):  # type: ignore[arg-type]
+            if publisher._offer(data, epoch=epoch, port=port):  # type: ignore[arg-type]
                 return
             if not self.config.enable_backpressure:
-                publisher.drop()
+                publisher._drop()
                 raise ChannelFullError(
                     f"channel {publisher.channel_name!r} or its payload pool is full (room for {publisher.capacity} "
                     f"messages, {wiring.segment.pool_bytes} bytes) and enable_backpressure is off"

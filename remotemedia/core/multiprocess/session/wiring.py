@@ -138,7 +138,7 @@ class Wiring:
     def skip_stale(self) -> None:
         """Drops what interrupted turns left for the session to receive."""
         for subscriber in self.outputs.values():
-            subscriber.skip_stale()
+            subscriber._skip_stale()
 
     def close_channels(self) -> None:
         """Ends the stream into the pipeline and tells it that nobody listens any more."""
@@ -212,7 +212,7 @@ class Wiring:
             session=self._session_id,
             turns=self.segment,
         )
-        return Publisher.over(name, producer, self.segment, self.doorbell, spin_us=self._config.spin_us)
+        return Publisher._over(name, producer, self.segment, self.doorbell, spin_us=self._config.spin_us)
 
     def _subscriber(self, node_id: str) -> Subscriber:
         name = _output_name(node_id)
@@ -223,7 +223,7 @@ class Wiring:
         consumer = _ring.Consumer(
             os.dup(self._ring_fds[name]), FORM, self.segment, self._nodes[node_id], pools, self.segment, port
         )
-        return Subscriber.over(name, consumer, self.segment, self.doorbell, spin_us=self._config.spin_us)
+        return Subscriber._over(name, consumer, self.segment, self.doorbell, spin_us=self._config.spin_us)
 
 
 def _input_name(node_id: str) -> str:
