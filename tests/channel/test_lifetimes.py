@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
+import signal
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from remotemedia.core.data import DataType, RuntimeData
+from remotemedia import _ring
+from remotemedia.core.data import DataType, RuntimeData, decode_metadata, encode_metadata
+from remotemedia.core.dtypes import decode_dtype, encode_dtype
+from remotemedia.core.multiprocess.channel import subscriber as channel_module
 from remotemedia.core.multiprocessing import Publisher, Subscriber
 from remotemedia.errors import ChannelClosedError, ChannelError, ChannelFullError
 
 Channels = Callable[..., tuple[Publisher, Subscriber]]
+
+PATIENCE_SECS = 20
+"""Nothing is expected to take this long: it makes one test fail where the watchdog would end the whole run."""
+
+POOL_BYTES = 8192
 
 
 def block(value: int, size: int = 4096) -> RuntimeData:
@@ -235,3 +246,122 @@ def test_close_from_another_thread_wakes(
         publisher.close()
     with pytest.raises(ChannelClosedError, match=r"this (publisher|subscriber) of channel .* is closed"):
         task.result()
+
+
+def own_view(publisher: Publisher, subscriber: Subscriber, how: str) -> Any:
+    """A view that fills the pool, and that nobody but the publisher's process holds."""
+    loaned = publisher.loan(POOL_BYTES, np.uint8)
+    if how == "published":
+        loaned[:] = 1
+        publisher.publish(RuntimeData.tensor(loaned))
+        got = subscriber.receive()
+        assert got is not None and (got.payload == 1).all()
+    return loaned
+
+
+@pytest.mark.parametrize("how", ["loaned", "published"])
+def test_dropping_an_own_view_wakes_a_task_that_waits_for_memory(channel: Channels, how: str) -> None:
+    publisher, subscriber = channel(10, pool_bytes=POOL_BYTES)
+
+    async def main() -> None:
+        held = [own_view(publisher, subscriber, how)]
+        async with asyncio.timeout(PATIENCE_SECS):
+            for value in range(3):
+                task = asyncio.create_task(publisher.publish_async(block(value, POOL_BYTES)))
+                while not publisher._doorbell._waiters:
+                    await asyncio.sleep(0)
+                held.clear()
+                await task
+                got = subscriber.try_receive()
+                assert got is not None and (got.payload == value).all()
+                del got
+                held.append(own_view(publisher, subscriber, how))
+        held.clear()
+
+    asyncio.run(main())
+    assert publisher._segment.used_bytes == 0
+
+
+@pytest.mark.parametrize(("call", "how"), [("publish", "loaned"), ("publish", "published"), ("loan", "loaned")])
+def test_dropping_an_own_view_wakes_a_thread_that_waits_for_memory(
+    channel: Channels, in_thread: Any, thread_blocked: Any, call: str, how: str
+) -> None:
+    publisher, subscriber = channel(10, pool_bytes=POOL_BYTES)
+    held = [own_view(publisher, subscriber, how)]
+
+    def wait() -> None:
+        if call == "loan":
+            publisher.loan(POOL_BYTES, np.uint8)
+        else:
+            publisher.publish(block(2, POOL_BYTES), timeout=PATIENCE_SECS)
+
+    task = in_thread(wait)
+    thread_blocked(task.thread)
+    held.clear()
+    task.thread.join(PATIENCE_SECS)
+    woken = not task.thread.is_alive()
+    publisher.close()  # a loan knows no timeout
+    task.result()
+    assert woken
+
+
+@pytest.mark.parametrize("what", ["payload", "message"])
+def test_bytes_in_a_garbage_cycle_give_their_block_back(channel: Channels, what: str) -> None:
+    publisher, subscriber = channel(10, pool_bytes=POOL_BYTES)
+    for value in range(3):
+        publisher.publish(RuntimeData(DataType.TENSOR, bytes([value]) * POOL_BYTES), timeout=0)
+        got = subscriber.receive()
+        assert got is not None and bytes(got.payload) == bytes([value]) * POOL_BYTES  # type: ignore[arg-type]
+        circle: dict[str, Any] = {"kept": got if what == "message" else got.payload}
+        circle["self"] = circle
+        del got, circle
+        gc.collect()
+        assert publisher._segment.used_bytes == 0
+
+
+def test_a_signal_handler_that_closes_the_subscriber_leaves_the_view_it_was_about_to_get(
+    channel: Channels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dtype = np.dtype([("left", "<i4"), ("right", "<f8")])
+    wanted = np.array([(number, number / 2) for number in range(100)], dtype)
+    decoded = []
+
+    def decode(raw: bytes) -> np.dtype[Any]:
+        signal.raise_signal(signal.SIGUSR1)  # it comes while Python code of receive() runs
+        decoded.append(raw)
+        return decode_dtype(raw)
+
+    form = _ring.MessageForm(
+        RuntimeData,
+        tuple(DataType),
+        encode_metadata=encode_metadata,
+        decode_metadata=decode_metadata,
+        encode_dtype=encode_dtype,
+        decode_dtype=decode,
+        timestamp=float,
+        refuse=print,
+    )
+    monkeypatch.setattr(channel_module, "FORM", form)
+    publisher, subscriber = channel(10, pool_bytes=64 * 1024)
+    before = signal.signal(signal.SIGUSR1, lambda *_: subscriber.close())
+    try:
+        publisher.publish(RuntimeData.tensor(wanted))
+        publisher.publish(block(0, 100))
+        got = subscriber.receive()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert len(decoded) == 1
+    assert got is not None
+    # Whatever is free now is written over: it must not be what is held.
+    assert publisher._segment.used_bytes > 0
+    others = []
+    while (other := publisher.try_loan(1024, np.uint8)) is not None:
+        other[:] = 77
+        others.append(other)
+    assert others
+    assert (got.payload == wanted).all()
+    others.clear()
+    with pytest.raises(ChannelClosedError, match="this subscriber"):
+        subscriber.receive()
+    del got
+    assert publisher._segment.used_bytes == 0

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
+import random
 import resource
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,9 @@ from remotemedia.errors import ChannelError, ChannelInUseError
 
 Names = Callable[[], str]
 Children = Callable[..., Any]
+
+PATIENCE_SECS = 20
+"""Nothing is expected to take this long: it makes one test fail where the watchdog would end the whole run."""
 
 HOLD = """
 from remotemedia.core.multiprocessing import Publisher, Subscriber
@@ -315,3 +320,53 @@ def test_death_of_a_process_whose_forked_child_lives_on_is_noticed(child_python:
         with pytest.raises(ChannelError, match="died without closing"):
             subscriber.receive()
     os.kill(grandchild, signal.SIGKILL)
+
+
+def garbage() -> Iterator[bytes]:
+    yield b"[" * 4096
+    yield b'{"a":' * 819
+    yield b""
+    yield b"\xff\xfe"
+    yield b'{"version": 1, "role": ["publisher"]}'
+    yield b'{"version": {}, "role": null}'
+    yield b"1" * 4096
+    rng = random.Random(7)
+    for size in (1, 10, 100, 1000, 4096, 5000):
+        yield rng.randbytes(size)
+
+
+def say_to(name: str, datagram: bytes) -> None:
+    """Returns once whoever listens has hung up."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stranger:
+        stranger.settimeout(PATIENCE_SECS)
+        stranger.connect(_address(name))
+        if datagram:
+            stranger.send(datagram)
+        else:
+            stranger.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionError):
+            while stranger.recv(4096):
+                pass
+
+
+@pytest.mark.parametrize("first", [Publisher, Subscriber])
+def test_garbage_at_a_channels_address_does_not_end_the_rendezvous(
+    channel_name: Callable[[], str], first: type[Publisher | Subscriber]
+) -> None:
+    name, other_name = channel_name(), channel_name()
+    with first(name) as waiting:
+        for datagram in garbage():
+            say_to(name, datagram)
+        # The peer it has waited for, and another channel of the same process.
+        for known, second in ((waiting, Subscriber if first is Publisher else Publisher), (None, None)):
+            with contextlib.ExitStack() as stack:
+                if known is None or second is None:
+                    sides: list[Any] = [stack.enter_context(Publisher(other_name))]
+                    sides.append(stack.enter_context(Subscriber(other_name)))
+                else:
+                    sides = [known, stack.enter_context(second(name))]
+                publisher = next(side for side in sides if isinstance(side, Publisher))
+                subscriber = next(side for side in sides if isinstance(side, Subscriber))
+                publisher.publish(RuntimeData.text("hello"), timeout=PATIENCE_SECS)
+                got = subscriber.receive(PATIENCE_SECS)
+                assert got is not None and got.payload == "hello"

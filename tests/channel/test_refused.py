@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -9,10 +10,18 @@ import numpy as np
 import pytest
 
 from remotemedia.core.data import AudioMetadata, DataType, RuntimeData, VideoMetadata
+from remotemedia.core.dtypes import encode_dtype
 from remotemedia.core.multiprocessing import Publisher, Subscriber
 from remotemedia.errors import ChannelClosedError, PayloadError
 
+Channels = Callable[..., tuple[Publisher, Subscriber]]
+
 T = DataType.TENSOR
+
+PATIENCE_SECS = 20
+"""Nothing is expected to take this long: it makes one test fail where the watchdog would end the whole run."""
+
+POOL_BYTES = 8192
 
 
 def _circle() -> dict[str, Any]:
@@ -200,3 +209,57 @@ def test_closed_sides_say_which_side(channel: Callable[..., Any], tensor: Callab
             call()
     publisher.close()
     subscriber.close()
+
+
+@pytest.mark.parametrize("call", ["publish", "try_publish", "publish_async"])
+def test_an_oversized_payload_to_a_closed_subscriber(
+    channel: Channels, tensor: Callable[..., RuntimeData], call: str
+) -> None:
+    publisher, subscriber = channel(10, pool_bytes=4096)
+    publisher.publish(tensor(1, 10))
+    with pytest.raises(PayloadError, match="can never fit"):
+        publisher.publish(tensor(1, 9000))
+    subscriber.close()
+    for _ in range(3):  # the first one to notice is no exception
+        with pytest.raises(ChannelClosedError, match="the subscriber of channel"):
+            if call == "publish_async":
+                asyncio.run(publisher.publish_async(tensor(1, 9000)))
+            else:
+                getattr(publisher, call)(tensor(1, 9000))
+
+
+def test_a_loan_of_the_whole_pool_whose_metadata_needs_room_too(channel: Channels) -> None:
+    publisher, subscriber = channel(10, pool_bytes=POOL_BYTES)
+    loaned = publisher.loan(POOL_BYTES, np.uint8)
+    loaned[:] = 3
+    data = RuntimeData.tensor(loaned, metadata={"words": "x" * 200})
+    with pytest.raises(PayloadError, match="can never fit"):
+        publisher.try_publish(data)
+    with pytest.raises(PayloadError, match="can never fit"):
+        publisher.publish(data, timeout=PATIENCE_SECS)
+    # Metadata that fits the slot needs no room.
+    publisher.publish(RuntimeData.tensor(loaned, metadata={"words": "x"}), timeout=0)
+    del loaned, data
+    got = subscriber.receive()
+    assert got is not None and (got.payload == 3).all() and got.metadata == {"words": "x"}
+
+
+def sizeless(kind: str) -> Any:
+    return np.zeros(3, dtype=[("empty", f"{kind}0"), ("number", "<i4")])["empty"]
+
+
+@pytest.mark.parametrize("kind", ["S", "U"])
+def test_a_dtype_without_bytes_is_refused(channel: Channels, kind: str) -> None:
+    array = sizeless(kind)
+    assert array.dtype.itemsize == 0
+    with pytest.raises(PayloadError):
+        encode_dtype(array.dtype)
+    publisher, subscriber = channel()
+    with pytest.raises(PayloadError):
+        publisher.publish(RuntimeData.tensor(array), timeout=0)
+    for loan in (publisher.loan, publisher.try_loan):
+        for dtype in (array.dtype, {"S": bytes, "U": str}[kind]):
+            with pytest.raises(PayloadError):
+                loan(1000, dtype)
+    assert publisher._segment.used_bytes == 0
+    assert subscriber.try_receive() is None

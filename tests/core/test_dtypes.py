@@ -98,3 +98,9 @@ def test_scribbled_text_is_read_or_corruption() -> None:
             except ChannelCorruptedError:
                 continue
         assert not dtype.hasobject
+
+
+@pytest.mark.parametrize("text", [b"|S0", b"<U0", b">U0"])
+def test_a_scribbled_dtype_without_bytes(text: bytes) -> None:
+    with pytest.raises(ChannelCorruptedError):
+        decode_dtype(text)
