@@ -298,3 +298,12 @@ def test_manifests_and_pipelines_have_the_same_memory_limits(limit: Any) -> None
     pipeline.nodes.append(NodeConfig("t-echo", "a", memory_limit_bytes=limit))
     node = {"id": "a", "node_type": "t-echo", "memory_limit_bytes": limit}
     assert bool(find_problems({"version": "v1", "nodes": [node]})) is bool(pipeline.find_problems())
+
+
+def test_two_channels_of_one_name_are_refused() -> None:
+    pipeline = Pipeline().add_node("t-direct", "to_session").add_node("t-direct", "session_to")
+    with pytest.raises(PipelineError, match="session_to_to_session"):
+        pipeline.validate()
+    # One of the two alone is a name like any other.
+    for name in ("to_session", "session_to"):
+        Pipeline().add_node("t-direct", name).validate()

@@ -456,3 +456,59 @@ class Emit(Base):
         for task in self.tasks.values():
             task.cancel()
         self.tasks.clear()
+
+
+@register_node("t-which-turn")
+class WhichTurn(Base):
+    """Says how often on_interrupt() was called before a message came.
+
+    In the middle of a message it awaits; but one that ends in "busy" it only computes, and hears nothing.
+    """
+
+    def __init__(self, node_id: str, config: dict[str, Any]) -> None:
+        super().__init__(node_id, config)
+        self.turn = 0
+
+    async def process(self, data: RuntimeData) -> Any:
+        said = f"{self.turn}: {data.payload}"
+        yield RuntimeData.text(f"begun {said}")
+        if said.endswith("busy"):
+            until = time.perf_counter() + 0.001
+            while time.perf_counter() < until:
+                pass
+            yield RuntimeData.text(said)
+            return
+        for _ in range(5):
+            await asyncio.sleep(0.0001)
+        yield RuntimeData.text(said)
+
+    async def on_interrupt(self) -> None:
+        await asyncio.sleep(0)
+        self.turn += 1
+
+
+@register_node("t-own-task")
+class OwnTask(Base):
+    """Cancels a task of its own and awaits it, where its config says."""
+
+    async def initialize(self) -> None:
+        self.task = asyncio.create_task(asyncio.sleep(3600))
+
+    async def on_interrupt(self) -> None:
+        if self.config["where"] == "on_interrupt":
+            self.task.cancel()
+            await self.task
+
+    async def cleanup(self) -> None:
+        self.task.cancel()
+        if self.config["where"] == "cleanup":
+            await self.task
+
+
+@register_node("t-direct")
+class Direct(Base):
+    """Publishes on its output channel itself, then returns something too."""
+
+    async def process(self, data: RuntimeData) -> Any:
+        await self.output_channels["output"].publish_async(RuntimeData.text(f"direct {data.payload}"))
+        return RuntimeData.text(f"returned {data.payload}")

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
-from remotemedia.core.multiprocessing import NodeProcessError, Session
+from remotemedia.core.multiprocessing import (
+    NodeProcessError,
+    Session,
+)
 
 pytestmark = pytest.mark.usefixtures("leak_check")
 
@@ -119,5 +122,126 @@ def test_cancellation_of_the_users_own_making_fails_one_message_only(px: Any) ->
             assert (failed[0].node_id, failed[0].sequence) == ("n0", 2)
             assert "CancelledError" in str(failed[0])
             assert session.node_stats()[0].failures == 1
+
+    px.run(main())
+
+
+def test_messages_sent_while_an_interruption_is_pending_are_of_the_new_turn(px: Any) -> None:
+    async def main() -> None:
+        async with px.session("t-which-turn", channel_capacity=50) as session:
+            for turn in range(1, 31):
+                for number in range(3):
+                    await session.send("n0", px.text(f"old {number}"))
+                if turn % 2:
+                    data = await session.receive("n0")  # a call is under way
+                    assert data is not None and data.payload == f"begun {turn - 1}: old 0"
+                interrupting = asyncio.create_task(session.interrupt())
+                await asyncio.sleep(0)  # the new turn has begun, and no node knows yet
+                sending = asyncio.create_task(px.send_all(session, "n0", [f"{turn}.{n}" for n in range(5)], end=False))
+                found = []
+                while len(found) < 10:
+                    data = await session.receive("n0")
+                    assert data is not None
+                    found.append(data.payload)
+                assert found == [f"{begun}{turn}: {turn}.{n}" for n in range(5) for begun in ("begun ", "")]
+                await asyncio.gather(interrupting, sending)
+            assert session.node_stats()[0].failures == 0
+
+    px.run(main())
+
+
+def test_a_task_that_keeps_sending_loses_nothing_of_the_new_turn(px: Any) -> None:
+    async def main() -> None:
+        async with px.session("t-which-turn", channel_capacity=50) as session:
+            turn, last = 0, 15
+            sent: list[list[str]] = [[] for _ in range(last + 1)]
+            found: list[str] = []
+
+            def queued() -> int:
+                return session.get_channel_stats("session_to_n0").current_occupancy
+
+            async def feed() -> None:
+                while len(sent[last]) < 10:
+                    count, of = len(sent[turn]), turn
+                    word = f"{turn}: {turn}.{count}" + " busy" * (count % 20 > 0)
+                    sent[turn] += [f"begun {word}", word]
+                    await session.send("n0", px.text(word.partition(" ")[2]))
+                    # A few ahead of the node; the first of a new turn at once, while the node computes.
+                    while turn == of and queued() >= 3:
+                        await asyncio.sleep(0)
+                await session.end_input("n0")
+
+            async def drain() -> None:
+                async for _, data in session.outputs("n0"):
+                    found.append(str(data.payload))
+
+            tasks = [asyncio.create_task(feed()), asyncio.create_task(drain())]
+            while turn < last:
+                count = len(found)
+                await px.until(lambda count=count: len(found) > count + 5)
+                interrupting = asyncio.create_task(session.interrupt())
+                await asyncio.sleep(0)
+                turn += 1  # before any other task runs
+                await interrupting
+            await asyncio.gather(*tasks)
+            for number, words in enumerate(sent):
+                arrived = [word for word in found if word.removeprefix("begun ").startswith(f"{number}: ")]
+                # What a later interruption cut off is the end of a turn, never its beginning.
+                assert arrived == (words if number == last else words[: len(arrived)])
+                assert arrived
+
+    px.run(main())
+
+
+def test_the_word_of_an_interruption_comes_after_the_first_message_of_its_turn(
+    px: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with px.session("t-which-turn") as session:
+            supervisor = session._supervisor
+            real, late = supervisor.broadcast, []
+            for turn in range(1, 4):
+                monkeypatch.setattr(supervisor, "broadcast", late.append)
+                interrupting = asyncio.create_task(session.interrupt())
+                await px.until(lambda: late)
+                await session.send("n0", px.text(f"new {turn}"))
+                data = await session.receive("n0")  # the node is in the middle of it now
+                assert data is not None and data.payload == f"begun {turn}: new {turn}"
+                monkeypatch.setattr(supervisor, "broadcast", real)
+                real(late.pop())
+                data = await session.receive("n0")
+                assert data is not None and data.payload == f"{turn}: new {turn}"
+                await interrupting
+
+    px.run(main())
+
+
+def test_a_node_that_publishes_itself_is_heard_after_an_interruption(px: Any) -> None:
+    async def main() -> None:
+        async with px.session("t-direct") as session:
+            for turn in range(3):
+                await session.send("n0", px.text(f"{turn}"))
+                for word in ("direct", "returned"):
+                    data = await session.receive("n0")
+                    assert data is not None and data.payload == f"{word} {turn}"
+                await session.interrupt()
+
+    px.run(main())
+
+
+def test_on_interrupt_that_awaits_a_task_it_cancelled(px: Any) -> None:
+    async def main() -> None:
+        failed: list[NodeProcessError] = []
+        async with px.session(("t-own-task", {"where": "on_interrupt"})) as session:
+            session.on_error(failed.append)
+            pids = session.pids
+            for turn in range(2):
+                await session.interrupt()
+                await session.send("n0", px.text(f"{turn}"))
+                data = await session.receive("n0")
+                assert data is not None and data.payload == f"{turn}"
+            assert session.pids == pids
+            await px.until(lambda: len(failed) == 2)
+            assert "CancelledError" in str(failed[0])
 
     px.run(main())

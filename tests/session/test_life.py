@@ -432,3 +432,36 @@ def test_aborting_does_not_wait_for_what_is_under_way(px: Any, tmp_path: Path, s
     px.run(main())
     cleaned = sorted(file.read_text().split()) if file.exists() else []
     assert cleaned == (["n1"] if state == "stick" else ["n0", "n1"]), "one that is stuck is killed, the others clean up"
+
+
+def test_cleanup_that_awaits_a_task_it_cancelled(px: Any) -> None:
+    async def main() -> None:
+        async with px.session(("t-own-task", {"where": "cleanup"})) as session:
+            await px.send_all(session, "n0", ["x"])
+            assert await px.received(session, "n0") == ["x"]
+            child = session._supervisor.children["n0"]
+        assert session.status is SessionStatus.STOPPED
+        assert child.exited.result().code == 0
+
+    px.run(main())
+
+
+def test_cleanup_after_a_stop_cancelled_twice(px: Any) -> None:
+    async def main() -> None:
+        session = px.session("t-do")
+        await session.initialize()
+        await session.start()
+        await session.send("n0", px.text("wait"))
+        assert await session.receive("n0") is not None  # it does not drain now
+        stopping = asyncio.create_task(session.stop())
+        await px.until(lambda: session.status is SessionStatus.STOPPING)
+        stopping.cancel()
+        await asyncio.sleep(0)
+        stopping.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await stopping
+        await session.cleanup()
+        assert session.status is SessionStatus.STOPPED
+        assert session.pids == {}
+
+    px.run(main())

@@ -12,7 +12,11 @@ import numpy as np
 import pytest
 
 from remotemedia.core.data import RuntimeData
-from remotemedia.core.multiprocessing import MultiprocessConfig, Pipeline, Session
+from remotemedia.core.multiprocessing import (
+    MultiprocessConfig,
+    Pipeline,
+    Session,
+)
 
 pytestmark = pytest.mark.usefixtures("leak_check")
 
@@ -135,3 +139,26 @@ def _permissions(address: int) -> str:
         if start <= address < end:
             return line.split()[1]
     raise AssertionError(f"nothing is mapped at {address:#x}")
+
+
+def test_send_that_waits_for_memory_wakes_when_kept_outputs_are_dropped(px: Any) -> None:
+    async def main() -> None:
+        async with px.session("t-echo", shm_segment_size=1 << 20) as session:
+            for _ in range(3):
+                kept = []
+                for value in range(3):
+                    await session.send("n0", RuntimeData.tensor(np.full(300_000, value, np.uint8)))
+                    data = await session.receive("n0")
+                    assert data is not None and (data.payload == value).all()
+                    kept.append(data)
+                    del data
+                sending = asyncio.create_task(session.send("n0", RuntimeData.tensor(np.full(900_000, 9, np.uint8))))
+                await px.until(lambda: session._wiring.doorbell._waiters)
+                assert not sending.done()
+                kept.clear()
+                await sending
+                data = await session.receive("n0")
+                assert data is not None and (data.payload == 9).all()
+                del data
+
+    px.run(main())
