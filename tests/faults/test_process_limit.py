@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from remotemedia.core.multiprocessing import ResourceLimitError
+
 pytestmark = [
     pytest.mark.usefixtures("leak_check"),
     pytest.mark.promise(
@@ -57,3 +59,14 @@ def test_nothing_is_started(px: Any, child_python: Any) -> None:
     child.expect(2, True)
     child.expect(5, ["first", "second"])
     assert child.wait() == 0, child.stderr()
+
+
+def test_processes_per_session_are_limited(px: Any) -> None:
+    async def main() -> None:
+        session = px.session("t-echo", "t-echo", "t-echo", max_processes_per_session=2)
+        error = await px.refused(session, ResourceLimitError)
+        assert "3 nodes; max_processes_per_session is 2" in str(error)
+        async with px.session("t-echo", "t-echo", max_processes_per_session=2):
+            pass
+
+    px.run(main())

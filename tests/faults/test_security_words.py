@@ -337,3 +337,23 @@ def test_last_words_have_an_end(ledger: Any) -> None:
 
     asyncio.run(main())
     theirs.close()
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        "nonsense",
+        pytest.param("[" * 100_000, id="deep"),
+        '{"type": "here", "fds": 3}',
+        '{"type": "hello"}',
+        '{"type": "progress", "status": "loading", "progress": 1' + "0" * 400 + ', "message": null}',
+        '{"type": "interrupted", "epoch": 1e999}',
+    ],
+)
+def test_a_node_that_talks_nonsense_takes_the_session_down(px: Any, says: str) -> None:
+    async def main() -> None:
+        async with px.session(("t-liar", {"says": says}), "t-echo") as session:
+            await session.interrupt()
+
+    with pytest.raises(MultiprocessError, match="node 'n0' sent a control message that makes no sense"):
+        px.run(main(), patience_secs=20)

@@ -307,3 +307,8 @@ def test_two_channels_of_one_name_are_refused() -> None:
     # One of the two alone is a name like any other.
     for name in ("to_session", "session_to"):
         Pipeline().add_node("t-direct", name).validate()
+
+
+def test_pipelines_without_inputs_or_with_unknown_nodes() -> None:
+    with pytest.raises(PipelineError):
+        Pipeline().connect("a", "o", "b", "i").validate()

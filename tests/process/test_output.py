@@ -343,3 +343,26 @@ def test_a_config_changed_after_it_was_given(px: Any) -> None:
             assert json.loads(data.payload)["config"] == {"a": [1]}
 
     px.run(main())
+
+
+def test_an_interrupted_log_record_does_not_matter(px: Any, caplog: pytest.LogCaptureFixture) -> None:
+    # A handler that raises is the user's own trouble, and logging's to report: the pipeline goes on.
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            self.handleError(record)
+
+    logger = logging.getLogger("remotemedia.node.n0")
+    handler = Broken()
+    logger.addHandler(handler)
+    raising, logging.raiseExceptions = logging.raiseExceptions, False
+    try:
+
+        async def main() -> None:
+            async with px.session("t-do") as session:
+                await px.send_all(session, "n0", ["print a", "b"])
+                assert await px.received(session, "n0") == ["print a", "b"]
+
+        px.run(main())
+    finally:
+        logging.raiseExceptions = raising
+        logger.removeHandler(handler)

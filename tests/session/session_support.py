@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from remotemedia.core.data import RuntimeData
-from remotemedia.core.multiprocessing import MultiprocessConfig, Pipeline, Session
+from remotemedia.core.multiprocessing import (
+    InitProgress,
+    MultiprocessConfig,
+    MultiprocessError,
+    Pipeline,
+    Session,
+    SessionStateError,
+)
 
 NODES_FOLDER = str(Path(__file__).parent)
 REPOSITORY = str(Path(__file__).parents[2])
@@ -152,3 +159,20 @@ def group(pgid: int) -> list[int]:
 def grandchild(message: str | None) -> int | None:
     """The pid in a node's progress message."""
     return int(message.split()[1]) if message and message.startswith("grandchild ") else None
+
+
+async def refused(session: Session, kind: type[BaseException], heard: list[InitProgress] | None = None) -> Any:
+    """The error of initialize(), after which nothing is left and the session says what it is."""
+    import pytest  # here: programs that run without it use this module, too
+
+    heard = [] if heard is None else heard
+    with pytest.raises(kind) as caught:
+        await session.initialize(heard.append)
+    assert session.pids == {}
+    for progress in heard:
+        if pid := grandchild(progress.message):
+            await until(lambda pid=pid: not lives(pid))
+    with pytest.raises((SessionStateError, MultiprocessError)):
+        await session.start()
+    await session.cleanup()
+    return caught.value

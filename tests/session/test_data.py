@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocessing import (
     ChannelClosedError,
+    ChannelFullError,
     MultiprocessConfig,
     PayloadError,
     Pipeline,
     PipelineError,
     Session,
+    SessionStatus,
 )
 
 pytestmark = pytest.mark.usefixtures("leak_check")
@@ -574,3 +576,22 @@ def test_random_graphs_do_what_the_model_says(
         assert sorted(came) == sorted(words)
         if one_path(edges, int(sink[1:])):
             assert came == words
+
+
+def test_a_full_channel_without_backpressure(px: Any) -> None:
+    async def main() -> None:
+        async with px.session(
+            "t-do", channel_capacity=2, enable_backpressure=False, cleanup_grace_period_secs=0.1
+        ) as session:
+            await session.send("n0", px.text("stick"))
+            assert await session.receive("n0") is not None
+            await px.until(lambda: px.sticks(session.pids["n0"]))
+            await session.send("n0", px.text("a"))
+            await session.send("n0", px.text("b"))
+            for _ in range(3):
+                with pytest.raises(ChannelFullError, match=r"'session_to_n0'.* full .*2 messages"):
+                    await session.send("n0", px.text("c"))
+            assert session.get_channel_stats("session_to_n0").drops == 3
+            assert session.status is SessionStatus.RUNNING
+
+    px.run(main())

@@ -223,3 +223,16 @@ asyncio.run(main())
     child.expect("works")
     child.expect(["same"])
     assert child.wait() == 0
+
+
+def test_an_executor_that_shuts_down_while_a_session_is_created(px: Any) -> None:
+    async def main() -> None:
+        executor = MultiprocessExecutor()
+        creating = asyncio.create_task(executor.create_session("one", px.chain(("t-init", {"how": "wait"}))))
+        await px.until(lambda: "one" in executor.sessions and executor.sessions["one"].pids)
+        await executor.shutdown()
+        with pytest.raises(SessionStateError, match="stopped"):
+            await creating
+        assert executor.sessions == {}
+
+    px.run(main())

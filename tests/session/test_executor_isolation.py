@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from remotemedia.core.data import RuntimeData
-from remotemedia.core.multiprocessing import MultiprocessConfig, MultiprocessExecutor, ProcessCrashError, Session
+from remotemedia.core.multiprocessing import (
+    MultiprocessConfig,
+    MultiprocessError,
+    MultiprocessExecutor,
+    NodeInitializationError,
+    ProcessCrashError,
+    ResourceLimitError,
+    Session,
+    SessionStatus,
+)
 
 pytestmark = pytest.mark.usefixtures("leak_check")
 
@@ -62,5 +71,32 @@ def test_a_crash_a_stop_and_a_slow_consumer_touch_no_other_session(px: Any, capl
                 count += 1
             assert count == 64
             await sender
+
+    px.run(main())
+
+
+def test_executors_keep_their_sessions_apart(px: Any, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with MultiprocessExecutor(MultiprocessConfig(max_processes_per_session=2)) as executor:
+            first = await executor.create_session("one", px.chain("t-do"))
+            with pytest.raises(MultiprocessError, match="'one' exists already"):
+                await executor.create_session("one", px.chain("t-do"))
+            with pytest.raises(ResourceLimitError):
+                await executor.create_session("two", px.chain("t-do", "t-do", "t-do"))
+            with pytest.raises(NodeInitializationError):
+                await executor.create_session("two", px.chain("t-do", ("t-init", {"how": "raise"})))
+            second = await executor.create_session("two", px.chain("t-do"))
+            assert list(executor.sessions) == ["one", "two"]
+            await second.send("n0", px.text("die SIGKILL"))
+            with pytest.raises(ProcessCrashError):
+                await px.received(second, "n0")
+            await px.send_all(first, "n0", ["still here"])
+            assert await px.received(first, "n0") == ["still here"]
+            with pytest.raises(MultiprocessError, match="no session 'three'; the sessions are: one, two"):
+                await executor.terminate_session("three")
+            await executor.terminate_session("two")
+            assert second.status is SessionStatus.STOPPED
+        assert first.status is SessionStatus.STOPPED
+        assert executor.sessions == {}
 
     px.run(main())
