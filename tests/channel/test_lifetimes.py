@@ -15,7 +15,7 @@ import pytest
 from remotemedia import _ring
 from remotemedia.core.data import DataType, RuntimeData, decode_metadata, encode_metadata
 from remotemedia.core.dtypes import decode_dtype, encode_dtype
-from remotemedia.core.multiprocess.channel import subscriber as channel_module
+from remotemedia.core.multiprocess.channel import subscriber as subscriber_module
 from remotemedia.core.multiprocessing import Publisher, Subscriber
 from remotemedia.errors import ChannelClosedError, ChannelError, ChannelFullError
 
@@ -174,7 +174,7 @@ def test_unread_messages_come_back_when_the_subscriber_closes(channel: Channels)
     for value in range(4):
         publisher.publish(block(value))
     subscriber.close()
-    assert publisher._segment.used_bytes == 0
+    assert publisher.statistics()["pool_used_bytes"] == 0
 
 
 def test_many_views_of_one_payload(channel: Channels) -> None:
@@ -268,7 +268,7 @@ def test_dropping_an_own_view_wakes_a_task_that_waits_for_memory(channel: Channe
         async with asyncio.timeout(PATIENCE_SECS):
             for value in range(3):
                 task = asyncio.create_task(publisher.publish_async(block(value, POOL_BYTES)))
-                while not publisher._doorbell._waiters:
+                while not publisher.statistics()["waiting"]:
                     await asyncio.sleep(0)
                 held.clear()
                 await task
@@ -279,7 +279,7 @@ def test_dropping_an_own_view_wakes_a_task_that_waits_for_memory(channel: Channe
         held.clear()
 
     asyncio.run(main())
-    assert publisher._segment.used_bytes == 0
+    assert publisher.statistics()["pool_used_bytes"] == 0
 
 
 @pytest.mark.parametrize(("call", "how"), [("publish", "loaned"), ("publish", "published"), ("loan", "loaned")])
@@ -316,7 +316,7 @@ def test_bytes_in_a_garbage_cycle_give_their_block_back(channel: Channels, what:
         circle["self"] = circle
         del got, circle
         gc.collect()
-        assert publisher._segment.used_bytes == 0
+        assert publisher.statistics()["pool_used_bytes"] == 0
 
 
 def test_a_signal_handler_that_closes_the_subscriber_leaves_the_view_it_was_about_to_get(
@@ -341,7 +341,7 @@ def test_a_signal_handler_that_closes_the_subscriber_leaves_the_view_it_was_abou
         timestamp=float,
         refuse=print,
     )
-    monkeypatch.setattr(channel_module, "FORM", form)
+    monkeypatch.setattr(subscriber_module, "FORM", form)
     publisher, subscriber = channel(10, pool_bytes=64 * 1024)
     before = signal.signal(signal.SIGUSR1, lambda *_: subscriber.close())
     try:
@@ -353,7 +353,7 @@ def test_a_signal_handler_that_closes_the_subscriber_leaves_the_view_it_was_abou
     assert len(decoded) == 1
     assert got is not None
     # Whatever is free now is written over: it must not be what is held.
-    assert publisher._segment.used_bytes > 0
+    assert publisher.statistics()["pool_used_bytes"] > 0
     others = []
     while (other := publisher.try_loan(1024, np.uint8)) is not None:
         other[:] = 77
@@ -364,4 +364,4 @@ def test_a_signal_handler_that_closes_the_subscriber_leaves_the_view_it_was_abou
     with pytest.raises(ChannelClosedError, match="this subscriber"):
         subscriber.receive()
     del got
-    assert publisher._segment.used_bytes == 0
+    assert publisher.statistics()["pool_used_bytes"] == 0

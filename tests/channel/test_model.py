@@ -214,7 +214,7 @@ class ChannelMachine(RuleBasedStateMachine):
         self.loans.clear()
         for channel in self.channels:
             if not channel.queue or channel.subscriber_closed:
-                assert channel.publisher._segment.used_bytes == 0
+                assert channel.publisher.statistics()["pool_used_bytes"] == 0
 
 
 ChannelMachine.TestCase.settings = settings(

@@ -72,7 +72,7 @@ def test_async_receive_wakes(child_python: Children, channel_name: Names) -> Non
             got = [await subscriber.receive_async() for _ in range(3)]
             assert [data.payload[0] for data in got] == [0, 1, 2]  # type: ignore[union-attr]
             task = asyncio.create_task(subscriber.receive_async())
-            while not subscriber._doorbell._waiters:
+            while not subscriber.statistics()["waiting"]:  # type: ignore[index]
                 await asyncio.sleep(0)
             child.kill()
             with pytest.raises(ChannelClosedError, match="died without closing"):
@@ -124,7 +124,7 @@ def test_async_publish_wakes(child_python: Children, channel_name: Names, why: s
                     await publisher.publish_async(RuntimeData.tensor(np.zeros(4096, np.uint8)))
 
             task = asyncio.create_task(fill())
-            while not publisher._doorbell._waiters:
+            while not publisher.statistics()["waiting"]:
                 await asyncio.sleep(0)
             child.kill()
             with pytest.raises(ChannelClosedError, match="has died"):

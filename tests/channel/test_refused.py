@@ -261,5 +261,5 @@ def test_a_dtype_without_bytes_is_refused(channel: Channels, kind: str) -> None:
         for dtype in (array.dtype, {"S": bytes, "U": str}[kind]):
             with pytest.raises(PayloadError):
                 loan(1000, dtype)
-    assert publisher._segment.used_bytes == 0
+    assert publisher.statistics()["pool_used_bytes"] == 0
     assert subscriber.try_receive() is None

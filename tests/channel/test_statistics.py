@@ -49,6 +49,8 @@ def test_counters(channel: Channels, in_thread: Any, thread_blocked: Any) -> Non
         "blocked_for_memory": False,
         "producer_closed": False,
         "consumer_closed": False,
+        "waiting": 0,
+        "pool_used_bytes": 1024 + 128,
     }
     publisher.close()
     assert subscriber.statistics()["producer_closed"]  # type: ignore[index]
@@ -83,6 +85,63 @@ def test_while_one_of_two_tasks_still_waits_the_channel_is_blocked(channel: Chan
         assert publisher.statistics()["blocked_since_ns"] == 0
 
     asyncio.run(main())
+
+
+def test_tasks_that_sleep_are_counted_on_their_side(channel: Channels) -> None:
+    publisher, subscriber = channel(1)
+
+    def waiting() -> tuple[int, int]:
+        received = subscriber.statistics()
+        assert received is not None
+        return publisher.statistics()["waiting"], received["waiting"]
+
+    async def main() -> None:
+        assert waiting() == (0, 0)
+        receiving = asyncio.create_task(subscriber.receive_async())
+        await asyncio.sleep(0)
+        assert waiting() == (0, 1)
+        publisher.publish(RuntimeData.text("0"))
+        assert await receiving is not None
+        publisher.publish(RuntimeData.text("1"))
+        sending = [asyncio.create_task(publisher.publish_async(RuntimeData.text("x"))) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert waiting() == (3, 0)
+        cancelled = sending.pop()
+        cancelled.cancel()
+        await asyncio.wait([cancelled])
+        assert waiting() == (2, 0)
+        for _ in range(2):
+            await subscriber.receive_async()
+        await asyncio.wait(sending, return_when=asyncio.FIRST_COMPLETED)
+        await subscriber.receive_async()
+        await asyncio.gather(*sending)
+        assert waiting() == (0, 0)
+
+    asyncio.run(main())
+
+
+def test_pool_memory_in_use_is_on_loan_published_or_held(channel: Channels) -> None:
+    publisher, subscriber = channel(4, pool_bytes=64 * 1024)
+
+    def used() -> int:
+        return publisher.statistics()["pool_used_bytes"]
+
+    assert used() == 0
+    loaned = publisher.loan(4096, np.uint8)
+    assert used() == 4096
+    publisher.publish(RuntimeData.tensor(loaned))
+    publisher.publish(RuntimeData.tensor(np.zeros(1024, np.uint8)))
+    del loaned
+    assert used() == 4096 + 1024
+    held = [subscriber.receive(), subscriber.receive()]
+    assert used() == 4096 + 1024
+    held.pop()
+    # The subscriber knows what the publisher last counted.
+    assert subscriber.statistics()["pool_used_bytes"] == 4096 + 1024  # type: ignore[index]
+    assert used() == 4096
+    assert subscriber.statistics()["pool_used_bytes"] == 4096  # type: ignore[index]
+    held.clear()
+    assert used() == 0
 
 
 def test_try_publish_that_fails_is_not_a_drop(channel: Channels) -> None:

@@ -153,7 +153,7 @@ def test_send_that_waits_for_memory_wakes_when_kept_outputs_are_dropped(px: Any)
                     kept.append(data)
                     del data
                 sending = asyncio.create_task(session.send("n0", RuntimeData.tensor(np.full(900_000, 9, np.uint8))))
-                await px.until(lambda: session._wiring.doorbell._waiters)
+                await px.until(lambda: session.get_channel_stats("session_to_n0").blocked_now_secs > 0)
                 assert not sending.done()
                 kept.clear()
                 await sending

@@ -32,6 +32,8 @@ from remotemedia.errors import ChannelClosedError, ChannelFullError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from remotemedia.core.multiprocess.channel.side import SideCounters
+
 __all__ = ["Publisher"]
 
 DEFAULT_POOL_BYTES = 256 * 1024 * 1024
@@ -191,7 +193,7 @@ class Publisher(Side):
             since_ns = producer.begin_blocked(for_memory)
             begin_wait()
             try:
-                await self._doorbell.wait(ready)
+                await self._sleep(ready)
             finally:
                 end_wait()
                 producer.count_blocked(since_ns, for_memory)
@@ -238,9 +240,13 @@ class Publisher(Side):
         """Whether this side closed, or the subscriber closed or died."""
         return self._closed or self._producer.closed
 
-    def statistics(self) -> _ring.ChannelCounters:
-        """A snapshot of the channel's counters; see ``ChannelStats``."""
-        return self._producer.statistics()
+    def statistics(self) -> SideCounters:
+        """A snapshot of the channel's counters, which ``ChannelStats`` explains, and of two more.
+
+        ``waiting`` is how many tasks sleep in ``publish_async`` of this side. ``pool_used_bytes`` is how much of the
+        payload pool is in use: on loan, published, or still held by a receiver. The channels of one node share a pool.
+        """
+        return self._counters(self._producer, self._segment.used_bytes)
 
     def close(self) -> None:
         """Ends the stream: the subscriber receives everything published, then the end. May be repeated.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,6 +16,13 @@ from remotemedia.errors import ChannelCorruptedError
 
 if TYPE_CHECKING:
     from remotemedia.core.multiprocess.channel.rendezvous import Meeting
+
+    class SideCounters(_ring.ChannelCounters):
+        """What ``statistics()`` of a Publisher or Subscriber returns; a plain dict at run time."""
+
+        waiting: int
+        pool_used_bytes: int
+
 
 __all__ = [
     "DEFAULT_SPIN_US",
@@ -42,6 +50,7 @@ class Side(ABC):
         self._segment = segment
         self._doorbell = doorbell
         self._spin_ns = spin_us * 1000
+        self._waiting = 0
         self._meeting = None
         self._owns_segment = False
         self._closed = False
@@ -53,6 +62,17 @@ class Side(ABC):
     @abstractmethod
     def _end_of_interpreter(self) -> None:
         """What closing still means when no other thread runs any more."""
+
+    async def _sleep(self, ready: Callable[[], bool]) -> None:
+        """Waits at the doorbell, and is counted among those that do."""
+        self._waiting += 1
+        try:
+            await self._doorbell.wait(ready)
+        finally:
+            self._waiting -= 1
+
+    def _counters(self, ring: _ring.Producer | _ring.Consumer, pool_used_bytes: int) -> SideCounters:
+        return {**ring.statistics(), "waiting": self._waiting, "pool_used_bytes": pool_used_bytes}
 
     def _leave(self, peer: _ring.Segment | None) -> None:
         """Gives up the name and the descriptors of a named channel; mappings go with the last view into them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import AsyncIterator, Collection, Iterator
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from remotemedia import _ring
 from remotemedia.core.data import RuntimeData
@@ -22,6 +22,9 @@ from remotemedia.core.multiprocess.channel.side import (
     peer_segment,
 )
 from remotemedia.errors import ChannelClosedError
+
+if TYPE_CHECKING:
+    from remotemedia.core.multiprocess.channel.side import SideCounters
 
 __all__ = ["Subscriber", "any_ready_soon"]
 
@@ -115,7 +118,7 @@ class Subscriber(Side):
             if data is not None or self.ended:
                 return data
             if not any_ready_soon((self,)):
-                await self._doorbell.wait(self.ready)
+                await self._sleep(self.ready)
 
     def try_receive(self) -> RuntimeData | None:
         """The next message if there is one now, else None; never blocks. Raises like ``receive``."""
@@ -201,9 +204,17 @@ class Subscriber(Side):
                 self._segment.wake()
         return self._segment.fileno()
 
-    def statistics(self) -> _ring.ChannelCounters | None:
-        """A snapshot of the channel's counters; None before the publisher came."""
-        return self._consumer.statistics() if self._consumer is not None else None
+    def statistics(self) -> SideCounters | None:
+        """As ``Publisher.statistics``; None before the publisher came.
+
+        ``waiting`` is how many tasks sleep in ``receive_async`` of this side. ``pool_used_bytes`` is of the publisher's
+        pool, as the publisher last counted it: what has been given back since then is still in it.
+        """
+        consumer = self._consumer
+        if consumer is None:
+            return None
+        pool = consumer.peer
+        return self._counters(consumer, pool.counters()["pool_used_bytes"] if pool is not None else 0)
 
     def close(self) -> None:
         """Stops receiving; the publisher's next ``publish`` raises ChannelClosedError. May be repeated."""
