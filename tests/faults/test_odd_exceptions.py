@@ -151,15 +151,15 @@ def test_what_is_told_is_bounded_and_can_be_written_to_any_file(what: str) -> No
         raise odd.ODD[what][0]()
     except Exception as error:
         failure = describe_failure(error)
-    assert len(failure["reason"]) < 5_000 and len(failure["traceback"]) < 40_000
-    "".join(map(str, failure.values())).encode()
-    assert failure["out_of_memory"] is False
+    assert len(failure.reason) < 5_000 and len(failure.traceback) < 40_000
+    "".join(map(str, failure)).encode()
+    assert failure.out_of_memory is False
 
 
 def test_memory_that_ran_out_deep_in_a_group_is_known_as_such() -> None:
     cause = RuntimeError("no model")
     cause.__cause__ = MemoryError()
-    assert describe_failure(odd.group(ValueError("x"), odd.group(cause)))["out_of_memory"] is True
+    assert describe_failure(odd.group(ValueError("x"), odd.group(cause))).out_of_memory is True
 
 
 def test_an_everyday_exception_is_told_as_python_tells_it() -> None:
