@@ -85,9 +85,7 @@ def stereo_question(tmp_path_factory: pytest.TempPathFactory, speech_libraries: 
 
 @pytest.fixture(scope="session")
 def rx() -> ModuleType:
-    """Helpers for tests of ``remotemedia run``; by path, as nothing here is importable by name."""
-    spec = importlib.util.spec_from_file_location("run_support", Path(__file__).with_name("run_support.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """Helpers for tests of ``remotemedia run``."""
+    from tests.cli import run_support  # here: it registers node types
+
+    return run_support

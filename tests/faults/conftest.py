@@ -152,18 +152,6 @@ def scale() -> Any:
     return choose
 
 
-@pytest.fixture(scope="session")
-def security_nodes() -> ModuleType:
-    """Node classes of the tests of security; by path, as nothing here is importable by name."""
-    name = "security_nodes"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-        assert spec is not None and spec.loader is not None
-        sys.modules[name] = module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What the form of this run leaves out is deselected, not skipped: nothing is missing."""
     only = os.environ.get("REMOTEMEDIA_PROMISES_ONLY")
@@ -181,7 +169,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def beside() -> Callable[[str], ModuleType]:
-    """``beside("memory_nodes")``: a module of these tests; by path, as nothing here is importable by name."""
+    """``beside("memory_nodes")``: a module of these tests, by the name under which their programs import it."""
 
     def load(name: str) -> ModuleType:
         if name not in sys.modules:
@@ -192,3 +180,9 @@ def beside() -> Callable[[str], ModuleType]:
         return sys.modules[name]
 
     return load
+
+
+@pytest.fixture(scope="session")
+def security_nodes(beside: Callable[[str], ModuleType]) -> ModuleType:
+    """Node classes of the tests of security."""
+    return beside("security_nodes")

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
-import sys
 from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -24,6 +20,7 @@ from remotemedia.core.multiprocessing import (
     Session,
     register_node,
 )
+from tests.faults import odd_nodes as odd
 
 pytestmark = [
     pytest.mark.usefixtures("leak_check"),
@@ -33,17 +30,6 @@ pytestmark = [
         "process() and initialize() that raise, unknown types, late nodes, wrong settings",
     ),
 ]
-
-
-def _load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("odd_nodes", Path(__file__).with_name("odd_nodes.py"))
-    assert spec is not None and spec.loader is not None
-    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-odd = _load()
 
 
 def session(**config: Any) -> Session:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-import importlib.util
 import re
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -37,11 +35,8 @@ SLOW = {
 
 
 @pytest.fixture(scope="module")
-def node_types() -> None:
-    spec = importlib.util.spec_from_file_location("loading_nodes", Path(__file__).with_name("loading_nodes.py"))
-    assert spec is not None and spec.loader is not None
-    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def node_types(beside: Any) -> None:
+    beside("loading_nodes")
 
 
 @pytest.fixture
