@@ -204,6 +204,23 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     return report
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Iterator[Any]:
+    """Workers send reports as UTF-8: what a test logged or compared may be no such text."""
+    data = yield
+    return _encodable(data)
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_encodable, value)) if type(value) in (list, tuple) else value
+    return value
+
+
 @pytest.fixture
 def leak_check(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fails the test when it leaves descriptors, threads, mappings, children or files behind."""

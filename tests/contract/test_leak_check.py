@@ -59,6 +59,13 @@ def test_what_a_worker_leaks_fails_the_run_that_it_is_part_of(run: Callable[...,
     assert "child process" not in output  # the workers themselves are no leak
 
 
+def test_a_worker_tells_what_is_no_unicode_as_well(run: Callable[..., tuple[int, str]]) -> None:
+    code, output = run("def test(caplog): assert 'a' == chr(0xdc80)", options=["--numprocesses=2"])
+    assert code == 1
+    assert "1 failed" in output
+    assert "INTERNALERROR" not in output
+
+
 @pytest.fixture
 def names() -> Iterator[Callable[[str], str]]:
     """``names(beginning)``: a file name in /dev/shm that nobody has; the file is removed at the end."""
