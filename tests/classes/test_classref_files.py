@@ -47,6 +47,13 @@ def test_a_module_beside_the_script_is_found(kit: Any) -> None:
     assert kit.load(reference, "node.scaled()") == 15
 
 
+def test_a_module_beside_the_script_that_hides_another_hides_it_in_the_child(kit: Any) -> None:
+    """The script's folder comes before the standard library, in the node's process as in the program."""
+    kit.file("app/fractions.py", kit.node("\n    def mine(self): return 'the one beside the script'"))
+    kit.file("app/script.py", "import fractions", kit.describe)
+    assert kit.load(kit.parent(kit.folder / "app/script.py"), "node.mine()") == "the one beside the script"
+
+
 def test_a_folder_added_behind_the_standard_library_stays_behind_it(kit: Any) -> None:
     kit.file("late/fractions.py", "raise RuntimeError('the standard library was shadowed')")
     kit.file("late/beside.py")
