@@ -10,7 +10,7 @@ from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo
 from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport errno
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memset, strcmp
 from posix.unistd cimport close as _close_fd
 
 import os as _os
@@ -84,7 +84,7 @@ cdef int wait_until(rm_segment *own, rm_ready ready, void *arg, rm_spinner *spin
 cdef int raise_unusable(str what, const char *wrong, int code, int memfd) except -1:
     """Closes the memfd and raises OSError when the system refused to map it, ChannelCorruptedError otherwise."""
     _os.close(memfd)
-    if wrong == RM_NOT_MAPPED:
+    if strcmp(wrong, RM_NOT_MAPPED) == 0:  # by its text: each of the two extensions has its own
         raise OSError(code, f"a {what} cannot be mapped: {_os.strerror(code)}")
     raise ChannelCorruptedError(f"not a usable {what}: {wrong.decode()}")
 

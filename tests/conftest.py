@@ -113,9 +113,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "watchdog(seconds): all stacks of all processes are dumped and the run ends when it takes longer"
     )
-    # A shell's background job ignores Ctrl-C, and so would every program that a test starts.
+    # A shell's background job ignores Ctrl-C, under nohup SIGHUP, and so would every program that a test starts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     # Output is not captured yet: this is the real one.
     config.stash[_STDERR] = os.dup(2)
     faulthandler.register(signal.SIGQUIT, file=config.stash[_STDERR])
