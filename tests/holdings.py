@@ -3,91 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
-import threading
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
+
+from remotemedia.testing import leaks
 
 
 @dataclass
-class Holdings:
-    """What this process and its surroundings hold at one moment."""
+class Holdings(leaks.Holdings):
+    """What this process and its surroundings hold at one moment: files too."""
 
-    descriptors: Counter[str] = field(default_factory=Counter)
-    threads: Counter[str] = field(default_factory=Counter)
-    native_threads: int = 0
-    mappings: Counter[str] = field(default_factory=Counter)
-    children: set[str] = field(default_factory=set)
     files: set[str] = field(default_factory=set)
 
     @classmethod
-    def now(cls) -> Holdings:
-        gc.collect()
-        held = cls(
-            threads=Counter(thread.name for thread in threading.enumerate()),
-            native_threads=_native_threads(),
-            mappings=Counter(
-                line.split(None, 5)[5].strip()
-                for line in Path("/proc/self/maps").read_text().splitlines()
-                if "memfd:remotemedia" in line
-            ),
-            children=_children(),
-            files=files(),
-        )
-        for number in os.listdir("/proc/self/fd"):  # noqa: PTH208  Path.iterdir would have one open itself
-            try:
-                target = str(Path(f"/proc/self/fd/{number}").readlink())
-            except OSError:
-                continue  # the one listdir used
-            held.descriptors[target.partition(":[")[0]] += 1
+    def now(cls) -> Self:
+        held = super().now()
+        held.files = files()
         return held
 
-    def grow_by(self, now: Holdings, before: Holdings) -> None:
-        """Adds what came between the two."""
-        self.descriptors += now.descriptors - before.descriptors
-        self.threads += now.threads - before.threads
-        self.native_threads += now.native_threads - before.native_threads
-
-    def grown_since(self, before: Holdings) -> list[str]:
+    def grown_since(self, before: Self) -> list[str]:
         """One line for each thing held now that was not held before."""
-        grown = [f"descriptor {name} (x{n})" for name, n in (self.descriptors - before.descriptors).items()]
-        grown += [f"thread {name} (x{n})" for name, n in (self.threads - before.threads).items()]
-        if self.native_threads > before.native_threads:
-            grown.append(f"{self.native_threads - before.native_threads} native threads")
-        grown += [f"mapping {name} (x{n})" for name, n in (self.mappings - before.mappings).items()]
-        grown += [f"child process {child}" for child in sorted(self.children - before.children)]
-        grown += [f"file {name}" for name in sorted(self.files - before.files) if made_here(Path(name))]
-        return grown
-
-
-# gRPC's pools have as many threads as they like.
-_COME_AND_GO = ("event_engine", "lifeguard", "grpc_global_tim")
-
-
-def _native_threads() -> int:
-    count = 0
-    for task in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(OSError):  # it ended
-            count += not (task / "comm").read_text().startswith(_COME_AND_GO)
-    return count
-
-
-def _children() -> set[str]:
-    found = set()
-    for task in Path("/proc/self/task").iterdir():
-        try:
-            pids = (task / "children").read_text().split()
-        except OSError:
-            continue  # the thread ended
-        for pid in pids:
-            try:
-                command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:
-                command = ""
-            found.add(f"{pid} {command.strip()[:120] or '(zombie)'}")
-    return found
+        grown = super().grown_since(before)
+        return grown + [f"file {name}" for name in sorted(self.files - before.files) if made_here(Path(name))]
 
 
 # --- files: where a test can leave any ---

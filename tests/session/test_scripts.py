@@ -297,16 +297,24 @@ done.wait()
 def test_a_stop_that_comes_after_the_end_of_the_run_does_not_replace_its_error(script: Any, tmp_path: Path) -> None:
     """The thread starts its session while the error of the main thread is being recorded."""
     body = """
-import logging
+import logging, signal
 import remotemedia.core.multiprocess.classes.side_effects as effects
 logging.basicConfig(filename="app.log", filemode="a")
 ended = threading.Event()
 recorded = effects.SideEffects.failed
 
 def record(self, error):
+    stop = signal.getsignal(signal.SIGURG)
+    read, write = os.pipe()
+
+    def noted(*call):
+        os.write(write, b"x")
+        stop(*call)
+
+    signal.signal(signal.SIGURG, noted)
     ended.set()
-    done.wait()  # the stop has reached the thread, and the signal for this one is on its way
-    time.sleep(0.2)
+    os.read(read, 1)  # until the stop of this thread has come
+    signal.signal(signal.SIGURG, stop)
     recorded(self, error)
 
 effects.SideEffects.failed = record
