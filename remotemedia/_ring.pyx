@@ -29,7 +29,7 @@ from operator import index as _index
 from remotemedia import _segment
 from remotemedia.errors import ChannelCorruptedError, ChannelError, PayloadError
 
-# One module to whoever uses it. As globals: a cimported class cannot be assigned to its own name.
+# Users see one module. As globals: a cimported class cannot be assigned to its own name.
 globals().update({
     name: getattr(_segment, name) for name in ("Block", "Segment", "create_segment", "now_ns", "start_deathwatch")
 })
@@ -193,7 +193,7 @@ cdef class _Ring:
         """Says that the peer's process has ended; wakes this side's waiters."""
         store_int_ordered(&self.r.peer_gone, 1)  # SYNC peer-gone
         if self.own is not None:
-            # Whoever died may have taken the arming with it, between that and the write to the eventfd.
+            # A peer that died may have taken the arming with it, between that and the write to the eventfd.
             self.own.arm()
             self.own.wake()
 
@@ -538,7 +538,7 @@ cdef class Producer(_Ring):
     cdef inline void _let_go(self, _Draft draft, int rc) noexcept:
         """Empties the draft. What was placed and not sent goes back; ``rc`` is what ``put`` returns, if it does.
 
-        Whoever waits for memory is told of a block that goes back (``drop``), since it may have looked for room while
+        Waiters for memory hear of a block that goes back (``drop``), since one may have looked for room while
         this message was made. Not so when the pool had no room for its text: the payload's block was taken and given
         back in one go, so nobody missed it, and ``put``'s caller, about to wait for more, would wake itself for ever.
         """
@@ -663,7 +663,7 @@ cdef class Producer(_Ring):
         rm_count(&self.r.shared.drops, 1)
 
     def begin_blocked(self, bint for_memory) -> int:
-        """Tells whoever looks that a wait for a slot, or for payload memory, begins; returns now."""
+        """Marks that a wait for a slot, or for payload memory, begins; returns now."""
         cdef uint64_t now = rm_now_ns()
         self.blocked_waiters += 1
         if self.blocked_waiters == 1:

@@ -274,7 +274,7 @@ cdef class Segment:
     # --- counters ---
 
     def begin_processing(self) -> int:
-        """Owner: tells whoever looks that the node is at work from now on; returns now. Ended by ``count_processed`` or
+        """Owner: marks the node as at work from now on; returns now. Ended by ``count_processed`` or
         ``count_busy``."""
         cdef uint64_t now = rm_now_ns()
         store_u64(&self.s.shared.node.processing_since_ns, now)
@@ -353,7 +353,7 @@ cdef class Segment:
         store_u64(&self.s.shared.node.pool_used_bytes, self.pool.used_units * RM_UNIT)
 
     cdef void freed_memory(self) noexcept:
-        """Owner: the pool has more room. Tells whoever waits for it, and the kernel if it is more than is kept."""
+        """Owner: the pool has more room. Wakes waiters, and returns to the kernel what is more than is kept."""
         rm_memory_freed(&self.s)
         if self.pool.idle_units * RM_UNIT > self.keep_bytes:
             self.trim()
@@ -420,7 +420,7 @@ cdef class Segment:
         return index
 
     cdef void put_back(self, uint32_t index) noexcept:
-        """Owner: undoes ``allocate``. Nobody saw it, so nobody is told: least of all whoever waits for more."""
+        """Owner: undoes ``allocate``. The block was never visible, so no waiter is woken."""
         store_u32(&self.s.blocks[index].references, 0)
         rm_pool_release(&self.pool, index)
         self.note_used()
