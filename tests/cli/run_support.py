@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
-import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +14,9 @@ STAND_INS = Path(__file__).with_name("stand_in_nodes.py")
 IN_ONE_PROCESS = Path(__file__).with_name("in_one_process.py")
 EXAMPLES = Path(__file__).parents[2] / "examples"
 COMMAND = [sys.executable, "-m", "remotemedia", "run"]
+warm = None
+"""The command with its modules imported; the fixture ``rx`` sets it."""
+
 if "run_nodes" not in sys.modules:
     # The Python API, which the command is held against, must know the node types too.
     _spec = importlib.util.spec_from_file_location("run_nodes", NODES)
@@ -45,11 +47,9 @@ def arguments(path, *options):
     return [*COMMAND, str(path), "--nodes", str(NODES), *map(str, options)]
 
 
-def run(path, *options, data=b"", env=None, **more):
+def run(path, *options, data=b"", env=None):
     """Runs the command in the manifest's folder to its end, with ``data`` as stdin."""
-    return subprocess.run(
-        arguments(path, *options), input=data, capture_output=True, cwd=Path(path).parent, env=env, **more
-    )
+    return warm.call(*arguments(path, *options)[3:], cwd=Path(path).parent, env=env, data=data)
 
 
 def api(pipeline, messages, node_id):

@@ -84,9 +84,9 @@ def test_the_transcript_does_not_depend_on_the_chunks(remotemedia, stereo_questi
     assert json.loads(done.out)["transcript"] == transcribe(stereo_question)
 
 
-@pytest.mark.parametrize("name", ["0870", "0880", "0890", "0920", "0930"])
-def test_recordings_of_a_person(remotemedia, transcribe, name):
-    (path,) = RECORDINGS.glob(f"*-{name}.wav")
+def test_a_recording_of_a_person(remotemedia, transcribe):
+    """One of the five; what the demo's nodes hear in all of them is in tests/nodes."""
+    (path,) = RECORDINGS.glob("*-0930.wav")
     done = remotemedia("demo", "-i", str(path), "--quiet", "--json")
     assert (done.code, done.err) == (0, "")
     assert json.loads(done.out)["transcript"] == transcribe(path) != []

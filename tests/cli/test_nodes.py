@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import remotemedia.nodes
 from remotemedia.core.multiprocessing import registered_nodes
@@ -131,17 +133,18 @@ def test_an_unknown_type(remotemedia):
     )
 
 
-def test_a_package_that_does_not_load_is_no_traceback(remotemedia, tmp_path, environment, monkeypatch):
+def test_a_package_that_does_not_load_is_no_traceback(tmp_path, environment):
     package = tmp_path / "site" / "broken-1.0.dist-info"
     package.mkdir(parents=True)
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
     (package / "entry_points.txt").write_text("[remotemedia.nodes]\nbroken = nothing_of_that_name:Broken\n")
-    monkeypatch.setitem(environment, "PYTHONPATH", f"{tmp_path / 'site'}:{environment.get('PYTHONPATH', '')}")
-    done = remotemedia("nodes", "list")
-    assert done.code == 0
-    assert "ReplyNode" in done.out
-    assert done.err.startswith("remotemedia: the entry point broken = nothing_of_that_name:Broken of broken failed: ")
-    assert done.err.count("\n") == 1
+    environment = environment | {"PYTHONPATH": f"{tmp_path / 'site'}:{environment.get('PYTHONPATH', '')}"}
+    command = [sys.executable, "-m", "remotemedia", "nodes", "list"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "ReplyNode" in done.stdout
+    assert done.stderr.startswith("remotemedia: the entry point broken = nothing_of_that_name:Broken of broken failed")
+    assert done.stderr.count("\n") == 1
 
 
 def test_without_a_command_it_helps(remotemedia):

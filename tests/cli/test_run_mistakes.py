@@ -138,11 +138,10 @@ def files(folder):
 def test_refused_before_anything_starts(rx, folder, name):
     options, message = BEFORE_THE_START[name]
     before = files(folder)
-    command = [*rx.COMMAND, "--nodes", rx.NODES, *options.split()]
-    done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.replace(f"{folder}/", "").startswith(f"remotemedia: {message}")
-    assert done.stderr.count("\n") == 1, "nothing was started"
+    done = rx.warm.call("run", "--nodes", str(rx.NODES), *options.split(), cwd=folder)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.decode().replace(f"{folder}/", "").startswith(f"remotemedia: {message}")
+    assert done.stderr.count(b"\n") == 1, "nothing was started"
     assert files(folder) == before
 
 
