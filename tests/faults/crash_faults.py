@@ -19,10 +19,14 @@ CPP = ctypes.CDLL("libstdc++.so.6")
 
 def strike(fault: str, notice: str) -> None:
     """Writes to the file ``notice`` when it was, and commits the fault."""
+    if fault == "scribbled memory":
+        # Whoever went to sleep before it has seen nothing, and is woken by nobody: the notice says that it is done.
+        FAULTS[fault]()
     fd = os.open(notice, os.O_WRONLY | os.O_CREAT)
     os.write(fd, time.monotonic_ns().to_bytes(8))
     os.close(fd)
-    FAULTS[fault]()
+    if fault != "scribbled memory":
+        FAULTS[fault]()
 
 
 def wait_for_the_killer() -> NoReturn:
