@@ -14,7 +14,7 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-__all__ = ["install_advice"]
+__all__ = ["install_advice", "source"]
 
 _NAME = "remotemedia"
 
@@ -25,17 +25,18 @@ def install_advice(extra: str = "", python: str = "") -> str:
     It names the checkout that this package runs from, or else the source that it was installed from. If neither exists
     any more, the user has to fill in the path of the checkout.
     """
-    source = _source()
+    found = source()
     extras = f"[{extra}]" if extra else ""
-    if source is None:
+    if found is None:
         requirement = f"/path/to/{_NAME}{extras}"
     else:
-        requirement = source + extras if source.startswith("/") else f"{_NAME}{extras} @ {source}"
+        requirement = found + extras if found.startswith("/") else f"{_NAME}{extras} @ {found}"
     command = f"{shlex.quote(python or sys.executable or 'python')} -m pip install {shlex.quote(requirement)}"
-    return command if source is not None else f"install it from its checkout, {command}"
+    return command if found is not None else f"install it from its checkout, {command}"
 
 
-def _source() -> str | None:
+def source() -> str | None:
+    """Where this package comes from: the path of its checkout, or the path or address it was installed from."""
     root = Path(__file__).resolve().parents[1]
     return str(root) if _is_checkout(root) else _installed_from(root)
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Buffer, disjoint_base
 
+ABI_VERSION: Final[int]
 OK: Final[int]
 FULL: Final[int]
 NO_MEMORY: Final[int]

@@ -34,6 +34,7 @@ globals().update({
     name: getattr(_segment, name) for name in ("Block", "Segment", "create_segment", "now_ns", "start_deathwatch")
 })
 
+ABI_VERSION = RM_ABI_VERSION
 OK = RM_OK
 FULL = RM_FULL
 NO_MEMORY = RM_NO_MEMORY

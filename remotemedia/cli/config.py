@@ -99,6 +99,12 @@ def _print_json(settings: Settings | ServiceSettings) -> None:
 def _shown(settings: Settings | ServiceSettings, name: str) -> Any:
     """The value, but never a secret."""
     value = getattr(settings.config, name)
+    if name == "nodes":
+        hidden = "(not shown)"
+        return {
+            node_type: dict(own) | ({"env": dict.fromkeys(own["env"], hidden)} if "env" in own else {})
+            for node_type, own in value.items()
+        }
     return ("(not shown)",) * len(value) if name == "tokens" else value
 
 
@@ -114,7 +120,8 @@ def _print_table(settings: Settings | ServiceSettings) -> None:
     table = Table(Column("setting", no_wrap=True), "value", "from", "meaning", box=box.SIMPLE_HEAD, show_edge=False)
     for name, origin in settings.origins.items():
         value = _shown(settings, name)
-        shown = ", ".join(value) or "none" if isinstance(value, tuple) else "none" if value is None else str(value)
+        many = ", ".join(value) if isinstance(value, tuple) else value
+        shown = "none" if many in (None, "", {}) else str(many)
         row = Text(name), Text(shown, overflow="fold"), Text(origin), Text(meanings.get(name, "").partition(". ")[0])
         table.add_row(*row, style="dim" if origin == "default" else "")
     console = Console(highlight=False)

@@ -132,6 +132,8 @@ def _print(node_type: str, cls: type[MultiprocessNode]) -> None:
         _print_rows(title, rows)
     rows = None if cls.params is None else [(key, _param(param)) for key, param in cls.params.items()]
     _print_rows("Params", rows)
+    if cls.requirements:
+        click.echo(f"Requires: {', '.join(cls.requirements)}")
 
 
 def _print_rows(title: str, rows: list[tuple[str, str]] | None) -> None:
@@ -176,6 +178,7 @@ def _described(node_type: str, cls: type[MultiprocessNode]) -> dict[str, Any]:
         "node_type": node_type,
         "class": f"{cls.__module__}.{cls.__qualname__}",
         "summary": _summary(cls),
+        "requirements": list(cls.requirements),
         "inputs": _ports(cls.inputs),
         "outputs": _ports(cls.outputs),
         "params": None if cls.params is None else {key: _param_json(param) for key, param in cls.params.items()},

@@ -83,6 +83,8 @@ def _node(node: Mapping[str, Any]) -> pb.NodeManifest:
         node_type=node["node_type"],
         params_json=params_json,
         memory_limit_bytes=node.get("memory_limit_bytes") or 0,
+        python=pb.NodePython(**node["python"]) if node.get("python") else None,
+        env=node.get("env", {}),
     )
 
 

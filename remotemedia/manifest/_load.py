@@ -126,8 +126,9 @@ class _Build:
         for _, item in self._items("nodes", lambda item: _has_names(item, "id", "node_type")):
             params = item.get("params")
             config = params if isinstance(params, dict) else {}
-            limit = item.get("memory_limit_bytes")
-            self.pipeline.nodes.append(NodeConfig(item["node_type"], item["id"], config, limit))
+            env = item.get("env")
+            own = (item.get("memory_limit_bytes"), item.get("python"), env if isinstance(env, dict) else {})
+            self.pipeline.nodes.append(NodeConfig(item["node_type"], item["id"], config, *own))
 
     def _add_connections(self) -> None:
         node_ids = set(self.pipeline.node_ids)

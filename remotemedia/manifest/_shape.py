@@ -38,7 +38,7 @@ def shape_problems(value: object) -> Iterator[Problem]:
             yield from _reworded(error, steps)
     metadata = value.get("metadata") if isinstance(value, dict) else None
     if isinstance(metadata, dict) and "multiprocess" in metadata:
-        yield from problems_of(metadata["multiprocess"], MultiprocessConfig.RULES, "metadata.multiprocess")
+        yield from problems_of(metadata["multiprocess"], MultiprocessConfig.PIPELINE_RULES, "metadata.multiprocess")
 
 
 def _reworded(error: ValidationError, steps: tuple[str | int, ...]) -> Iterator[Problem]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ def manifest_of(pipeline: Pipeline, name: str | None = None) -> dict[str, Any]:
         {"id": node.node_id, "node_type": node.node_type}
         | ({"params": copy.deepcopy(node.config)} if node.config else {})
         | ({} if node.memory_limit_bytes is None else {"memory_limit_bytes": node.memory_limit_bytes})
+        | ({} if node.python is None else {"python": _plain(node.python)})
+        | ({"env": dict(node.env)} if node.env else {})
         for node in pipeline.nodes
     ]
     # With ports of their own, and not as "node.port": that form has to be read beside all node ids.
@@ -31,3 +34,7 @@ def manifest_of(pipeline: Pipeline, name: str | None = None) -> dict[str, Any]:
         if node_ids:
             manifest[key] = list(dict.fromkeys(node_ids))
     return manifest
+
+
+def _plain(python: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, list | tuple) else value for key, value in python.items()}

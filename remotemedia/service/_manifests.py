@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,6 +112,13 @@ def _node(node: pb.NodeManifest, index: int, problems: list[tuple[str, Problem]]
         problems.append((node.id, Problem(f"node {node.id!r}: {error}", f"nodes[{index}].params")))
     if node.memory_limit_bytes:
         found["memory_limit_bytes"] = node.memory_limit_bytes
+    if node.HasField("python"):
+        values = {field.name: getattr(node.python, field.name) for field in pb.NodePython.DESCRIPTOR.fields}
+        found["python"] = {
+            name: value if isinstance(value, str) else list(value) for name, value in values.items() if value
+        }
+    if node.env:
+        found["env"] = dict(node.env)
     if node.id.startswith("_"):
         message = f"node id {node.id!r} begins with '_': such ids are the service's own"
         problems.append((node.id, Problem(message, f"nodes[{index}].id")))
@@ -151,9 +158,25 @@ def _refused_here(
                 message = f"{value!r} is not allowed by this service{known}"
                 yield "", Problem(message, f"metadata.multiprocess.{name}")
     for index, node in enumerate(document["nodes"]):
+        for key, message in _python_refused(node, service):
+            yield node["id"], Problem(f"node {node['id']!r}: {message}", f"nodes[{index}].{key}")
         if node["node_type"] in service.refused_node_types:
             message = f"node {node['id']!r}: node type {node['node_type']!r} is not offered by this service"
             yield node["id"], Problem(message, f"nodes[{index}].node_type")
+
+
+def _python_refused(node: Mapping[str, Any], service: ServiceConfig) -> Iterator[tuple[str, str]]:
+    """Key and message of what a client says of a node's Python and may not."""
+    python = node.get("python", {})
+    for key, allowed in (("executable", service.allowed_pythons), ("venv_path", service.allowed_venvs)):
+        if key in python and python[key] not in allowed:
+            known = f" (allowed: {', '.join(allowed)})" if allowed else ""
+            yield f"python.{key}", f"{key} {python[key]!r} is not allowed by this service{known}"
+    if "requirements" in python and not service.allow_requirements:
+        yield "python.requirements", "this service makes no environments for clients"
+    for name in sorted(node.get("env", {}).keys() - set(service.allowed_env)):
+        known = f" (allowed: {', '.join(service.allowed_env)})" if service.allowed_env else ""
+        yield "env", f"the environment variable {name!r} is not allowed by this service{known}"
 
 
 def _in_force(base: MultiprocessConfig, name: str) -> tuple[str | None, ...]:

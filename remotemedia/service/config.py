@@ -30,7 +30,7 @@ from remotemedia.wire.sizes import MESSAGE_BYTES, PAYLOAD_BYTES
 __all__ = ["ServiceConfig"]
 
 _PATHS = ("tls_certificate", "tls_key", "tls_client_ca")
-_LISTS = ("tokens", "allowed_pythons", "allowed_venvs", "allowed_extra_paths", "refused_node_types")
+_LISTS = ("tokens", "allowed_pythons", "allowed_venvs", "allowed_extra_paths", "allowed_env", "refused_node_types")
 
 _COUNT = whole_number(1, 1_000_000, optional=True)
 _HOST = Rule("an address or a host name", is_text, lambda value: re.fullmatch(r"[\w.:%-]+", value) is not None)
@@ -40,6 +40,10 @@ _PATHS_OF_CLIENTS = Rule("a list of paths", is_list_of_paths)
 
 def _is_list_of_tokens(value: object) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(token, str) for token in value)
+
+
+def _is_list_of_names(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(map(is_text, value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +69,12 @@ class ServiceConfig:
             certificate.
         drain_secs: how long running calls may go on when the service stops; 0 = not at all.
         allowed_pythons: what a client's manifest may name as ``python_executable``, beside ``python`` and ``python3``,
-            which are the service's own.
-        allowed_venvs: what a client's manifest may name as ``venv_path``.
+            which are the service's own, and as a node's ``python.executable``.
+        allowed_venvs: what a client's manifest may name as ``venv_path``, also a node's.
         allowed_extra_paths: what a client's manifest may name in ``extra_paths``.
+        allowed_env: environment variables that a client's manifest may set for a node.
+        allow_requirements: whether a client's manifest may name ``requirements`` that environments are made of: they
+            install and run code.
         refused_node_types: node types that no client's manifest may name; unless given, those that read or write files
             of the service's machine, or connect to others.
         status_results: whether progress of loading nodes is also sent as results of a node ``_status``.
@@ -96,6 +103,8 @@ class ServiceConfig:
     allowed_pythons: tuple[str, ...] = ()
     allowed_venvs: tuple[str, ...] = ()
     allowed_extra_paths: tuple[str, ...] = ()
+    allowed_env: tuple[str, ...] = ()
+    allow_requirements: bool = False
     refused_node_types: tuple[str, ...] = ("AudioFileReaderNode", "AudioFileWriterNode", "RemotePipelineNode")
     status_results: bool = False
     metrics_port: int | None = None
@@ -128,9 +137,9 @@ class ServiceConfig:
             "allowed_pythons": _PATHS_OF_CLIENTS,
             "allowed_venvs": _PATHS_OF_CLIENTS,
             "allowed_extra_paths": _PATHS_OF_CLIENTS,
-            "refused_node_types": Rule(
-                "a list of node types", lambda v: isinstance(v, list | tuple) and all(map(is_text, v))
-            ),
+            "allowed_env": Rule("a list of names of variables", _is_list_of_names),
+            "allow_requirements": FLAG,
+            "refused_node_types": Rule("a list of node types", _is_list_of_names),
             "status_results": FLAG,
             "metrics_port": whole_number(0, 65535, optional=True),
             "metrics_host": _HOST,

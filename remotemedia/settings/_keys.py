@@ -34,7 +34,7 @@ def find_setting_problems(settings: object, place: str = "metadata.multiprocess"
         settings: should be a mapping of settings by name, as JSON or YAML has them; it is not changed.
         place: where it stands, for the messages.
     """
-    return problems_of(settings, MultiprocessConfig.RULES, place)
+    return problems_of(settings, MultiprocessConfig.PIPELINE_RULES, place)
 
 
 def setting_meanings(of: type[MultiprocessConfig] | type[ServiceConfig] = MultiprocessConfig) -> dict[str, str]:

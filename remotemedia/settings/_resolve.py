@@ -118,11 +118,19 @@ def _merge(sources: Iterable[_Source]) -> tuple[dict[str, Any], dict[str, str]]:
 
 def _absolute(name: str, value: Any, source: _Source) -> Any:
     """A path as it is meant in its file; a command name stays what it is."""
+    if name == "nodes":
+        return {node_type: _with_paths(own, source) for node_type, own in value.items()}
     if name == "extra_paths":
         return tuple(absolute_path(path, source.folder) for path in value)
     if (name == "venv_path" and value is not None) or (name == "python_executable" and "/" in value):
         return absolute_path(value, source.folder)
     return value
+
+
+def _with_paths(own: Mapping[str, Any], source: _Source) -> dict[str, Any]:
+    """What is set for a node type, with its paths as they are meant in their file."""
+    names = {"executable": "python_executable", "venv_path": "venv_path"}
+    return {key: _absolute(names.get(key, key), value, source) for key, value in own.items()}
 
 
 def absolute_path(path: str, folder: Path) -> str:

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from remotemedia._naming import unknown_key
+from remotemedia._python_rules import node_type_problems
 from remotemedia._rules import Rule
 from remotemedia._telling import clip, json_shown
 from remotemedia.core.multiprocessing import MultiprocessConfig
 from remotemedia.errors import Problem
 from remotemedia.settings._keys import FIELDS, SERVICE_RULES
 
-__all__ = ["RuntimeFile", "read_runtime_file"]
+__all__ = ["RuntimeFile", "parse_runtime_file", "read_runtime_file"]
 
 Key = tuple[str, ...]
 
@@ -25,7 +26,8 @@ _MOST_BYTES = 64 * 1024
 _TABLE: Key = ("multiprocess",)
 _PYTHON_TABLE: Key = ("multiprocess", "python")
 _SERVICE_TABLE: Key = ("service",)
-_TABLES = (_TABLE, _PYTHON_TABLE, _SERVICE_TABLE)
+_NODES_TABLE: Key = ("multiprocess", "nodes")
+_TABLES = (_TABLE, _PYTHON_TABLE, _NODES_TABLE, _SERVICE_TABLE)
 _PYTHON_KEYS = {"executable": "python_executable", "venv_path": "venv_path", "extra_paths": "extra_paths"}
 _NAME_OF: dict[Key, str] = {
     **{(*_TABLE, name): name for name in FIELDS if name not in _PYTHON_KEYS.values()},
@@ -60,6 +62,11 @@ def read_runtime_file(path: Path) -> RuntimeFile:
     text = _read(path)
     if isinstance(text, Problem):
         return RuntimeFile(path, {}, (text,), {}, {})
+    return parse_runtime_file(path, text)
+
+
+def parse_runtime_file(path: Path, text: str) -> RuntimeFile:
+    """What a file with this text would be."""
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
@@ -67,9 +74,13 @@ def read_runtime_file(path: Path) -> RuntimeFile:
     values, wrong = {}, []
     for key, value in _settings(document):
         name = _NAME_OF.get(key)
-        message = _what_is_wrong_here(key, value) if name is None else _RULES[name].wrong(value, "", json_shown)
-        if message:
-            wrong.append((key, message))
+        if name == "nodes":
+            mistakes = [((*key, *inner), message) for inner, message in node_type_problems(value)]
+        else:
+            message = _what_is_wrong_here(key, value) if name is None else _RULES[name].wrong(value, "", json_shown)
+            mistakes = [(key, message)] if message else []
+        if mistakes:
+            wrong += mistakes
         elif name is not None:
             values[name] = value
     lines = _lines(text, {_KEY_OF[name] for name in values} | {key for key, _ in wrong})

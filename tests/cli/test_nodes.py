@@ -101,6 +101,7 @@ def test_show_as_json(remotemedia, tmp_path):
         "node_type": "mine",
         "class": "mine.Mine",
         "summary": "Does something to sound.",
+        "requirements": [],
         "inputs": {"sound": ["audio"], "any": None},
         "outputs": {"both": ["text", "tensor"]},
         "params": {

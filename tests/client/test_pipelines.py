@@ -41,6 +41,16 @@ def test_params_arrive_as_they_were(px: Any, service: Any, tmp_path: Path) -> No
     px.run(main())
 
 
+def test_a_nodes_own_python_and_variables_are_sent() -> None:
+    pipeline = Pipeline().add_node(
+        "t-config", "a", python={"requirements": ["x", "y"], "version": "3.12"}, env={"A": "b"}
+    )
+    pipeline.add_node("t-config", "b", python={"venv_path": "/v"}).add_node("t-config", "c")
+    a, b, c = remote_plan(pipeline, None).message.nodes
+    assert (list(a.python.requirements), a.python.version, dict(a.env)) == (["x", "y"], "3.12", {"A": "b"})
+    assert (b.python.venv_path, b.HasField("python"), c.HasField("python")) == ("/v", True, False)
+
+
 def test_further_inputs_outputs_and_ports(px: Any, service: Any) -> None:
     pipeline = Pipeline().add_node("t-ports", "a.b", {"ports": ["left", "right"]}).add_node("t-tag", "c")
     pipeline.connect("a.b", "left", "c", "one").connect("a.b", "right", "c", "two").add_output("a.b").add_input("c")

@@ -195,6 +195,16 @@ def test_a_source_is_copied_and_left_as_it_is():
 NAMES = st.text(alphabet="ab.c", min_size=1, max_size=4)
 
 
+PYTHONS = st.sampled_from(
+    [
+        {"executable": "python3.12"},
+        {"venv_path": "/opt/a b"},
+        {"requirements": ["numpy>=2", "x @ file:///y"]},
+        {"requirements": ["numpy"], "version": "3.12"},
+    ]
+)
+
+
 @st.composite
 def pipelines(draw):
     names = draw(st.lists(NAMES, min_size=1, max_size=6, unique=True))
@@ -202,7 +212,10 @@ def pipelines(draw):
     for name in names:
         pipeline.add_node("Free", name, draw(st.dictionaries(st.text(max_size=3), JSON, max_size=2)))
     pipeline.nodes[-1] = dataclasses.replace(
-        pipeline.nodes[-1], memory_limit_bytes=draw(st.none() | st.integers(1 << 20, 1 << 40))
+        pipeline.nodes[-1],
+        memory_limit_bytes=draw(st.none() | st.integers(1 << 20, 1 << 40)),
+        python=draw(st.none() | PYTHONS),
+        env=draw(st.dictionaries(st.sampled_from(["A", "B c"]), st.text("xy=\n", max_size=3), max_size=2)),
     )
     ends = st.sampled_from(range(len(names)))
     edges = draw(st.lists(st.tuples(ends, NAMES, ends, NAMES), max_size=6, unique=True))

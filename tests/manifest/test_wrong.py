@@ -106,6 +106,31 @@ CASES: dict[str, tuple[str, int | None, str, str]] = {
         "nodes[0].executor",
         'must be "python" or "multiprocess", not "native"',
     ),
+    "python-no-mapping": (
+        wrong_nodes("id: a\n  node_type: Free\n  python: python3"),
+        5,
+        "nodes[0].python",
+        'must be a mapping or null, not "python3"',
+    ),
+    "python-two-ways": (
+        wrong_nodes("id: a\n  node_type: Free\n  python:\n    executable: python3\n    venv_path: /v"),
+        7,
+        "nodes[0].python.venv_path",
+        "python.venv_path of node 'a': must not stand beside executable: one of them is enough",
+    ),
+    "python-with-an-option-of-pip": (
+        wrong_nodes("id: a\n  node_type: Free\n  python: {requirements: [--pre]}"),
+        5,
+        "nodes[0].python.requirements",
+        "python.requirements of node 'a': must be a list of requirements as pip has them, such as "
+        "\"faster-whisper>=1.1,<2\"; options are not among them, not ['--pre']",
+    ),
+    "env-no-text": (
+        wrong_nodes("id: a\n  node_type: Free\n  env: {A: 1}"),
+        5,
+        "nodes[0].env",
+        "env of node 'a' must be environment variables as strings by name",
+    ),
     "memory-limit-a-fraction": (
         wrong_nodes("id: a\n  node_type: Free\n  memory_limit_bytes: 5.0e+8"),
         5,

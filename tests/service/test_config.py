@@ -37,6 +37,8 @@ WRONG: list[tuple[str, Any, type[Exception], str]] = [
     ("drain_secs", -1, ValueError, "a number of seconds, 0 or more, not -1"),
     ("drain_secs", "30", TypeError, "a number of seconds, 0 or more, not '30'"),
     ("allowed_pythons", "python3", TypeError, "a list of paths, not 'python3'"),
+    ("allowed_env", ["A", 5], TypeError, r"a list of names of variables, not \['A', 5\]"),
+    ("allow_requirements", 1, TypeError, "true or false, not 1"),
     ("allowed_venvs", [5], TypeError, r"a list of paths, not \[5\]"),
     ("allowed_extra_paths", None, TypeError, "a list of paths, not None"),
     ("refused_node_types", "EchoNode", TypeError, "a list of node types, not 'EchoNode'"),

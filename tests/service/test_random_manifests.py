@@ -115,6 +115,8 @@ nodes = st.builds(
     params=st.none() | objects,
     params_map=texts_of_json,
     memory_limit_bytes=st.integers(0, 2**64 - 1),
+    python=st.none() | st.builds(pb.NodePython, executable=names, requirements=st.lists(names, max_size=2)),
+    env=st.dictionaries(names, names, max_size=2),
 )
 connections = st.fixed_dictionaries({"from": names, "to": names, "from_port": names, "to_port": names})
 manifests = st.builds(

@@ -105,6 +105,37 @@ def test_what_the_operator_allows(px: Any, sv: Any, tmp_path: Path) -> None:
     px.run(main())
 
 
+def test_a_nodes_own_python_is_the_operators(sv: Any) -> None:
+    def problems(service: ServiceConfig | None = None, /, **asked: Any) -> str:
+        made = sv.chain("t-echo")
+        if env := asked.pop("env", None):
+            made.nodes[0].env.update(env)
+        if asked:
+            made.nodes[0].python.CopyFrom(pb.NodePython(**asked))
+        try:
+            plan = session_plan(made, pb.ResourceLimits(), MultiprocessConfig(), service or ServiceConfig())
+        except BadRequest as error:
+            return str(error).removeprefix("Manifest validation error: node 'n0': ")
+        assert (plan.pipeline.nodes[0].python, plan.pipeline.nodes[0].env) == (asked or None, env or {})
+        return ""
+
+    allowing = ServiceConfig(
+        allowed_pythons=["python3.12"], allowed_venvs=["/v"], allowed_env=["A"], allow_requirements=True
+    )
+    for asked, said in [
+        ({"executable": "python3.12"}, "executable 'python3.12' is not allowed by this service"),
+        ({"venv_path": "/v"}, "venv_path '/v' is not allowed by this service"),
+        ({"requirements": ["x"], "version": "3.12"}, "this service makes no environments for clients"),
+        ({"env": {"A": "b"}}, "the environment variable 'A' is not allowed by this service"),
+    ]:
+        assert problems(**asked) == said
+        assert problems(allowing, **asked) == ""
+    assert problems(allowing, venv_path="/v/..") == "venv_path '/v/..' is not allowed by this service (allowed: /v)"
+    assert (
+        problems(allowing, env={"B": "b"}) == "the environment variable 'B' is not allowed by this service (allowed: A)"
+    )
+
+
 def test_a_python_that_is_in_force_anyway(px: Any, sv: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under none of its names is it the client's choice."""
     monkeypatch.setenv("PATH", "/nowhere")

@@ -17,7 +17,7 @@ IN_PYTHON_TABLE = {"python_executable": "executable", "venv_path": "venv_path", 
 
 
 def block(language: str) -> str:
-    (found,) = re.findall(rf"```{language}\n(.*?)```", DOCUMENT, re.DOTALL)
+    (found,) = re.findall(rf"^```{language}\n(.*?)```", DOCUMENT, re.DOTALL | re.MULTILINE)
     return str(found)
 
 
@@ -26,7 +26,15 @@ def row(field: dataclasses.Field[object]) -> str:
     key = IN_PYTHON_TABLE.get(field.name)
     place = f"python.{key}" if key else field.name
     says = rule.says + (" or None" if rule.optional else "")
-    default = "the running interpreter" if value == sys.executable else "`[]`" if value == () else f"`{value}`"
+    default = (
+        "the running interpreter"
+        if value == sys.executable
+        else "`[]`"
+        if value == ()
+        else "`{}`"
+        if value == {}
+        else f"`{value}`"
+    )
     return f"| `{field.name}` | `multiprocess.{place}` | {says} | {default} | {setting_meanings()[field.name]} |"
 
 

@@ -131,7 +131,8 @@ WRONG: dict[str, tuple[str | bytes, list[tuple[int | None, str, str]]]] = {
             (
                 3,
                 "audio",
-                "there is no table 'audio' here; the tables are: 'multiprocess', 'multiprocess.python', 'service'",
+                "there is no table 'audio' here; the tables are: 'multiprocess', 'multiprocess.python', "
+                "'multiprocess.nodes', 'service'",
             )
         ],
     ),
@@ -141,8 +142,25 @@ WRONG: dict[str, tuple[str | bytes, list[tuple[int | None, str, str]]]] = {
             (
                 2,
                 "multiproces",
-                "there is no table 'multiproces' here; did you mean 'multiprocess' or 'multiprocess.python'?",
+                "there is no table 'multiproces' here; did you mean 'multiprocess' or 'multiprocess.nodes' or",
             )
+        ],
+    ),
+    "node types that are wrong": (
+        "[multiprocess.nodes.A]\nvenv_path = 5\n[multiprocess.nodes.B]\nenv = { X = 1 }\n[multiprocess.nodes]\nC = 3\n"
+        "D.python = 'python3'\nE = { executable = 'a', venv_path = 'b' }\nF = {}\n",
+        [
+            (2, "multiprocess.nodes.A.venv_path", "must be the path of a folder, not 5"),
+            (4, "multiprocess.nodes.B.env", "must be environment variables as strings by name"),
+            (6, "multiprocess.nodes.C", "must be a table with one of executable, venv_path, requirements, or env"),
+            (
+                7,
+                "multiprocess.nodes.D.python",
+                "there is no key 'python' here; the keys are: 'executable', 'venv_path'",
+            ),
+            (7, "multiprocess.nodes.D", "must have one of executable, venv_path, requirements"),
+            (8, "multiprocess.nodes.E.venv_path", "must not stand beside executable: one of them is enough"),
+            (9, "multiprocess.nodes.F", "must have one of executable, venv_path, requirements"),
         ],
     ),
     "an inner table with a typing mistake": (

@@ -20,7 +20,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeAlias
 
-from remotemedia import _ring
+from remotemedia import __version__, _ring
 from remotemedia.core.multiprocess.process.control import CONTROL_FD, NODE_MARK, ORCHESTRATOR_FD, ControlSocket, Message
 from remotemedia.core.multiprocess.values.protocol import (
     Connect,
@@ -204,7 +204,7 @@ def _run_node(arguments: argparse.Namespace, control: ControlSocket) -> int:
         _ring.start_deathwatch(ORCHESTRATOR_FD, CONTROL_FD)
         os.close(ORCHESTRATOR_FD)
         # The answer carries descriptors; it is sent once somebody is there to take them.
-        control.send(as_json(Here()))
+        control.send(as_json(Here(__version__, _ring.ABI_VERSION)))
         received = control.receive()
         if received is None:
             return EXIT_ABANDONED

@@ -451,8 +451,15 @@ class ManifestMetadata(_message.Message):
     def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., created_at: _Optional[str] = ..., multiprocess: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., multiprocess_map: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class NodeManifest(_message.Message):
-    __slots__ = ("id", "node_type", "params_json", "is_streaming", "capabilities", "host", "runtime_hint", "input_types", "output_types", "params", "params_map", "memory_limit_bytes")
+    __slots__ = ("id", "node_type", "params_json", "is_streaming", "capabilities", "host", "runtime_hint", "input_types", "output_types", "params", "params_map", "memory_limit_bytes", "python", "env")
     class ParamsMapEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class EnvEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -471,6 +478,8 @@ class NodeManifest(_message.Message):
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     PARAMS_MAP_FIELD_NUMBER: _ClassVar[int]
     MEMORY_LIMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PYTHON_FIELD_NUMBER: _ClassVar[int]
+    ENV_FIELD_NUMBER: _ClassVar[int]
     id: str
     node_type: str
     params_json: str
@@ -483,7 +492,21 @@ class NodeManifest(_message.Message):
     params: _struct_pb2.Struct
     params_map: _containers.ScalarMap[str, str]
     memory_limit_bytes: int
-    def __init__(self, id: _Optional[str] = ..., node_type: _Optional[str] = ..., params_json: _Optional[str] = ..., is_streaming: bool = ..., capabilities: _Optional[_Union[CapabilityRequirements, _Mapping]] = ..., host: _Optional[str] = ..., runtime_hint: _Optional[_Union[RuntimeHint, str]] = ..., input_types: _Optional[_Iterable[_Union[DataTypeHint, str]]] = ..., output_types: _Optional[_Iterable[_Union[DataTypeHint, str]]] = ..., params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., params_map: _Optional[_Mapping[str, str]] = ..., memory_limit_bytes: _Optional[int] = ...) -> None: ...
+    python: NodePython
+    env: _containers.ScalarMap[str, str]
+    def __init__(self, id: _Optional[str] = ..., node_type: _Optional[str] = ..., params_json: _Optional[str] = ..., is_streaming: bool = ..., capabilities: _Optional[_Union[CapabilityRequirements, _Mapping]] = ..., host: _Optional[str] = ..., runtime_hint: _Optional[_Union[RuntimeHint, str]] = ..., input_types: _Optional[_Iterable[_Union[DataTypeHint, str]]] = ..., output_types: _Optional[_Iterable[_Union[DataTypeHint, str]]] = ..., params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., params_map: _Optional[_Mapping[str, str]] = ..., memory_limit_bytes: _Optional[int] = ..., python: _Optional[_Union[NodePython, _Mapping]] = ..., env: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class NodePython(_message.Message):
+    __slots__ = ("executable", "venv_path", "requirements", "version")
+    EXECUTABLE_FIELD_NUMBER: _ClassVar[int]
+    VENV_PATH_FIELD_NUMBER: _ClassVar[int]
+    REQUIREMENTS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    executable: str
+    venv_path: str
+    requirements: _containers.RepeatedScalarFieldContainer[str]
+    version: str
+    def __init__(self, executable: _Optional[str] = ..., venv_path: _Optional[str] = ..., requirements: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ...) -> None: ...
 
 class Connection(_message.Message):
     __slots__ = ("to", "from_port", "to_port")

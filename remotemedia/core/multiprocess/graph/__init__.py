@@ -3,4 +3,4 @@
 Nothing here runs a node. Read on in ``pipeline``.
 """
 
-# May import: classes, node, core, errors, _naming, _rules, _telling
+# May import: classes, node, core, errors, _naming, _rules, _python_rules, _telling

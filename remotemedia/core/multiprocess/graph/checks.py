@@ -7,6 +7,7 @@ from collections.abc import Container, Iterator
 from typing import TYPE_CHECKING
 
 from remotemedia._naming import few, offer, place
+from remotemedia._python_rules import ENV, python_problems
 from remotemedia._rules import MEMORY_LIMIT, NAME
 from remotemedia._telling import shown
 from remotemedia.core.multiprocess.classes.registry import lookup_node
@@ -54,7 +55,7 @@ def pipeline_problems(pipeline: Pipeline) -> Iterator[Problem]:
 
 def node_problems(node: NodeConfig, others: Container[str]) -> Iterator[tuple[str, str]]:
     """Key in a manifest and message of what is wrong with a node, whatever its type: with what it is called beside the
-    ``others``, with the form of its config, with its limit."""
+    ``others``, with the form of its config, with its limit, its Python, its variables."""
     names = {"node_type": ("node_type", node.node_type), "id": ("node_id", node.node_id)}
     wrong_names = {key: f"{name} {wrong}" for key, (name, value) in names.items() if (wrong := NAME.wrong(value))}
     yield from wrong_names.items()
@@ -66,6 +67,10 @@ def node_problems(node: NodeConfig, others: Container[str]) -> Iterator[tuple[st
         yield "params", wrong
     if wrong := MEMORY_LIMIT.wrong(node.memory_limit_bytes):
         yield "memory_limit_bytes", f"memory_limit_bytes of node {node.node_id!r} {wrong}"
+    for key, wrong in () if node.python is None else python_problems(node.python):
+        yield f"python.{key}".rstrip("."), f"python{key and f'.{key}'} of node {node.node_id!r}: {wrong}"
+    if ENV.refusal(node.env):
+        yield "env", f"env of node {node.node_id!r} must be {ENV.words()}"  # what was given may be secret
 
 
 def _not_json_object(config: object, where: str) -> str | None:
@@ -104,7 +109,7 @@ def _wrong_parts(pipeline: Pipeline) -> Iterator[Problem]:
     known: set[str] = set()
     for index, node in enumerate(pipeline.nodes):
         for key, message in node_problems(node, known):
-            yield Problem(message, place("nodes", index, key))
+            yield Problem(message, f"{place('nodes', index)}.{key}")
         known.add(node.node_id)
     made: set[Connection] = set()
     for index, connection in enumerate(pipeline.connections):

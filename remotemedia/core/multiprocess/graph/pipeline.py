@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -25,15 +26,18 @@ __all__ = ["SESSION_NAME", "Connection", "NodeConfig", "Pipeline"]
 
 @dataclass(frozen=True)
 class NodeConfig:
-    """One node of a pipeline: its registered type, its id, the JSON values given to it, and its own memory limit.
+    """One node of a pipeline: its registered type, its id, the JSON values given to it, its own memory limit, its own
+    Python and environment variables.
 
-    Its config may be secret: ``repr`` leaves it out.
+    Its config and its variables may be secret: ``repr`` leaves them out.
     """
 
     node_type: str
     node_id: str
     config: dict[str, Any] = field(default_factory=dict, repr=False)
     memory_limit_bytes: int | None = None
+    python: Mapping[str, Any] | None = None
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -69,17 +73,29 @@ class Pipeline:
         config: dict[str, Any] | None = None,
         *,
         memory_limit_bytes: int | None = None,
+        python: Mapping[str, Any] | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> Self:
-        """Adds a node of a registered type. PipelineError for a wrong id, an id already used, a config not JSON, or a
-        wrong memory limit; without one, ``node_memory_limit_bytes`` of the session's settings holds."""
-        node = NodeConfig(node_type, node_id, {} if config is None else config, memory_limit_bytes)
+        """Adds a node of a registered type. PipelineError for a wrong id, an id already used, a config not JSON, or
+        one of the others that is wrong.
+
+        Args:
+            memory_limit_bytes: without it, ``node_memory_limit_bytes`` of the session's settings holds.
+            python: which Python the node's process runs; without it, the session's settings say so. One of
+                ``executable``, a path or a command; ``venv_path``, the folder of a virtual environment; and
+                ``requirements``, a list of what pip installs, made into an environment once and kept in the user's
+                cache. With ``requirements``, ``version`` (such as "3.12") names another Python than this program's.
+            env: environment variables that the node's process has beside this program's.
+        """
+        own = (memory_limit_bytes, python, {} if env is None else env)
+        node = NodeConfig(node_type, node_id, {} if config is None else config, *own)
         for _, message in node_problems(node, self.node_ids):
             raise PipelineError(message)
         try:
             copied = json.loads(json.dumps(node.config))  # what the caller changes afterwards was not checked
         except ValueError as error:
             raise PipelineError(f"config of node {node_id!r} cannot be JSON: {error}") from None
-        self.nodes.append(replace(node, config=copied))
+        self.nodes.append(replace(node, config=copied, python=copy.deepcopy(python), env=dict(node.env)))
         return self
 
     def connect(self, from_node: str, from_port: str, to_node: str, to_port: str) -> Self:

@@ -54,6 +54,8 @@ class MultiprocessNode(ABC):
     Attributes:
         params: what may be in the config, as a dict of Param by key. ``config`` then has the defaults filled in, and a
             config that does not fit is a ValueError that names the key.
+        requirements: what pip has to install for this class, such as ``("faster-whisper>=1.1,<2",)``. Where this
+            program's Python does not have it, and nobody named another for the node, an environment is made of it.
         inputs, outputs: the ports by name, with the DataType that passes, a tuple of several, or None for any.
         node_id: the id given in ``Pipeline.add_node``.
         config: the dict given in ``Pipeline.add_node`` (JSON values).
@@ -62,6 +64,7 @@ class MultiprocessNode(ABC):
     """
 
     params: ClassVar[Mapping[str, Param] | None] = None
+    requirements: ClassVar[tuple[str, ...]] = ()
     inputs: ClassVar[Ports | None] = None
     outputs: ClassVar[Ports | None] = None
 

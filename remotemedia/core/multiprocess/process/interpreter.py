@@ -6,7 +6,7 @@ import os
 import site
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -41,11 +41,12 @@ def command(python: str) -> list[str]:
     return [*start, "-m", _RUNNER]
 
 
-def environment(python: str) -> dict[str, str]:
-    """The program's own environment, without the variables that its interpreter ignores."""
+def environment(own: Mapping[str, str]) -> dict[str, str]:
+    """The program's own environment, without the variables that its interpreter ignores, and the node's ``own``."""
     found = dict(os.environ)
     if sys.flags.ignore_environment:
         found = {name: value for name, value in found.items() if not name.startswith("PYTHON")}
+    found.update(own)
     found["PYTHONUNBUFFERED"] = "1"  # also for a Python that the node starts
     found[NODE_MARK] = "1"
     variable, mark = _orphans.host_mark()

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,6 @@ from remotemedia import _orphans
 from remotemedia.core.multiprocess.process.control import CONTROL_FD, ORCHESTRATOR_FD
 from remotemedia.core.multiprocess.process.interpreter import command, environment, refuse_the_program_itself
 from remotemedia.core.multiprocess.process.surroundings import check_surroundings, remedy_for
-from remotemedia.core.multiprocess.values.config import MultiprocessConfig
 from remotemedia.errors import ProcessSpawnError
 
 __all__ = ["Spawned", "find_python", "spawn_runner"]
@@ -36,13 +36,12 @@ class Spawned:
     stderr_fd: int
 
 
-def find_python(config: MultiprocessConfig) -> str:
-    """The path of the interpreter: of ``venv_path`` if that is set, else what ``python_executable`` names.
+def find_python(executable: str, venv_path: str | None = None) -> str:
+    """The path of the interpreter: of ``venv_path`` if that is set, else what ``executable`` names.
 
     Raises:
         ProcessSpawnError: it does not exist, or is this program itself, which would be started again and again.
     """
-    executable, venv_path = config.python_executable, config.venv_path
     if venv_path is not None:
         python = Path(venv_path).absolute() / "bin" / "python"
         if shutil.which(python) is None:
@@ -73,8 +72,11 @@ def _refuse_if_not_executable(setting: str, python: Path) -> None:
         )
 
 
-def spawn_runner(python: str, node_type: str, node_id: str, session_id: str) -> Spawned:
-    """Starts the runner of one node. ProcessSpawnError when the system refuses; then nothing is left behind."""
+def spawn_runner(python: str, env: Mapping[str, str], node_type: str, node_id: str, session_id: str) -> Spawned:
+    """Starts the runner of one node, with ``env`` beside this program's environment.
+
+    ProcessSpawnError when the system refuses; then nothing is left behind.
+    """
     check_surroundings()
     argv = [*command(python), "--node-type", node_type, "--node-id", node_id, "--session", session_id]
     with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
@@ -91,7 +93,7 @@ def spawn_runner(python: str, node_type: str, node_id: str, session_id: str) -> 
                 os.posix_spawn,
                 python,
                 argv,
-                environment(python),
+                environment(env),
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                     *_moves(ends, theirs),

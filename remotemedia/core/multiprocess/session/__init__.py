@@ -3,4 +3,5 @@
 Everything meets here, and only here. Read on in ``session``, then ``supervisor`` and ``wiring``.
 """
 
-# May import: graph, classes, node, channel, process, values, core, _ring, errors, _telling, _event_loop
+# May import: graph, classes, node, channel, process, values, core, _ring, errors, _telling, _event_loop,
+#   _install, _python_rules, environments

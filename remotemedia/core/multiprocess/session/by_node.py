@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from remotemedia._event_loop import running_loop
 from remotemedia.core.multiprocess.classes.reference import stop_if_loading
 from remotemedia.core.multiprocess.graph.pipeline import NodeConfig, Pipeline
+from remotemedia.core.multiprocess.session.interpreters import interpreter_of
 from remotemedia.core.multiprocess.session.status import SessionStatus
 from remotemedia.core.multiprocess.values.progress import InitProgress
-from remotemedia.errors import MultiprocessError, PipelineError, SessionStateError
+from remotemedia.errors import PipelineError, SessionStateError
 
 if TYPE_CHECKING:
     from remotemedia.core.multiprocess.session.session import Session
@@ -32,13 +33,25 @@ async def launch(session: Session, node: NodeConfig) -> int:
     if supervisor is not None and supervisor.failure is not None:
         await supervisor.raise_failure()
     session._check_limits(len(pipeline.nodes) + 1)
-    pipeline.add_node(node.node_type, node.node_id, node.config, memory_limit_bytes=node.memory_limit_bytes)
+    pipeline.add_node(
+        node.node_type,
+        node.node_id,
+        node.config,
+        memory_limit_bytes=node.memory_limit_bytes,
+        python=node.python,
+        env=node.env,
+    )
+    added = pipeline.nodes[-1]
     try:
-        session._introductions.add(pipeline.nodes[-1])
+        session._introductions.add(added)
         _refuse_wrong(pipeline, "nodes[")
-        return (supervisor or session._open()).spawn(node.node_type, node.node_id, node.memory_limit_bytes)
-    except MultiprocessError:
-        pipeline.nodes.pop()
+        interpreter = await interpreter_of(node, session.config, len(pipeline.nodes), lambda progress: None)
+        # While an environment was made, other nodes may have been launched, and the session started or ended.
+        session._in("execute_node()", SessionStatus.CREATED, SessionStatus.INITIALIZING)
+        _refuse_late(session, "execute_node()")
+        return (session._supervisor or session._open()).spawn(added, interpreter)
+    except BaseException:
+        pipeline.nodes.remove(added)
         raise
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -67,7 +67,7 @@ class MultiprocessExecutor:
         that they need. May be repeated, and left out."""
         self._require_open("initialize()")
         check_surroundings()
-        find_python(self.config)
+        find_python(self.config.python_executable, self.config.venv_path)
 
     # --- whole pipelines ---
 
@@ -126,6 +126,8 @@ class MultiprocessExecutor:
         *,
         session_id: str = DEFAULT_SESSION,
         memory_limit_bytes: int | None = None,
+        python: Mapping[str, Any] | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> NodeHandle:
         """Starts one node's process at once; it loads while more nodes are executed and connected.
 
@@ -138,9 +140,8 @@ class MultiprocessExecutor:
         if session is None:
             session = self._make(session_id, Pipeline(), None)
         try:
-            pid = await launch(
-                session, NodeConfig(node_type, node_id, {} if config is None else config, memory_limit_bytes)
-            )
+            own = (memory_limit_bytes, python, {} if env is None else env)
+            pid = await launch(session, NodeConfig(node_type, node_id, {} if config is None else config, *own))
         except BaseException:
             if new:
                 await session.cleanup(abort=True)

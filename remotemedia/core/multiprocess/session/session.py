@@ -18,6 +18,7 @@ from remotemedia.core.multiprocess.process.surroundings import remedy_for
 from remotemedia.core.multiprocess.session.dropped import abandon, weakly
 from remotemedia.core.multiprocess.session.failure_log import FailureLog
 from remotemedia.core.multiprocess.session.flow import SessionFlow
+from remotemedia.core.multiprocess.session.interpreters import interpreter_of
 from remotemedia.core.multiprocess.session.introduction import Introductions
 from remotemedia.core.multiprocess.session.status import (
     Metrics,
@@ -118,11 +119,15 @@ class Session(SessionFlow):
         self._check_limits(len(self.pipeline.nodes))
         for node in self.pipeline.nodes:
             self._introductions.add(node)
+        nodes = self.pipeline.nodes
+        tell = progress_callback or (lambda progress: None)
+        interpreters = [await interpreter_of(node, self.config, len(nodes), tell) for node in nodes]
+        self._in("initialize()", SessionStatus.CREATED)  # environments may have been made meanwhile
         supervisor = self._open()
         async with self._becoming_ready(progress_callback):
             try:
-                for node in self.pipeline.nodes:
-                    supervisor.spawn(node.node_type, node.node_id, node.memory_limit_bytes)
+                for node, interpreter in zip(nodes, interpreters, strict=True):
+                    supervisor.spawn(node, interpreter)
             except BaseException:
                 supervisor.abandon()
                 raise

@@ -10,12 +10,14 @@ import signal
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
+from remotemedia.core.multiprocess.graph.pipeline import NodeConfig
 from remotemedia.core.multiprocess.process.child import Child, Exit
 from remotemedia.core.multiprocess.process.control import Message
 from remotemedia.core.multiprocess.process.interpreter import why_python_is_unfit
 from remotemedia.core.multiprocess.process.memory_limit import MemoryLimit
 from remotemedia.core.multiprocess.process.oom import KillWatch
-from remotemedia.core.multiprocess.process.spawn import find_python, spawn_runner
+from remotemedia.core.multiprocess.process.spawn import spawn_runner
+from remotemedia.core.multiprocess.session.interpreters import Interpreter, other_remotemedia
 from remotemedia.core.multiprocess.session.introduction import Introductions
 from remotemedia.core.multiprocess.values.config import MultiprocessConfig
 from remotemedia.core.multiprocess.values.events import (
@@ -113,7 +115,7 @@ class Supervisor:
         self._ending = False
         self._abandoned = False
         self.failure: MultiprocessError | None = None
-        self._python = ""
+        self._pythons: dict[str, str] = {}
         self.kills = KillWatch()
         self._teardown: asyncio.Task[None] | None = None
         self.children: dict[str, Child] = {}
@@ -135,14 +137,15 @@ class Supervisor:
 
     # --- start ---
 
-    def spawn(self, node_type: str, node_id: str, memory_limit_bytes: int | None = None) -> int:
+    def spawn(self, node: NodeConfig, interpreter: Interpreter) -> int:
         """Starts the process of one node; its pid. ProcessSpawnError: it is not running."""
-        self._python = find_python(self._config)
-        spawned = spawn_runner(self._python, node_type, node_id, self._session_id)
+        node_id = node.node_id
+        self._pythons[node_id] = interpreter.python
+        spawned = spawn_runner(interpreter.python, interpreter.env, node.node_type, node_id, self._session_id)
         try:
             child = Child(self._session_id, node_id, spawned, self._loop)
             try:
-                child.limit_memory(MemoryLimit.of(memory_limit_bytes, self._config.node_memory_limit_bytes))
+                child.limit_memory(MemoryLimit.of(node.memory_limit_bytes, self._config.node_memory_limit_bytes))
                 child.control.attach(
                     self._loop,
                     lambda message, _: self._take(node_id, message),
@@ -301,8 +304,11 @@ class Supervisor:
         elif kind is Progress and status not in LOADING_STATES:
             return  # a late word from a thread of the node does not make it loading again
         match from_node(raw):
-            case Here():
-                self._introduce(node_id)
+            case Here(version, abi):
+                if differs := other_remotemedia(self._pythons[node_id], version, abi):
+                    self._fail(ProcessSpawnError(f"cannot start the process of node {node_id!r}: {differs}"))
+                else:
+                    self._introduce(node_id)
             case Unconnected():
                 self._connect(node_id)
             case Progress() as step:
@@ -367,7 +373,7 @@ class Supervisor:
     def _why_it_ended(self, child: Child, exit: Exit) -> MultiprocessError:
         loaded = self._progress[child.node_id].status != "starting"
         if not loaded:  # no code of the user's has run
-            unfit = why_python_is_unfit(self._python, child.stderr_tail)
+            unfit = why_python_is_unfit(self._pythons[child.node_id], child.stderr_tail)
             if unfit is not None:
                 return ProcessSpawnError(f"cannot start the process of node {child.node_id!r}: {unfit}")
         reason = _reason(child, exit, self.kills, loaded=loaded)

@@ -6,8 +6,10 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from remotemedia._naming import place
+from remotemedia._python_rules import NODE_TYPES, node_type_problems
 from remotemedia._rules import (
     FLAG,
     MEMORY_LIMIT,
@@ -43,6 +45,9 @@ class MultiprocessConfig:
         python_executable: the interpreter of the node processes, if ``venv_path`` is not set. A bare ``python`` or
             ``python3`` means the interpreter that would be used without it, and is not looked up in ``PATH``.
         venv_path: the folder of a virtual environment; its ``bin/python`` is the interpreter of the node processes.
+        nodes: settings by node type, in force where the pipeline says nothing for the node: which Python such a node
+            runs, as in ``Pipeline.add_node(python=...)``, and ``env``, the environment variables it has. No
+            manifest has them.
         extra_paths: folders put in front of ``sys.path`` in the node processes.
         spin_us: how long a wait for a message, for room or for memory may spin before it sleeps in the kernel, in
             microseconds. Each waiter learns whether spinning pays, and spins less where it does not; 0 = never.
@@ -59,6 +64,7 @@ class MultiprocessConfig:
     node_memory_limit_bytes: int | None = None
     python_executable: str = field(default_factory=lambda: sys.executable or NO_EXECUTABLE)
     venv_path: str | None = None
+    nodes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False, hash=False)
     extra_paths: tuple[str, ...] = ()
     spin_us: int = 20
     use_uvloop: bool = True
@@ -74,6 +80,7 @@ class MultiprocessConfig:
             "node_memory_limit_bytes": MEMORY_LIMIT,
             "python_executable": Rule("a path or a command name", is_text),
             "venv_path": Rule("the path of a folder", is_text, optional=True),
+            "nodes": NODE_TYPES,
             "extra_paths": Rule("a list of folders", is_list_of_paths),
             "spin_us": whole_number(0, 1_000_000),
             "use_uvloop": FLAG,
@@ -81,7 +88,14 @@ class MultiprocessConfig:
     )
     """What each field may be; settings from files follow the same rules."""
 
+    PIPELINE_RULES: ClassVar[Mapping[str, Rule]] = MappingProxyType(
+        {name: rule for name, rule in RULES.items() if name != "nodes"}
+    )
+    """What a manifest may set. Which Python the nodes of a type run, the operator of a machine says."""
+
     def __post_init__(self) -> None:
+        for keys, message in node_type_problems(self.nodes):
+            raise ValueError(f"{place('nodes', *keys)} {message}")
         check(self, self.RULES)
         object.__setattr__(self, "extra_paths", tuple(str(path) for path in self.extra_paths))
         if self.python_executable in PYTHONS_IN_FORCE and sys.executable:

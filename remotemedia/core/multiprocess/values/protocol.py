@@ -2,7 +2,7 @@
 
 | message | who says it | when | what answers it |
 | --- | --- | --- | --- |
-| `here` | the node | first, once its death watch runs | `hello` |
+| `here` | the node | first, once its death watch runs; which remotemedia it has | `hello`, if it is the same |
 | `hello` | the orchestrator | as the answer to `here` | `progress`, then `unconnected` or `ready` |
 | `progress` | the node | any number of times until it is `ready`; later ones count for nothing | |
 | `warning` | the node | until it is `ready`: its script did something again | |
@@ -51,10 +51,18 @@ __all__ = [
 LOADING_STATES: Final = ("starting", "loading", "connecting")
 
 _WARNING_CHARS = 4_000
+_VERSION_CHARS = 100
 
 
 class Here(NamedTuple):
-    """The process is there, and takes descriptors."""
+    """The process is there, and takes descriptors; which remotemedia it has, and which layout of shared memory."""
+
+    version: str = ""
+    abi: int = 0
+
+    def checked(self) -> "Here":
+        """With each field of its type. ValueError, TypeError or OverflowError if one makes no sense."""
+        return Here(str(self.version)[:_VERSION_CHARS], int(self.abi))
 
 
 class Progress(NamedTuple):
@@ -229,6 +237,7 @@ def _kind(raw: dict[str, Any], kinds: dict[str, type[Any]]) -> type[Any]:
 
 def _read(raw: dict[str, Any], kinds: dict[str, type[Any]]) -> Any:
     kind = _kind(raw, kinds)
-    if missing := [field for field in kind._fields if field not in raw]:
+    values = {**kind._field_defaults, **raw}
+    if missing := [field for field in kind._fields if field not in values]:
         raise ValueError(f"{raw['type']!r} without its {', '.join(missing)}")
-    return kind(*[raw[field] for field in kind._fields])  # its other fields are not our business
+    return kind(*[values[field] for field in kind._fields])  # its other fields are not our business
