@@ -103,6 +103,7 @@ def test_show_as_json(remotemedia, tmp_path):
         "summary": "Does something to sound.",
         "inputs": {"sound": ["audio"], "any": None},
         "outputs": {"both": ["text", "tensor"]},
+        "port_aliases": {},
         "params": {
             "size": {"type": "int", "required": False, "default": 1, "low": 0, "high": 9, "help": "in meters"},
             "path": {"type": "str", "required": True, "default": None},

@@ -55,6 +55,8 @@ class MultiprocessNode(ABC):
         params: what may be in the config, as a dict of Param by key. ``config`` then has the defaults filled in, and a
             config that does not fit is a ValueError that names the key.
         inputs, outputs: the ports by name, with the DataType that passes, a tuple of several, or None for any.
+        port_aliases: declared ports by other names that connections and ``Session.send`` may use for them. Messages
+            always bear the declared name.
         node_id: the id given in ``Pipeline.add_node``.
         config: the dict given in ``Pipeline.add_node`` (JSON values).
         input_channels, output_channels: the channels of this node by port name; a second channel on the same port
@@ -64,6 +66,7 @@ class MultiprocessNode(ABC):
     params: ClassVar[Mapping[str, Param] | None] = None
     inputs: ClassVar[Ports | None] = None
     outputs: ClassVar[Ports | None] = None
+    port_aliases: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, node_id: str, config: dict[str, Any]) -> None:
         kinds: tuple[type, type] = type(node_id), type(config)
