@@ -14,6 +14,7 @@ from remotemedia.cli.completion import completion
 from remotemedia.cli.config import config
 from remotemedia.cli.demo import demo
 from remotemedia.cli.env import env
+from remotemedia.cli.models import models
 from remotemedia.cli.nodes import nodes
 from remotemedia.cli.proto import proto
 from remotemedia.cli.run import run as run_command
@@ -36,7 +37,7 @@ def _remotemedia(context: click.Context) -> int:
     return 0
 
 
-for _command in (completion, config, demo, env, nodes, proto, run_command, serve, validate):
+for _command in (completion, config, demo, env, models, nodes, proto, run_command, serve, validate):
     _remotemedia.add_command(_command)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from remotemedia.cli._audio_file import block_frames
+from remotemedia.cli._demo_recogniser import Recogniser, choose_recogniser
 from remotemedia.cli._demo_screen import DemoScreen, demo_screens
 from remotemedia.cli._drafts import Draft, new_draft, real_path
 from remotemedia.cli._errors import EXIT_DONE, EXIT_FAILED, EXIT_NOTHING_CAME, Mistake, complain, set_up_logging
@@ -75,9 +76,11 @@ def run_demo(request: DemoRequest, *, quiet: bool, as_json: bool, debug: bool) -
             source = _make_question(request, asking, stop)
         talk = _Talk(screen)
         answer = _Answer(request, draft, talk)
-        summary = _converse(request, source, talk, answer, screen, stop)
+        recogniser = choose_recogniser()
+        summary = _converse(request, recogniser, source, talk, answer, screen, stop)
     if as_json:
-        print(json.dumps(_as_json(request, talk, answer, summary), indent=2), flush=True)
+        figures = _as_json(request, talk, answer, summary) | {"recogniser": recogniser.name}
+        print(json.dumps(figures, indent=2), flush=True)
     stop.raise_signal()
     if not talk.transcript:
         complain(_nothing_understood(request, summary))
@@ -177,14 +180,21 @@ def _make_question(request: DemoRequest, screen: Screen, stop: Stop) -> Source:
 
 
 def _converse(
-    request: DemoRequest, source: Source, talk: _Talk, answer: _Answer, screen: Screen, stop: Stop
+    request: DemoRequest,
+    recogniser: Recogniser,
+    source: Source,
+    talk: _Talk,
+    answer: _Answer,
+    screen: Screen,
+    stop: Stop,
 ) -> Summary:
     job = Job(
-        pipeline=_speech_pipeline(request.voice, answer.draft.path),
+        pipeline=_speech_pipeline(recogniser, request.voice, answer.draft.path),
         config=_CONFIG,
         session_id="demo",
         feeds=[Feed("resample", source)],
         sinks=[_Handler("asr", talk.hear), _Handler("reply", talk.reply), answer],
+        title=f"starting one process per node; {recogniser.name} recognises speech",
         realtime=request.realtime,
         drains=False,
     )
@@ -197,13 +207,13 @@ def _converse(
         raise
 
 
-def _speech_pipeline(voice: str, path: Path) -> Pipeline:
+def _speech_pipeline(recogniser: Recogniser, voice: str, path: Path) -> Pipeline:
     return (
         Pipeline()
         .add_node("ResampleNode", "resample", {"sample_rate": 16_000})
         .add_node("AudioChunkerNode", "chunk", {"chunk_size": 512})
         .add_node("SileroVADNode", "vad")
-        .add_node("PocketSphinxNode", "asr")
+        .add_node(recogniser.node_type, "asr", recogniser.params)
         .add_node("ReplyNode", "reply")
         .add_node("EspeakTTSNode", "tts", {"voice": voice})
         .add_node("AudioFileWriterNode", "write", {"path": str(path)})
@@ -261,11 +271,11 @@ class _Talk:
         self._screen = screen
 
     def hear(self, data: RuntimeData) -> None:
-        """The words of an utterance, or those so far: the port says which."""
+        """The words of an utterance, those so far, or what is known of each: the port says which."""
         text = str(data.payload)
         if data.port == "partial":
             self._screen.partial(text)
-        else:
+        elif data.port == "text":
             self.transcript.append(text)
             self._screen.heard(text)
             self._match()

@@ -44,7 +44,7 @@ def plan_outputs(pipeline: Pipeline, given: Sequence[str], inputs: Sequence[str]
     for text in given:
         name, file = _split(text, "-O", "output", nodes, pipeline, ports=True)
         node_id, named = node_and_port(name, nodes)
-        port = named or None
+        port = pipeline.output_port_meant(node_id, named) if named else None
         _check_declared(pipeline, node_id, port, file, text)
         if any((node_id, port) == (n, p) for n, p, _ in found):
             raise Mistake(f"-O {text}: the output of node {name!r} has a file already")

@@ -67,8 +67,9 @@ def demo(
 ) -> int:
     """Hear a spoken question, answer it, speak the answer.
 
-    Seven nodes, each in a process of its own: resample, chunk, detect speech (Silero), recognise it (PocketSphinx),
-    reply, speak (eSpeak NG), write a file. Everything runs on this machine's CPU; nothing is downloaded.
+    Seven nodes, each in a process of its own: resample, chunk, detect speech (Silero), recognise it (Whisper,
+    if [whisper] is installed and `remotemedia models fetch` has got weights, else PocketSphinx), reply, speak
+    (eSpeak NG), write a file. Everything runs on this machine; nothing is downloaded.
 
     \b
     Examples:

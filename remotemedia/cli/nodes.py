@@ -128,7 +128,7 @@ def _print(node_type: str, cls: type[MultiprocessNode]) -> None:
     if doc := _doc(cls):
         click.echo("".join(f"  {line}".rstrip() + "\n" for line in doc.splitlines()))
     for title, ports in (("Inputs", cls.inputs), ("Outputs", cls.outputs)):
-        rows = None if ports is None else [(port, _types(types)) for port, types in ports.items()]
+        rows = None if ports is None else [(p, _types(types) + _also(cls, p)) for p, types in ports.items()]
         _print_rows(title, rows)
     rows = None if cls.params is None else [(key, _param(param)) for key, param in cls.params.items()]
     _print_rows("Params", rows)
@@ -150,6 +150,11 @@ def _print_rows(title: str, rows: list[tuple[str, str]] | None) -> None:
 
 def _types(types: Any) -> str:
     return "any type" if types is None else " or ".join(name.upper() for name in _names(types))
+
+
+def _also(cls: type[MultiprocessNode], port: str) -> str:
+    others = [alias for alias, meant in cls.port_aliases.items() if meant == port]
+    return f", also called {', '.join(others)}" if others else ""
 
 
 def _names(types: Any) -> list[str]:
@@ -181,6 +186,7 @@ def _described(node_type: str, cls: type[MultiprocessNode]) -> dict[str, Any]:
         "requirements": list(cls.requirements),
         "inputs": _ports(cls.inputs),
         "outputs": _ports(cls.outputs),
+        "port_aliases": dict(cls.port_aliases),
         "params": None if cls.params is None else {key: _param_json(param) for key, param in cls.params.items()},
     }
 

@@ -1,6 +1,6 @@
 """The built-in nodes. Importing this package registers them; libraries they need are loaded when a node starts."""
 
-# May import: core.multiprocessing, core.data, errors, client, _audio, _install
+# May import: core.multiprocessing, core.data, errors, client, _audio, _install, _weights
 
 from remotemedia.nodes.asr import PocketSphinxNode
 from remotemedia.nodes.audio_reader import AudioFileReaderNode
@@ -11,6 +11,7 @@ from remotemedia.nodes.reply import ReplyNode
 from remotemedia.nodes.resample import ResampleNode
 from remotemedia.nodes.tts import EspeakTTSNode
 from remotemedia.nodes.vad import SileroVADNode
+from remotemedia.nodes.whisper import WhisperNode
 
 __all__ = [
     "AudioChunkerNode",
@@ -22,4 +23,5 @@ __all__ = [
     "ReplyNode",
     "ResampleNode",
     "SileroVADNode",
+    "WhisperNode",
 ]

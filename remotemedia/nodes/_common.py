@@ -36,14 +36,14 @@ _logger = logging.getLogger("remotemedia.nodes")
 _SAMPLE_TYPES = ("float32", "float64", "int16", "int32")
 
 
-def import_library(node: MultiprocessNode, name: str) -> Any:
-    """The module ``name``; ImportError that says what to install if it is missing."""
+def import_library(node: MultiprocessNode, name: str, extra: str = "speech") -> Any:
+    """The module ``name``; ImportError that says to install ``extra`` if it is missing."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
         from remotemedia._install import install_advice
 
-        advice = install_advice("speech")
+        advice = install_advice(extra)
         raise ImportError(f"{type(node).__name__} needs {name} ({error}); {advice}", name=name) from error
 
 

@@ -22,7 +22,10 @@ _FRAME_BYTES = 2 * 2048
 
 @register_node("PocketSphinxNode")
 class PocketSphinxNode(MultiprocessNode):
-    """Recognises English speech with PocketSphinx and the model that comes with it.
+    """Recognises English speech with PocketSphinx and the model that comes with it: quickly, and poorly.
+
+    It gets more than every third word of what people say wrong; WhisperNode is for speech that matters. This one needs
+    no weights, and gives words while they are spoken.
 
     Ports: input ``audio`` (16 kHz mono float32 in messages of any size; a message of zero samples ends the
     utterance); outputs ``partial`` (TEXT: the words so far, whenever they change) and ``text`` (TEXT: the words of

@@ -92,18 +92,17 @@ class Chunks:
 
     def _port(self, chunk: pb.DataChunk, name: str) -> str:
         try:
-            self._pipeline.check_input_port(chunk.node_id, name)
+            return self._pipeline.input_port_meant(chunk.node_id, name)
         except PipelineError as error:
             # Clients call the only buffer of a node with one input as they like.
             only = self._pipeline.input_port(chunk.node_id)
             if len(chunk.named_buffers) == 1 and self._takes(chunk.node_id, only):
                 return only
             raise BadRequest(f"chunk {chunk.sequence}: {error}", chunk.node_id) from None
-        return name
 
     def _takes(self, node_id: str, port: str) -> bool:
         try:
-            self._pipeline.check_input_port(node_id, port)
+            self._pipeline.input_port_meant(node_id, port)
         except PipelineError:
             return False
         return True

@@ -16,7 +16,6 @@ from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocess.channel.handover import Attached, attach
 from remotemedia.core.multiprocess.channel.subscriber import Subscriber
 from remotemedia.core.multiprocess.graph.pipeline import Pipeline
-from remotemedia.core.multiprocess.node.declaration import Ports
 from remotemedia.core.multiprocess.node.loop import NodeLoop, settled
 from remotemedia.core.multiprocess.node.node import MultiprocessNode, NodeStatus
 from remotemedia.core.multiprocess.session.wiring import Wiring
@@ -96,7 +95,7 @@ class NodeHost:
         wired = self._running()
         node_id = self.node.node_id
         if port:
-            self._graph.check_input_port(node_id, port)
+            port = self._graph.input_port_meant(node_id, port)
         message = self._graph.as_message(node_id, data, port)
         self._sent += 1
         await wired.inputs[node_id].publish_async(message, epoch=wired.segment.epoch, port=port)
@@ -278,9 +277,8 @@ class _OneNode(Pipeline):
         self._class = type(node)
         self.add_node("test", node.node_id)
 
-    def _ports(self, node_id: str, declared: str) -> Ports | None:
-        ports: Ports | None = getattr(self._class, declared)
-        return ports
+    def _class_of(self, node_id: str) -> type[MultiprocessNode]:
+        return self._class
 
 
 def _detach(channels: Attached) -> None:

@@ -107,6 +107,7 @@ def test_a_wrong_config_names_class_and_key() -> None:
         ({"outputs": {"audio": ()}}, "Made.outputs must be"),
         ({"outputs": {"audio": (DataType.AUDIO, None)}}, "Made.outputs must be"),
         ({"outputs": {7: DataType.AUDIO}}, "Made.outputs must be"),
+        ({"outputs": {"a": None}, "port_aliases": {"b": "c"}}, "Made.port_aliases must be a dict of declared ports"),
     ],
 )
 def test_a_wrong_declaration_is_refused_with_the_class(attributes: dict[str, Any], said: str) -> None:

@@ -318,3 +318,29 @@ def test_an_unknown_type_like_no_other_lists_all() -> None:
     register_node("whisper")(node("Whisper"))
     with pytest.raises(PipelineError, match=r"known types: .*'whisper'"):
         lookup_node("####")
+
+
+BUILTIN = "remotemedia.nodes.made_up"
+
+
+def test_a_programs_node_takes_the_place_of_a_built_in_one_whoever_comes_first() -> None:
+    own = register_node("whisper")(node("Own"))
+    register_node("whisper")(node("Whisper", BUILTIN))
+    assert lookup_node("whisper") is own
+    register_node("Other")(node("Other", BUILTIN))
+    later = register_node("Other")(node("Later"))
+    assert lookup_node("Other") is later
+    with pytest.raises(ValueError, match=r"'whisper' is taken: made\.up\.Own has it"):
+        register_node("whisper")(node("Another"))
+
+
+def test_a_built_in_node_has_its_second_name_until_a_package_wants_it(
+    plugin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_not_packages", set())
+    builtin = register_node("second")(register_node("First")(node("First", BUILTIN)))
+    assert lookup_node("second") is lookup_node("First") is builtin
+    registry._not_packages.clear()  # as in a new process
+    plugin("remotemedia_plugin", PLUGIN, "second = remotemedia_plugin:Plain\nFirst = remotemedia_plugin:Plain")
+    assert lookup_node("second").__qualname__ == "Plain"
+    assert lookup_node("First") is registered_nodes()["First"] is builtin

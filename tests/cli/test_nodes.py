@@ -51,7 +51,7 @@ def test_list(remotemedia, tmp_path):
 
 
 def remotemedia_nodes():
-    return remotemedia.nodes.__all__
+    return [*remotemedia.nodes.__all__, "whisper"]
 
 
 def test_list_as_json(remotemedia):
@@ -104,6 +104,7 @@ def test_show_as_json(remotemedia, tmp_path):
         "requirements": [],
         "inputs": {"sound": ["audio"], "any": None},
         "outputs": {"both": ["text", "tensor"]},
+        "port_aliases": {},
         "params": {
             "size": {"type": "int", "required": False, "default": 1, "low": 0, "high": 9, "help": "in meters"},
             "path": {"type": "str", "required": True, "default": None},
@@ -152,3 +153,12 @@ def test_without_a_command_it_helps(remotemedia):
     done = remotemedia("nodes")
     assert (done.code, done.err) == (0, "")
     assert "  show  " in done.out
+
+
+def test_show_says_whose_a_short_name_is(remotemedia, tmp_path):
+    done = remotemedia("nodes", "show", "whisper")
+    assert done.out.startswith("whisper (remotemedia.nodes.whisper.WhisperNode)\n")
+    assert "  text     TEXT, also called text_out\n" in done.out
+    (tmp_path / "mine.py").write_text(NODES.replace('@register_node("mine")', '@register_node("whisper")'))
+    done = remotemedia("nodes", "show", "whisper", "--nodes", "./mine.py")
+    assert done.out.startswith("whisper (mine.Mine)\n")

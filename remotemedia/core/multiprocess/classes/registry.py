@@ -32,6 +32,8 @@ NodeClassT = TypeVar("NodeClassT", bound=Callable[..., MultiprocessNode])
 # No lock: a module being imported in another thread registers its nodes while it holds its import lock, so a lock
 # held around the imports below could deadlock with it. Single dict operations are atomic.
 _nodes: dict[str, type[MultiprocessNode]] = {}
+_not_packages: set[str] = set()
+"""Second names of built-in nodes that no installed package wants: a search through all packages takes milliseconds."""
 
 
 def register_node(node_type: str) -> Callable[[NodeClassT], NodeClassT]:
@@ -44,7 +46,8 @@ def register_node(node_type: str) -> Callable[[NodeClassT], NodeClassT]:
         TypeError: the name is not a non-empty string, or the decorated object is not a MultiprocessNode subclass with a
             ``process()``; or one of its methods cannot be called the way the framework does, or what it declares as
             params, inputs or outputs is not a declaration. The message says what to write.
-        ValueError: another class has this name; the message names both places.
+        ValueError: another class has this name; the message names both places. The names of built-in nodes are free:
+            a program's own class takes their place.
     """
     if not isinstance(node_type, str) or not node_type:
         raise TypeError(f'register_node() takes a name, as in @register_node("my_node"), not {shown(node_type)}')
@@ -65,12 +68,14 @@ def lookup_node(node_type: str) -> type[MultiprocessNode]:
     """
     if node_type not in _nodes:
         import_module(_BUILTINS)
-    if node_type not in _nodes:
+    if _may_be_a_packages(node_type):
         for point in _entry_points().select(name=node_type):
             try:
                 _load_entry_point(point)
             except Exception as error:
                 raise PipelineError(f"Node type {node_type!r}: {_failure(point, error)}") from error
+        if node_type in _nodes:
+            _not_packages.add(node_type)
     try:
         return _nodes[node_type]
     except KeyError:
@@ -84,7 +89,7 @@ def registered_nodes() -> dict[str, type[MultiprocessNode]]:
     """
     import_module(_BUILTINS)
     for point in _entry_points():
-        if point.name not in _nodes:
+        if _may_be_a_packages(point.name):
             try:
                 _load_entry_point(point)
             except Exception as error:
@@ -110,8 +115,19 @@ def _register(node_type: str, cls: Callable[..., MultiprocessNode]) -> None:
     check_declarations(cls)
     known = _nodes.get(node_type)
     if known is not None and not _same_definition(known, cls):
-        raise ValueError(f"Node type {node_type!r} is taken: {_place(known)} has it, {_place(cls)} wants it")
+        if _is_builtin(cls):
+            return  # the program chose the name first: the built-in one gives way, as it also does to a later choice
+        if not _is_builtin(known):
+            raise ValueError(f"Node type {node_type!r} is taken: {_place(known)} has it, {_place(cls)} wants it")
     _nodes[node_type] = cls
+
+
+def _may_be_a_packages(node_type: str) -> bool:
+    """Whether installed packages are asked for it: nobody has the name, or a built-in node as its second one."""
+    known = _nodes.get(node_type)
+    if known is None:
+        return True
+    return _is_builtin(known) and known.__name__ != node_type and node_type not in _not_packages
 
 
 def _same_definition(one: type, other: type) -> bool:
@@ -122,6 +138,10 @@ def _same_definition(one: type, other: type) -> bool:
     # A script that one of its own modules imports is in memory twice: as __main__ and under its name.
     file = _file(one)
     return file is not None and file == _file(other)
+
+
+def _is_builtin(cls: Callable[..., object]) -> bool:
+    return cls.__module__.startswith(f"{_BUILTINS}.")
 
 
 def _file(cls: type) -> str | None:
@@ -142,7 +162,7 @@ def _entry_points() -> EntryPoints:
 
 def _load_entry_point(point: EntryPoint) -> None:
     loaded = point.load()
-    if point.name not in _nodes:
+    if _may_be_a_packages(point.name):
         # A class need not be decorated when the package's metadata names its type already.
         _register(point.name, loaded)
 

@@ -11,7 +11,7 @@ from remotemedia._python_rules import ENV, python_problems
 from remotemedia._rules import MEMORY_LIMIT, NAME
 from remotemedia._telling import shown
 from remotemedia.core.multiprocess.classes.registry import lookup_node
-from remotemedia.core.multiprocess.node.declaration import data_types, param_problems
+from remotemedia.core.multiprocess.node.declaration import data_types, param_problems, port_meant
 from remotemedia.errors import PipelineError, Problem
 
 if TYPE_CHECKING:
@@ -168,9 +168,11 @@ def _wrong_ports(connection: Connection, index: int, classes: dict[str, type[Mul
     giver, taker = classes.get(connection.from_node), classes.get(connection.to_node)
     outputs = None if giver is None else giver.outputs
     inputs = None if taker is None else taker.inputs
+    from_port = connection.from_port if giver is None else port_meant(outputs, giver.port_aliases, connection.from_port)
+    to_port = connection.to_port if taker is None else port_meant(inputs, taker.port_aliases, connection.to_port)
     ends = (
-        ("output", "from_port", connection.from_node, connection.from_port, outputs),
-        ("input", "to_port", connection.to_node, connection.to_port, inputs),
+        ("output", "from_port", connection.from_node, from_port, outputs),
+        ("input", "to_port", connection.to_node, to_port, inputs),
     )
     for kind, key, node_id, port, ports in ends:
         if ports is not None and port not in ports:
@@ -179,11 +181,11 @@ def _wrong_ports(connection: Connection, index: int, classes: dict[str, type[Mul
                 f"connection {connection}: node {node_id!r} has no {kind} port {port!r}; {hint}",
                 place("connections", index, key),
             )
-    given, taken = data_types(outputs, connection.from_port), data_types(inputs, connection.to_port)
+    given, taken = data_types(outputs, from_port), data_types(inputs, to_port)
     if given is not None and taken is not None and not given & taken:
         yield Problem(
             f"connection {connection}: {_names(given)} cannot go to {connection.to_node!r}, "
-            f"whose port {connection.to_port!r} takes {_names(taken)}",
+            f"whose port {to_port!r} takes {_names(taken)}",
             place("connections", index),
         )
 

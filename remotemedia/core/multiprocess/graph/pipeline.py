@@ -15,11 +15,12 @@ from remotemedia._rules import NAME
 from remotemedia._telling import shown
 from remotemedia.core.multiprocess.classes.registry import lookup_node
 from remotemedia.core.multiprocess.graph.checks import SESSION_NAME, made_twice, node_problems, pipeline_problems
-from remotemedia.core.multiprocess.node.declaration import Ports, data_types
+from remotemedia.core.multiprocess.node.declaration import Ports, data_types, port_meant
 from remotemedia.errors import PipelineError, Problem
 
 if TYPE_CHECKING:
     from remotemedia.core.data import RuntimeData
+    from remotemedia.core.multiprocess.node.node import MultiprocessNode
 
 __all__ = ["SESSION_NAME", "Connection", "NodeConfig", "Pipeline"]
 
@@ -164,27 +165,51 @@ class Pipeline:
 
         if isinstance(value, RuntimeData):
             return value
-        port = port or self.input_port(node_id)
+        port = self.input_port_meant(node_id, port) if port else self.input_port(node_id)
         return message_meant(value, data_types(self._ports(node_id, "inputs"), port), node_id, port)
 
-    def check_input_port(self, node_id: str, port: str) -> None:
-        """PipelineError with the choices when the node declares its input ports and this is not one of them."""
+    def input_port_meant(self, node_id: str, port: str) -> str:
+        """The input port's declared name, where ``port`` may be another name of it (``port_aliases``).
+
+        PipelineError with the choices when the node declares its input ports and this is none of them.
+        """
         ports = self._ports(node_id, "inputs")
-        if ports is not None and port not in ports:
+        meant = self._port_meant(node_id, "inputs", port)
+        if ports is not None and meant not in ports:
             hint = offer(port, ports, "its input ports are") if ports else "it has no input ports"
             raise PipelineError(f"node {node_id!r} has no input port {port!r}; {hint}")
+        return meant
+
+    def output_port_meant(self, node_id: str, port: str) -> str:
+        """The output port's declared name, where ``port`` may be another name of it; else ``port`` itself."""
+        return self._port_meant(node_id, "outputs", port)
+
+    def ports_meant(self, connection: Connection) -> tuple[str, str]:
+        """The declared names of a connection's two ports, for which it may have other names."""
+        return (
+            self._port_meant(connection.from_node, "outputs", connection.from_port),
+            self._port_meant(connection.to_node, "inputs", connection.to_port),
+        )
 
     def _only_port(self, node_id: str, declared: str) -> str:
         ports = self._ports(node_id, declared)
         return next(iter(ports)) if ports is not None and len(ports) == 1 else ""
 
+    def _port_meant(self, node_id: str, declared: str, port: str) -> str:
+        cls = self._class_of(node_id)
+        return port if cls is None else port_meant(getattr(cls, declared), cls.port_aliases, port)
+
     def _ports(self, node_id: str, declared: str) -> Ports | None:
+        cls = self._class_of(node_id)
+        ports: Ports | None = None if cls is None else getattr(cls, declared)
+        return ports
+
+    def _class_of(self, node_id: str) -> type[MultiprocessNode] | None:
         node_type = next((node.node_type for node in self.nodes if node.node_id == node_id), None)
         try:
-            ports: Ports | None = getattr(lookup_node(node_type), declared) if node_type is not None else None
+            return None if node_type is None else lookup_node(node_type)
         except PipelineError:
             return None  # the checks say so
-        return ports
 
     def ancestors(self, node_id: str) -> set[str]:
         """All nodes whose output can reach this one."""

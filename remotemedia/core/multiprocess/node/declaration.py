@@ -24,7 +24,7 @@ from remotemedia._telling import shown
 if TYPE_CHECKING:
     from remotemedia.core.data import DataType
 
-__all__ = ["Param", "Ports", "check_declarations", "completed", "data_types", "param_problems"]
+__all__ = ["Param", "Ports", "check_declarations", "completed", "data_types", "param_problems", "port_meant"]
 
 Ports: TypeAlias = "Mapping[str, DataType | tuple[DataType, ...] | None]"
 """Ports by name, with the data type that passes, several of them, or None for any."""
@@ -126,8 +126,19 @@ def data_types(ports: Ports | None, port: str) -> frozenset[DataType] | None:
     return frozenset(declared) if isinstance(declared, tuple) else frozenset((declared,))
 
 
+def port_meant(ports: Ports | None, aliases: Mapping[str, str], port: str) -> str:
+    """The declared port that ``port`` is another name of; ``port`` itself where it is declared, or no name of one.
+
+    An alias may stand for an input port and an output port of one name: ``ports`` are those of one side.
+    """
+    if ports is None or port in ports:
+        return port
+    meant = aliases.get(port, port)
+    return meant if meant in ports else port
+
+
 def check_declarations(cls: Any) -> None:
-    """TypeError that names the class and the attribute when its params, inputs or outputs are not declarations."""
+    """TypeError that names the class and the attribute when its params, ports or their aliases are no declarations."""
     if cls.params is not None and not _is_table(cls.params, lambda value: isinstance(value, Param)):
         raise TypeError(f"{cls.__qualname__}.params must be a dict of Param by name, not {shown(cls.params)}")
     for name in ("inputs", "outputs"):
@@ -136,6 +147,13 @@ def check_declarations(cls: Any) -> None:
                 f"{cls.__qualname__}.{name} must be a dict by port name of a DataType, a tuple of several, or None "
                 f"for any, not {shown(ports)}"
             )
+
+    declared = {*(cls.inputs or ()), *(cls.outputs or ())}
+    if not _is_table(cls.port_aliases, lambda port: port in declared):
+        raise TypeError(
+            f"{cls.__qualname__}.port_aliases must be a dict of declared ports by their other names, "
+            f"not {shown(cls.port_aliases)}"
+        )
 
 
 def _is_table(value: object, fits: Any) -> bool:

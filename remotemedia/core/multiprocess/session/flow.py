@@ -49,7 +49,7 @@ class SessionFlow:
         if publisher is None:
             raise PipelineError(self._no_such("input", node_id, list(wiring.inputs)))
         if port:
-            self.pipeline.check_input_port(node_id, port)
+            port = self.pipeline.input_port_meant(node_id, port)
         if supervisor.failure is not None:
             await supervisor.raise_failure()
         epoch = wiring.segment.epoch

