@@ -6,7 +6,6 @@ with all that it has started when stdin ends: that is its parent's end of a pipe
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import json
 import os
@@ -16,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,12 +64,16 @@ def _make(wanted: Wanted) -> None:
     _say(f"making a virtual environment of Python {wanted.python_version}")
     python = folder / "bin" / "python"
     if uv:
-        _run([uv, "venv", "--quiet", "--python", wanted.version or sys.executable, str(folder)])
+        _run([uv, "venv", "--quiet", "--python", _base(wanted) or wanted.version, str(folder)])
         install = [uv, "pip", "install", "--python", str(python)]
     else:
         # The pip of this Python installs into the other one; where there is none, that gets its own.
         pip_here = importlib.util.find_spec("pip") is not None
-        _run([_base(wanted), "-m", "venv", *(["--without-pip"] if pip_here else []), str(folder)])
+        base = _base(wanted)
+        if base is None:
+            name = f"python{wanted.version}"
+            raise _Failed(f"there is no {name} in PATH: install Python {wanted.version}, or uv, which fetches it")
+        _run([base, "-m", "venv", *(["--without-pip"] if pip_here else []), str(folder)])
         start = [sys.executable, "-m", "pip", "--python", str(python)] if pip_here else [str(python), "-m", "pip"]
         install = [*start, "--disable-pip-version-check", "--no-input", "install", "--retries", "1"]
     # What an installer that is killed leaves goes with the environment that is half made.
@@ -100,15 +104,14 @@ def _uv() -> str | None:
     return found
 
 
-def _base(wanted: Wanted) -> str:
-    """The interpreter that the environment is made with."""
-    if not wanted.version or wanted.version == "{}.{}".format(*sys.version_info):
+def _base(wanted: Wanted) -> str | None:
+    """The interpreter that the environment is made with, if it is here."""
+    if wanted.python_version == "{}.{}".format(*sys.version_info):
         return sys.executable
-    name = f"python{wanted.version}"
-    found = shutil.which(name)
+    found = shutil.which(f"python{wanted.version}")
     # What is in the path may only be a launcher of what is not installed.
     if found is None or subprocess.run([found, "-V"], capture_output=True).returncode:
-        raise _Failed(f"there is no {name} in PATH: install Python {wanted.version}, or uv, which fetches it")
+        return None
     return found
 
 
@@ -123,14 +126,16 @@ def _checkout() -> str | None:
 
 def _ours() -> list[str]:
     """What is installed so that remotemedia runs there: itself at this version, or, from a checkout, what it needs."""
-    if _checkout() is None:
+    root = _checkout()
+    if root is None:
         if os.environ.get(_WHEELS):
             return [f"remotemedia=={__version__}"]
         if (found := source()) is not None:
             return [found if found.startswith("/") else f"remotemedia @ {found}"]
         raise _Failed(f"nobody knows where this remotemedia came from: set {_WHEELS} to a folder with its wheel")
-    needed = importlib.metadata.requires("remotemedia") or []
-    return [requirement for requirement in needed if "extra ==" not in requirement]
+    with (Path(root) / "pyproject.toml").open("rb") as file:
+        needed: list[str] = tomllib.load(file)["project"]["dependencies"]
+    return needed
 
 
 def _is_built_for(root: str, python: Path) -> bool:

@@ -26,16 +26,19 @@ _PROGRAM = (
 )
 
 
-async def make(wanted: Wanted, tell: Callable[[str], None] = lambda text: None) -> Environment:
+async def make(
+    wanted: Wanted, tell: Callable[[str], None] = lambda text: None, python: str = sys.executable
+) -> Environment:
     """The environment for this; made now if it is not there, and waited for if another process makes it.
 
-    ``tell`` hears of each step. Cancelled, it ends the making: what is half made is made anew the next time. Raises
+    ``python`` is the interpreter that makes it: a program that embeds Python names another one than itself. ``tell``
+    hears of each step. Cancelled, it ends the making: what is half made is made anew the next time. Raises
     ProcessSpawnError, in one line, if it cannot be made.
     """
     if (made := find(wanted)) is not None:
         return made
     process = subprocess.Popen(  # noqa: ASYNC220  posix_spawn takes a moment
-        [sys.executable, "-P", "-c", _PROGRAM, _ROOT, wanted.version, *wanted.requirements],
+        [python, "-P", "-c", _PROGRAM, _ROOT, wanted.python_version, *wanted.requirements],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,

@@ -192,6 +192,21 @@ def test_what_a_class_declares_counts_where_nobody_said_anything(px: Any, cache:
     assert made(cache) == {Wanted(("/no/such/file.whl",)).key}
 
 
+def test_a_program_that_embeds_python_is_not_started_to_make_one(
+    px: Any, cache: Path, node_type: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+
+    async def main() -> None:
+        session = Session("s", Pipeline().add_node(KIND, "n", python={"requirements": ["numpy"]}))
+        with pytest.raises(ProcessSpawnError, match=r"node .n.: this program is frozen, and sys.exec"):
+            await session.initialize()
+        await session.cleanup()
+
+    px.run(main())
+    assert made(cache) == set()
+
+
 def test_requirements_that_are_met_here() -> None:
     met = ["numpy", "numpy>=1.26,<99", "NumPy", "nothing; sys_platform == 'win32'"]
     unmet = ["numpy<1", "no-such-package", "numpy @ file:///numpy.whl", "/a/file.whl", "not a requirement"]

@@ -14,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+import remotemedia.nodes
 from remotemedia.core.data import RuntimeData
+from remotemedia.core.multiprocess.classes import registry
 from remotemedia.core.multiprocessing import MultiprocessNode
 from remotemedia.testing import run_node
 
@@ -29,6 +31,14 @@ _TINY_EN = {
     "tokenizer.json": "929c5252409436dce1b38a75d1abbcb5e132d170d8e324e4e04ed915fa2d22df",
     "vocabulary.txt": "ff77588746d3a2595d32ab5b69ffd7b95ce2441ac57533cb66fc3eb575a115cf",
 }
+
+
+@pytest.fixture(autouse=True)
+def _built_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests put stand-ins in the place of some nodes; here they are what they are."""
+    for name in remotemedia.nodes.__all__:
+        monkeypatch.setitem(registry._nodes, name, getattr(remotemedia.nodes, name))
+    monkeypatch.setitem(registry._nodes, "whisper", remotemedia.nodes.WhisperNode)
 
 
 async def _collect(result: Any) -> list[Any]:

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from remotemedia.core.data import RuntimeData
-from remotemedia.core.multiprocessing import registered_nodes
 from remotemedia.nodes import (
     AudioChunkerNode,
     AudioFileReaderNode,
@@ -21,10 +20,15 @@ from remotemedia.nodes import (
 
 
 def test_every_node_is_registered_under_its_name():
-    import remotemedia.nodes
-
-    known = registered_nodes()
-    assert all(known[name] is getattr(remotemedia.nodes, name) for name in remotemedia.nodes.__all__)
+    """In a program of its own: here, tests have put stand-ins in the place of some."""
+    code = (
+        "import remotemedia.nodes as nodes; from remotemedia.core.multiprocessing import registered_nodes\n"
+        "known = registered_nodes()\n"
+        "print(all(known[name] is getattr(nodes, name) for name in nodes.__all__), end=' ')\n"
+        "print(known['whisper'] is nodes.WhisperNode)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True True\n"
 
 
 def test_importing_the_nodes_loads_no_audio_library():

@@ -43,19 +43,22 @@ async def interpreter_of(
         return Interpreter(find_python(config.python_executable, config.venv_path), env)
     try:
         return Interpreter(
-            await _python(chosen, lambda text: tell(InitProgress(node.node_id, "starting", 0.0, text))), env
+            await _python(chosen, config, lambda text: tell(InitProgress(node.node_id, "starting", 0.0, text))), env
         )
     except ProcessSpawnError as error:
         raise ProcessSpawnError(f"node {node.node_id!r}: {error}") from None
 
 
-async def _python(chosen: Mapping[str, Any], tell: Callable[[str], None]) -> str:
+async def _python(chosen: Mapping[str, Any], config: MultiprocessConfig, tell: Callable[[str], None]) -> str:
     if "requirements" not in chosen:
         return find_python(chosen.get("executable", ""), chosen.get("venv_path"))
     from remotemedia import environments  # here: most sessions make none
 
     wanted = environments.Wanted(tuple(chosen["requirements"]), chosen.get("version", ""))
-    made = environments.find(wanted) or await environments.make(wanted, lambda text: tell(f"its environment: {text}"))
+    made = environments.find(wanted)
+    if made is None:
+        python = find_python(config.python_executable)
+        made = await environments.make(wanted, lambda text: tell(f"its environment: {text}"), python)
     return find_python("", str(made.folder))
 
 
