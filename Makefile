@@ -52,7 +52,7 @@ ROOMS = $(filter-out $(PROOFS),$(patsubst %/,%,$(wildcard tests/*/)))
 SLOW = tests/cli tests/service tests/session
 
 # A node's process compiles what it imports if nobody has: each of thousands, where PYTHONDONTWRITEBYTECODE is set.
-COMPILED = $(PY) -m compileall -q remotemedia examples
+COMPILED = $(PY) -m compileall -q remotemedia examples tests
 
 test: check
 	@$(COMPILED)
