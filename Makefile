@@ -48,6 +48,8 @@ PROOFS = tests/faults tests/proof tests/packaging tests/bench
 ON_MODELS = tests/nodes/test_whisper.py tests/nodes/test_whisper_sessions.py \
 	tests/cli/test_demo.py::test_it_hears_with_whisper_where_there_are_weights
 ROOMS = $(filter-out $(PROOFS),$(patsubst %/,%,$(wildcard tests/*/)))
+# Of the rooms, but long: a fuzzer of manifests, and sessions that are watched while they do nothing.
+LONG = tests/service/test_random_manifests.py tests/session/test_idle.py
 # The long files first: two workers then end at the same time.
 SLOW = tests/cli tests/service tests/session
 
@@ -56,11 +58,11 @@ COMPILED = $(PY) -m compileall -q remotemedia examples tests
 
 test: check
 	@$(COMPILED)
-	@$(PYTEST) $(SLOW) $(filter-out $(SLOW),$(ROOMS))
+	@$(PYTEST) $(addprefix --ignore=,$(LONG)) $(SLOW) $(filter-out $(SLOW),$(ROOMS))
 
 prove: $(TOOLS) $(MODELS)
 	@$(COMPILED)
-	@$(PYTEST) $(PROOFS) $(ON_MODELS)
+	@$(PYTEST) $(PROOFS) $(LONG) $(ON_MODELS)
 
 prove-long: PROMISES = --long
 prove-long: promises soak fuzz
