@@ -187,7 +187,7 @@ def remove(names: tuple[str, ...], force: bool) -> int:
     \b
     Exit codes:
       0    they are removed
-      2    there is no such one, or processes run on it: then none is removed
+      2    no environment has that name, or processes run on it: then nothing is removed
     """
 
     def run() -> int:

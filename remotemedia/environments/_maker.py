@@ -1,4 +1,4 @@
-"""Making an environment in a process of its own: it may take minutes, and ends whenever it is no longer wanted."""
+"""Making an environment in a process of its own: it may take minutes, and can be ended at any moment."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ __all__ = ["unmet"]
 
 
 def unmet(requirements: Iterable[str]) -> list[str]:
-    """Those that this Python's packages do not meet; one that is no requirement by name is among them."""
+    """Those that this Python's packages do not meet, and those that are not requirements by name."""
     return [requirement for requirement in requirements if not _is_met(requirement)]
 
 

@@ -102,7 +102,7 @@ def cache_folder() -> Path:
 
 
 def find(wanted: Wanted) -> Environment | None:
-    """The environment that was made for this, or None. One that is half made is none."""
+    """The environment that was made for this, or None; None also for one that is half made."""
     return _read(wanted.folder)
 
 

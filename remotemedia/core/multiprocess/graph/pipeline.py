@@ -171,7 +171,7 @@ class Pipeline:
     def input_port_meant(self, node_id: str, port: str) -> str:
         """The input port's declared name, where ``port`` may be another name of it (``port_aliases``).
 
-        PipelineError with the choices when the node declares its input ports and this is none of them.
+        PipelineError with the choices when the node declares its input ports and this is not one of them.
         """
         ports = self._ports(node_id, "inputs")
         meant = self._port_meant(node_id, "inputs", port)

@@ -138,7 +138,7 @@ def port_meant(ports: Ports | None, aliases: Mapping[str, str], port: str) -> st
 
 
 def check_declarations(cls: Any) -> None:
-    """TypeError that names the class and the attribute when its params, ports or their aliases are no declarations."""
+    """TypeError that names the class and the attribute when its params, ports or aliases are not declarations."""
     if cls.params is not None and not _is_table(cls.params, lambda value: isinstance(value, Param)):
         raise TypeError(f"{cls.__qualname__}.params must be a dict of Param by name, not {shown(cls.params)}")
     for name in ("inputs", "outputs"):

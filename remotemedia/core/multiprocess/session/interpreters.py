@@ -33,8 +33,8 @@ async def interpreter_of(
 ) -> Interpreter:
     """The interpreter of a node in a pipeline of so many.
 
-    Waits only where an environment has to be made of requirements; ``tell`` hears of its steps. ProcessSpawnError, with
-    the node's name where the pipeline or its type named a Python, if there is no such one.
+    Waits only where an environment has to be made of requirements; ``tell`` hears of its steps. ProcessSpawnError if
+    it does not exist; with the node's name where the pipeline or its type chose it.
     """
     of_type = config.nodes.get(node.node_type, {})
     env = {**_thread_counts(nodes), **of_type.get("env", {}), **node.env}
