@@ -67,7 +67,7 @@ def _make(wanted: Wanted) -> None:
         _run([uv, "venv", "--quiet", "--python", _base(wanted) or wanted.version, str(folder)])
         install = [uv, "pip", "install", "--python", str(python)]
     else:
-        # The pip of this Python installs into the other one; where there is none, that gets its own.
+        # The pip of this Python installs into the other one. Without it, the other one gets its own.
         pip_here = importlib.util.find_spec("pip") is not None
         base = _base(wanted)
         if base is None:

@@ -133,8 +133,8 @@ def note(folder: Path, wanted: Wanted, made_at: str) -> Environment:
 def remove(names: Sequence[str], *, force: bool = False) -> list[Environment]:
     """Removes the environments whose keys begin with one of these; what was removed.
 
-    ConfigurationError, and nothing is removed, for a name that is none's or several's, and, without ``force``, for one
-    that processes run on.
+    ConfigurationError, and nothing is removed, for a name that matches no environment or several, and without
+    ``force`` for one that processes run on.
     """
     made = all_made()
     chosen: dict[Path, Environment] = {}
@@ -152,7 +152,7 @@ def remove(names: Sequence[str], *, force: bool = False) -> list[Environment]:
         raise ConfigurationError(problems)
     for folder in chosen:
         with locked(folder):
-            (folder / _NOTE).unlink(missing_ok=True)  # first: what is left of it is no environment
+            (folder / _NOTE).unlink(missing_ok=True)  # first: without it, the rest is just files
             shutil.rmtree(folder, ignore_errors=True)
     return list(chosen.values())
 

@@ -55,7 +55,7 @@ class Recogniser:
     async def segments(self, samples: Float32, options: Mapping[str, Any]) -> AsyncGenerator[Any]:
         """Yield faster-whisper's segments of an utterance as they are decoded; ``options`` are its ``transcribe``'s.
 
-        Whoever stops taking them stops the decoding, without waiting: it goes on to the end of its window of 30 s,
+        A caller that stops taking them stops the decoding without waiting: it goes on to the end of its window of 30 s,
         and what it finds there is dropped. The next utterance waits for that.
         """
         loop = asyncio.get_running_loop()

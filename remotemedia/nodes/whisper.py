@@ -92,7 +92,7 @@ class WhisperNode(MultiprocessNode):
 
         Raises:
             ImportError: a library is missing; it says what to install.
-            FileNotFoundError: there are no weights; it says where they were looked for, and how to get them.
+            FileNotFoundError: the weights were not found; it says where it looked, and how to get them.
             ValueError: the machine has no such device or compute type, the model not this language or task.
         """
         for name in ("faster_whisper", "ctranslate2"):

@@ -20,7 +20,7 @@ __all__ = ["bind_node_type"]
 
 
 def bind_node_type(path: Path, node_type: str, python: Mapping[str, Any]) -> None:
-    """Gives the table ``[multiprocess.nodes.NODE_TYPE]`` of a file this Python, and makes the file if there is none.
+    """Gives the table ``[multiprocess.nodes.NODE_TYPE]`` of a file this Python, and creates a missing file.
 
     ``env`` in that table stays. ConfigurationError, and the file is as it was, where it is wrong already, or has the
     table in another form than under a heading of its own. OSError if it cannot be read or written.
