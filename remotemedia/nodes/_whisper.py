@@ -1,78 +1,144 @@
-"""Whisper by faster-whisper: its model loaded, and utterances decoded in a thread of its own."""
+"""What runs Whisper: a model that a library has loaded, and utterances decoded in a thread of its own."""
 
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import threading
-from collections.abc import AsyncGenerator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
+from remotemedia._weights import Form, read_ahead
+from remotemedia.core.multiprocessing import MultiprocessNode
+from remotemedia.nodes._common import Float32, import_library
 
-from remotemedia.nodes._common import Float32
+__all__ = ["SEED", "TEMPERATURES", "Options", "Recogniser", "Segment", "Stopped", "Word"]
 
-__all__ = ["Recogniser"]
+SEED = 1
+"""Decoding may sample; the same utterance gives the same words all the same."""
 
-# Decoding may sample; the same utterance gives the same words all the same.
-_SEED = 1
+TEMPERATURES = (0.0, 0.4)
+"""Greedy or beam search first. Where its words repeat themselves or are improbable, one more attempt, by sampling.
+
+The libraries make five, which on sounds that are no speech takes ten times as long and finds nothing either.
+"""
+
+# Of the time to load: the library, and the file until the operating system has it in memory.
+_LIBRARY, _FILE = 0.3, 0.6
 
 
-class _Stopped(Exception):
+class Options(NamedTuple):
+    """How to decode: the node's params of these names."""
+
+    language: str | None
+    task: str
+    beam_size: int
+    no_speech_threshold: float
+    log_prob_threshold: float
+    compression_ratio_threshold: float
+
+
+class Word(NamedTuple):
+    """A word of a segment: its text, its times in seconds of the utterance, how probable it is."""
+
+    word: str
+    start: float
+    end: float
+    probability: float
+
+
+class Segment(NamedTuple):
+    """What Whisper takes for one piece of speech, with its own measures of how sure it is."""
+
+    text: str
+    words: list[Word]
+    compression_ratio: float
+    no_speech_prob: float
+    avg_logprob: float
+
+
+class Stopped(Exception):
     """Decoding was told to stop."""
 
 
-class Recogniser:
-    """A loaded model and the one thread that uses it. ``load`` first, ``close`` at the end."""
+class Recogniser(ABC):
+    """A library, the model that it has loaded, and the one thread that uses it.
 
-    def __init__(self) -> None:
+    ``check_installed`` first, then ``load``; ``close`` at the end, also without a ``load``.
+    """
+
+    library: ClassVar[str]
+    modules: ClassVar[tuple[str, ...]]
+    """What is imported, the one that takes longest first."""
+    extra: ClassVar[str]
+    form: ClassVar[Form]
+
+    def __init__(self, node: MultiprocessNode) -> None:
+        self._node = node
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="whisper")
         self._model: Any = None
         self._stop = threading.Event()
         self.languages: list[str] = []
 
-    async def load(self, folder: Path, device: str, compute_type: str, cpu_threads: int) -> None:
-        """Load the weights; what the library raises goes on."""
+    def check_installed(self) -> None:
+        """ImportError that says what to install, if a library is missing; imports none."""
+        for module in self.modules:
+            if importlib.util.find_spec(module) is None:
+                import_library(self._node, module, self.extra)
 
-        def load() -> None:
-            from faster_whisper import WhisperModel
-            from tqdm import tqdm
+    async def load(self, folder: Path) -> None:
+        """Load the library and the weights in ``folder``, and report how far that is.
 
-            # Else each process would have a thread that wakes up every ten seconds, for a bar that nobody sees.
-            tqdm.monitor_interval = 0
-            self._model = WhisperModel(
-                str(folder), device=device, compute_type=compute_type, cpu_threads=cpu_threads, local_files_only=True
-            )
-            if device == "cuda":
-                # The libraries of CUDA are loaded on first use: better a node that does not start than one that fails.
-                list(self._model.transcribe(np.zeros(16_000, np.float32), language="en", beam_size=1)[0])
-            self._let_stop(self._model)
-            self.languages = self._model.supported_languages
+        ValueError for a device or a compute type that there is not; what the library raises goes on.
+        """
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._load, folder)
 
-        await asyncio.get_running_loop().run_in_executor(self._thread, load)
+    def _load(self, folder: Path) -> None:
+        report = self._node.report_progress
+        report(0.0, f"loading {self.library}")
+        for module in self.modules:
+            import_library(self._node, module, self.extra)
+        device, compute_type = self._place(self._node.config["device"], self._node.config["compute_type"])
+        files = [file for pattern in self.form.weights for file in folder.glob(pattern)]
+        size_mb = sum(file.stat().st_size for file in files) / 1e6
+        name = Path(self._node.config["model"]).name
+        for done in read_ahead(files):
+            report(_LIBRARY + (_FILE - _LIBRARY) * done, f"reading {name}, {done * size_mb:.0f} of {size_mb:.0f} MB")
+        report(_FILE, f"loading {name}, {size_mb:.0f} MB, on {device} as {compute_type}")
+        self._model = self._open(folder, device, compute_type)
 
-    async def segments(self, samples: Float32, options: Mapping[str, Any]) -> AsyncGenerator[Any]:
-        """Yield faster-whisper's segments of an utterance as they are decoded; ``options`` are its ``transcribe``'s.
+    @abstractmethod
+    def _place(self, device: str, compute_type: str) -> tuple[str, str]:
+        """Where and as what the model is computed, "auto" decided; ValueError if the machine cannot."""
 
-        A caller that stops taking them stops the decoding without waiting: it goes on to the end of its window of 30 s,
-        and what it finds there is dropped. The next utterance waits for that.
+    @abstractmethod
+    def _open(self, folder: Path, device: str, compute_type: str) -> Any:
+        """The model; sets ``languages``."""
+
+    @abstractmethod
+    def _segments(self, samples: Float32, options: Options) -> Iterator[Segment]:
+        """Decodes; raises Stopped soon after ``_stop`` is set."""
+
+    def _impossible(self, param: str, why: str) -> ValueError:
+        return ValueError(f"{type(self._node).__name__}: param {param!r}: {why}")
+
+    async def segments(self, samples: Float32, options: Options) -> AsyncGenerator[Segment]:
+        """Yield the segments of an utterance as they are decoded.
+
+        A caller that stops taking them stops the decoding without waiting: it goes on to the next place where the
+        library can be left, and what it finds there is dropped. The next utterance waits for that.
         """
         loop = asyncio.get_running_loop()
-        found: asyncio.Queue[Any] = asyncio.Queue()
+        found: asyncio.Queue[Segment | BaseException | None] = asyncio.Queue()
         stop = threading.Event()
 
-        def decode() -> None:
-            try:
-                self._decode(samples, options, stop, lambda one: loop.call_soon_threadsafe(found.put_nowait, one))
-            except _Stopped:
-                pass
-            except BaseException as error:
-                loop.call_soon_threadsafe(found.put_nowait, error)
-            finally:
-                loop.call_soon_threadsafe(found.put_nowait, None)
+        def tell(one: Segment | BaseException | None) -> None:
+            loop.call_soon_threadsafe(found.put_nowait, one)
 
-        self._thread.submit(decode)
+        self._thread.submit(self._decode, samples, options, stop, tell)
         try:
             while (one := await found.get()) is not None:
                 if isinstance(one, BaseException):
@@ -81,32 +147,30 @@ class Recogniser:
         finally:
             stop.set()
 
+    def _decode(
+        self,
+        samples: Float32,
+        options: Options,
+        stop: threading.Event,
+        tell: Callable[[Segment | BaseException | None], None],
+    ) -> None:
+        try:
+            if stop.is_set():
+                return
+            self._stop = stop
+            for segment in self._segments(samples, options):
+                if stop.is_set():
+                    return
+                tell(segment)
+        except Stopped:
+            pass
+        except BaseException as error:
+            tell(error)
+        finally:
+            tell(None)
+
     async def close(self) -> None:
-        """Let the model go; waits for the window that is being decoded."""
+        """Let the model go; waits until the decoding has stopped."""
         self._stop.set()
         await asyncio.get_running_loop().run_in_executor(None, self._thread.shutdown)
         self._model = None
-
-    def _decode(self, samples: Float32, options: Mapping[str, Any], stop: threading.Event, take: Any) -> None:
-        import ctranslate2
-
-        if stop.is_set():
-            return
-        self._stop = stop
-        ctranslate2.set_random_seed(_SEED)
-        segments, _ = self._model.transcribe(samples, **options)
-        for segment in segments:
-            if stop.is_set():
-                return
-            take(segment)
-
-    def _let_stop(self, model: Any) -> None:
-        """Each window is encoded first: there the library can be left, also where a window gives no segment."""
-        encode = model.encode
-
-        def encode_unless_stopped(features: Any) -> Any:
-            if self._stop.is_set():
-                raise _Stopped
-            return encode(features)
-
-        model.encode = encode_unless_stopped

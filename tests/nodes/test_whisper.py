@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ import pytest
 from remotemedia.core.data import RuntimeData
 from remotemedia.nodes import PocketSphinxNode, SileroVADNode, WhisperNode
 from remotemedia.testing import NodeHost
+from tests.nodes._heard import error_rate, marker, texts, words_of, wrong_words
 
 RATE = 16_000
 ALONE = {
@@ -31,36 +31,6 @@ ALONE = {
 def node(model, **config):
     # One thread: the pool that OpenMP makes for more stays for ever, and would be a leak of the test run.
     return WhisperNode("w", {"model": model, "cpu_threads": 1, **config})
-
-
-def texts(outputs, port="text"):
-    return [output.payload for output in outputs if output.port == port]
-
-
-def marker():
-    return RuntimeData.audio(np.empty(0, np.float32), RATE)
-
-
-def words_of(text):
-    """As the transcription has them: lower case, without punctuation or hyphens."""
-    plain = re.sub(r"[^a-z0-9' ]", " ", text.lower().replace("-", " ")).replace("mr ", "mister ")
-    return plain.split()
-
-
-def wrong_words(said, heard):
-    """The number of words to put in, take out or replace."""
-    row = list(range(len(heard) + 1))
-    for number, word in enumerate(said, 1):
-        last, row[0] = row[0], number
-        for at, other in enumerate(heard, 1):
-            last, row[at] = row[at], min(row[at] + 1, row[at - 1] + 1, last + (word != other))
-    return row[-1]
-
-
-def error_rate(said, hear):
-    """Wrong words for each word said, over all recordings; ``hear`` gives the texts for samples."""
-    wrong = sum(wrong_words(words, words_of(" ".join(hear(samples)))) for samples, words in said.values())
-    return wrong / sum(len(words) for _, words in said.values())
 
 
 @pytest.fixture(scope="module")
@@ -333,10 +303,12 @@ def test_weights_are_found_in_the_folder_of_models_and_in_the_hubs_cache(drive, 
         async with NodeHost(node("base", models_dir=str(tmp_path / "mine"))) as host:
             return host.progress
 
-    assert asyncio.run(load()) == [
-        (0.0, "loading faster-whisper"),
-        (0.3, "loading base, 76 MB, on cpu as int8"),
-    ]
+    steps = asyncio.run(load())
+    assert steps[0] == (0.0, "loading faster-whisper")
+    # Of 75.5 MB, 16.8 at a time.
+    assert [said for _, said in steps[1:-1]] == [f"reading base, {mb} of 76 MB" for mb in (17, 34, 50, 67, 76)]
+    assert steps[-1] == (0.6, "loading base, 76 MB, on cpu as int8")
+    assert [fraction for fraction, _ in steps] == sorted(fraction for fraction, _ in steps)
 
 
 @pytest.mark.parametrize(
