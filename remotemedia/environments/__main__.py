@@ -27,7 +27,12 @@ from remotemedia.environments._store import Wanted, find, locked, note
 _INSTALLERS = "REMOTEMEDIA_INSTALLER"
 _WHEELS = "REMOTEMEDIA_WHEELS"
 _MOST_SAID = 3
-_NO_NETWORK = re.compile(r"name resolution|NameResolution|Connection|Failed to fetch|unreachable|timed out|ProxyError")
+_NO_NETWORK = re.compile(
+    r"name resolution|NameResolution|Connection|Failed to fetch|unreachable|timed out|ProxyError|network was disabled"
+    r"|error sending request"
+)
+# pip's, and uv's, which has had several forms.
+_ERROR = re.compile(r"(?!ERROR: Ignored)(ERROR: *|error: *|cause: *|Caused by: *|×|╰─▶)")
 
 
 class _Failed(Exception):
@@ -61,6 +66,7 @@ def _make(wanted: Wanted) -> None:
         _say("removing what was half made")
         shutil.rmtree(folder)
     uv = _uv()
+    os.environ.setdefault("UV_HTTP_RETRIES", "1")
     _say(f"making a virtual environment of Python {wanted.python_version}")
     python = folder / "bin" / "python"
     if uv:
@@ -175,8 +181,8 @@ def _why(said: list[str]) -> Iterator[str]:
     """The lines of an installer that tell why it failed."""
     if any(map(_NO_NETWORK.search, said)):
         yield "the package index cannot be reached"
-    errors = [line for line in said if re.match(r"(?!ERROR: Ignored)(ERROR|error|×|╰─▶)", line)] or said[-1:]
-    yield from dict.fromkeys(re.sub(r"^(ERROR|error): *", "", line) for line in errors[:_MOST_SAID])
+    errors = [line for line in said if _ERROR.match(line)] or said[-1:]
+    yield from dict.fromkeys(_ERROR.sub("", line) for line in errors[:_MOST_SAID])
 
 
 def _say(text: str) -> None:

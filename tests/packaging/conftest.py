@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +15,29 @@ METADATA = "Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
 WHEEL = "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
 
+@pytest.fixture(params=["pip", "uv"])
+def installer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What environments are made with in this test."""
+    with_tools = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    if request.param == "uv" and shutil.which("uv", path=with_tools) is None:
+        pytest.skip("there is no uv")
+    monkeypatch.setenv("PATH", with_tools)
+    monkeypatch.setenv("REMOTEMEDIA_INSTALLER", request.param)
+    return str(request.param)
+
+
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installer: str) -> Path:
     """Where environments go in this test."""
     monkeypatch.setenv("REMOTEMEDIA_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("REMOTEMEDIA_INSTALLER", "pip")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache-of-uv"))
     return tmp_path / "cache" / "environments"
+
+
+@pytest.fixture
+def first_step(installer: str) -> str:
+    """How the first thing begins that the installer says when it installs."""
+    return {"pip": "Collecting", "uv": "Resolved"}[installer]
 
 
 @pytest.fixture

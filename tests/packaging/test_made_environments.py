@@ -1,4 +1,4 @@
-"""Environments that are really made, by pip: once, by one process at a time, or not at all. They need an index."""
+"""Environments that are really made, by pip and by uv: once, by one process at a time, or not at all; with an index."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocess.classes import registry
 from remotemedia.core.multiprocessing import InitProgress, MultiprocessConfig, Pipeline, Session, register_node
 from remotemedia.environments import Wanted
+from remotemedia.errors import ProcessSpawnError
 from tests.process.python_nodes import WhichPython
 
 pytestmark = pytest.mark.usefixtures("leak_check")
@@ -72,14 +73,16 @@ def test_two_nodes_with_conflicting_versions_and_nothing_is_made_twice(
         assert one.size_bytes > 10_000_000 and one.users() == []
 
 
-def test_one_that_was_killed_half_made_is_made_anew_once(cache: Path, wheel: Callable[..., str]) -> None:
+def test_one_that_was_killed_half_made_is_made_anew_once(
+    cache: Path, wheel: Callable[..., str], first_step: str
+) -> None:
     """By the first of two who want it; the second one waits for it."""
     wanted = Wanted((wheel("only_there", "1.0"),))
 
     async def main() -> list[list[str]]:
         steps: asyncio.Queue[str] = asyncio.Queue()
         making = asyncio.create_task(environments.make(wanted, steps.put_nowait))
-        while not (await steps.get()).startswith("Collecting"):
+        while not (await steps.get()).startswith(first_step):
             pass
         making.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -93,7 +96,7 @@ def test_one_that_was_killed_half_made_is_made_anew_once(cache: Path, wheel: Cal
     assert environments.find(wanted) is not None
 
 
-def test_the_making_ends_with_its_program(cache: Path, wheel: Callable[..., str], tmp_path: Path) -> None:
+def test_the_making_ends_with_its_program(cache: Path, wheel: Callable[..., str], first_step: str) -> None:
     """Whatever kills that: its installer is gone, and what it made is not taken for an environment."""
     code = (
         "import asyncio, sys; from remotemedia.environments import Wanted, make\n"
@@ -102,7 +105,7 @@ def test_the_making_ends_with_its_program(cache: Path, wheel: Callable[..., str]
     program = [sys.executable, "-c", code, wheel("only_there", "1.0")]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        while not process.stdout.readline().startswith("Collecting"):
+        while not process.stdout.readline().startswith(first_step):
             pass
         found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True).stdout
         (maker,) = (os.pidfd_open(int(pid)) for pid in found.split())
@@ -111,4 +114,14 @@ def test_the_making_ends_with_its_program(cache: Path, wheel: Callable[..., str]
     watched.register(maker, select.POLLIN)
     assert watched.poll(20_000)
     os.close(maker)
+    assert environments.all_made() == []
+
+
+def test_without_network_it_is_one_error(cache: Path, monkeypatch: pytest.MonkeyPatch, installer: str) -> None:
+    monkeypatch.setenv(*{"pip": ("PIP_INDEX_URL", "http://127.0.0.1:9/"), "uv": ("UV_OFFLINE", "1")}[installer])
+    with pytest.raises(ProcessSpawnError) as raised:
+        asyncio.run(make("only_there"))
+    said = str(raised.value)
+    assert said.startswith("the environment of only_there (Python 3.") and "\n" not in said
+    assert "cannot be made: the package index cannot be reached; " in said
     assert environments.all_made() == []
