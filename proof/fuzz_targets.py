@@ -54,7 +54,7 @@ def ring(provider: Any) -> None:
         lambda: world.writable and world.writable.pop(below(len(world.writable))),
         world.look,
         lambda: world.loan(below(5000)),
-        lambda: world.a.next_epoch(),
+        lambda: world.a.cut(),
         world.open_subscriber,  # a broken side stays broken: a fresh one reads on
         world.open_publisher,
         lambda: pick([world.publisher, world.subscriber]).close(),

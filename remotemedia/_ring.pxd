@@ -6,6 +6,7 @@ from remotemedia._ring_c cimport *
 from remotemedia._segment cimport (
     Block,
     Segment,
+    epoch_now,
     is_past,
     lies_in,
     new_array,
@@ -81,7 +82,8 @@ cdef class Producer(_Ring):
 
     # A message's way out, in this order.
     cdef _Draft draft
-    cdef int _put(self, object message, object port, uint32_t epoch, object origin, bint stage) except -1
+    cdef int _put(self, object message, object port, uint32_t epoch, uint64_t lineage, object origin,
+                  bint stage) except -1
     cdef inline int _claim(self, rm_slot **slot) except -1
     cdef inline int _describe(self, _Draft draft, object message, object port, object origin) except -1
     cdef inline int _describe_payload(self, _Draft draft) except -1
@@ -91,7 +93,7 @@ cdef class Producer(_Ring):
     cdef bint _may_share(self, Block block, char *data, uint64_t bytes_)
     cdef inline int _check_fits(self, _Draft draft) except -1
     cdef inline int _place(self, _Draft draft) except -1
-    cdef inline int _write(self, rm_slot *slot, _Draft draft, uint32_t epoch) except -1
+    cdef inline int _write(self, rm_slot *slot, _Draft draft, uint32_t epoch, uint64_t lineage) except -1
     cdef inline void _share(self, rm_slot *slot, _Draft draft) noexcept
     cdef inline int _copy(self, _Draft draft) except -1
     cdef inline int _send(self, rm_slot *slot, _Draft draft, bint stage) noexcept
@@ -119,7 +121,7 @@ cdef class Consumer(_Ring):
 
     # A message's way in, in this order.
     cdef object _next(self, bint take)
-    cdef object _take(self, rm_slot *slot)
+    cdef object _take(self, rm_slot *slot, uint32_t now)
     cdef inline char *_text(self, rm_slot *slot) except NULL
     cdef inline Block _payload_block(self, rm_slot *slot)
     cdef inline object _message(self, rm_slot *slot, char *text, Block block)
@@ -129,7 +131,7 @@ cdef class Consumer(_Ring):
     cdef bint _over(self) noexcept
 
     # Of the last messages: what comes again need not be decoded again.
-    cdef readonly uint32_t epoch
+    cdef readonly uint32_t epoch, stamp
     cdef readonly uint64_t published_ns
     cdef bytes session_bytes
     cdef str session

@@ -45,6 +45,7 @@ LATENCY_BUCKETS = RM_LATENCY_BUCKETS
 # For tests alone, as are Segment.loan, Segment.idle_bytes and Block.references.
 EMPTY = RM_EMPTY
 INLINE_TEXT_BYTES = RM_INLINE_TEXT
+LINEAGE_NODES = RM_LINEAGE_NODES
 MAX_NDIM = RM_MAX_NDIM
 
 # Below this a copy is over before the GIL could be given away and taken back.
@@ -282,13 +283,15 @@ cdef class Producer(_Ring):
         One of an interrupted turn is dropped, which is OK, too.
         Its payload is an ndarray, bytes-like or str. An array that lies in a loaned or received block is passed on by
         reference and becomes read-only; any other is copied once. ``port`` replaces the message's; ``epoch`` is the
-        turn it belongs to, the current one unless given; ``origin`` replaces the message's. PayloadError when it can
+        turn it belongs to, the current one unless given; ``origin`` replaces the message's, and says that this is a
+        result of the message that this process took last: see ``Segment.place``. PayloadError when it can
         never travel, TypeError for a field of another type than it must have.
 
         With ``stage``, a message that shares its payload with this process is STAGED instead: written, and the consumer
         sees it at ``commit``. If the caller drops the message in between, the consumer is the payload's only holder.
         """
         cdef uint32_t turn = 0
+        cdef uint64_t lineage = self.own.ancestry if origin is None else self.own.lineage | self.own.bit
         cdef int rc
         self.enter()
         try:
@@ -298,7 +301,7 @@ cdef class Producer(_Ring):
                 turn = self.turn
             if self.staged:
                 self.commit()
-            rc = self._put(message, port, turn, origin, stage)
+            rc = self._put(message, port, turn, lineage, origin, stage)
         except ChannelCorruptedError as error:
             self.broken = str(error)
             raise
@@ -309,7 +312,7 @@ cdef class Producer(_Ring):
     @property
     def turn(self) -> int:
         """The turn that a message published now belongs to."""
-        return load_u32_acquire(&self.turns.s.shared.epoch) if self.turns is not None else 0  # SYNC epoch
+        return epoch_now(self.turns)
 
     def commit(self) -> None:
         """Publishes what is staged, if anything is. Does not block."""
@@ -317,7 +320,8 @@ cdef class Producer(_Ring):
             self.staged = False
             rm_publish(&self.r, &self.peer.s if self.peer is not None else NULL)
 
-    cdef int _put(self, object message, object port, uint32_t epoch, object origin, bint stage) except -1:
+    cdef int _put(self, object message, object port, uint32_t epoch, uint64_t lineage, object origin,
+                  bint stage) except -1:
         """``put`` by the only thread that is in it: claim, describe, place, write, send."""
         cdef _Draft draft = self.draft
         cdef rm_slot *slot = NULL
@@ -326,7 +330,7 @@ cdef class Producer(_Ring):
         rc = self._claim(&slot)
         if rc == RM_CLOSED:
             return rc
-        if is_past(self.turns, epoch):
+        if is_past(self.turns, epoch_now(self.turns), epoch, lineage):
             return RM_OK  # the consumer would skip it, and until then it would take up room
         try:
             # Also when there is no slot: what can never travel is refused at once.
@@ -335,7 +339,7 @@ cdef class Producer(_Ring):
             if rc == RM_OK:
                 rc = self._place(draft)
             if rc == RM_OK:
-                self._write(slot, draft, epoch)
+                self._write(slot, draft, epoch, lineage)
                 # By a signal handler or another thread, meanwhile: the consumer may have seen the end.
                 if self.left:
                     rc = RM_CLOSED
@@ -466,7 +470,7 @@ cdef class Producer(_Ring):
                 return RM_NO_MEMORY
         return RM_OK
 
-    cdef inline int _write(self, rm_slot *slot, _Draft draft, uint32_t epoch) except -1:
+    cdef inline int _write(self, rm_slot *slot, _Draft draft, uint32_t epoch, uint64_t lineage) except -1:
         """Fills the slot, and the blocks that are its own. Nobody sees them yet."""
         cdef char *text = slot.text
         cdef int i
@@ -486,6 +490,7 @@ cdef class Producer(_Ring):
         slot.published_ns = rm_now_ns()
         slot.epoch = epoch
         slot.origin = draft.origin
+        slot.lineage = lineage
         slot.type = <uint8_t>draft.type
         slot.payload_kind = <uint8_t>draft.kind
         slot.metadata_kind = <uint8_t>draft.metadata_kind
@@ -700,8 +705,8 @@ cdef class Consumer(_Ring):
 
     ``Consumer(memfd, form, own, peer, pools, turns)`` takes the memfd over. ``form`` says what messages look like;
     ``own`` is this process's segment, whose doorbell the producer rings; ``peer`` the producer's; ``pools`` maps pool
-    ids to the segments payloads may lie in. ``turns`` is the segment whose epoch counts interruptions: messages of an
-    earlier epoch are skipped. ``port`` is the port of messages that name none.
+    ids to the segments payloads may lie in. ``turns`` is the segment whose epoch counts interruptions: messages that
+    these cut off are skipped. ``port`` is the port of messages that name none.
     """
 
     def __init__(self, int memfd, MessageForm form not None, Segment own not None, Segment peer, dict pools,
@@ -732,14 +737,27 @@ cdef class Consumer(_Ring):
     def take(self):
         """The next message without blocking, or None when there is none now.
 
-        Arrays are read-only views, bytes a read-only memoryview: no copy; text is decoded. ``epoch`` and
-        ``published_ns`` of this object are the message's.
+        Arrays are read-only views, bytes a read-only memoryview: no copy; text is decoded. Of this object, ``published_ns``
+        and ``stamp`` are the message's, ``epoch`` is the one in which it was now found to be of no cut.
 
         Raises ChannelCorruptedError when the ring, the header or the block table hold impossible values.
         """
         self.enter()
         try:
             return self._next(True)
+        finally:
+            self.busy = False
+
+    def skip_queued(self, uint32_t epoch) -> None:
+        """Takes the messages that wait here and were stamped before ``epoch``, of any turn. Raises like ``take``."""
+        cdef uint64_t tail = load_u64(&self.r.shared.tail)
+        cdef rm_slot slot
+        self.enter()
+        try:
+            while not self.left and self.r.position != tail and rm_peek(&self.r, &slot) == RM_OK:
+                if not rm_is_before(slot.epoch, epoch):
+                    return
+                self._skip(&slot)
         finally:
             self.busy = False
 
@@ -777,6 +795,7 @@ cdef class Consumer(_Ring):
     cdef object _next(self, bint take):
         """Skips what is stale; then, if it is to ``take``, the next message."""
         cdef rm_slot slot
+        cdef uint32_t now
         cdef int rc
         if self.left:  # what came between the last look and the closing is the producer's again
             return None
@@ -788,10 +807,11 @@ cdef class Consumer(_Ring):
                     raise ChannelCorruptedError("the producer's position or the message's sequence makes no sense")
                 if rc != RM_OK:
                     return None
-                if is_past(self.turns, slot.epoch):
+                now = epoch_now(self.turns)
+                if is_past(self.turns, now, slot.epoch, slot.lineage):
                     self._skip(&slot)
                     continue
-                return self._take(&slot) if take else None
+                return self._take(&slot, now) if take else None
         except ChannelCorruptedError as error:
             self.broken = str(error)
             raise
@@ -800,7 +820,7 @@ cdef class Consumer(_Ring):
             if self.close_wanted:
                 self.close()
 
-    cdef object _take(self, rm_slot *slot):
+    cdef object _take(self, rm_slot *slot, uint32_t now):
         """The message in ``slot``; the slot is free afterwards. On failure the message stays where it is."""
         cdef char *text = self._text(slot)
         cdef Block block = self._payload_block(slot)  # from here on the message's reference is this block's
@@ -814,7 +834,9 @@ cdef class Consumer(_Ring):
             raise
         if slot.text_block != RM_NO_BLOCK:
             self.peer.drop(slot.text_block)
-        self.epoch = slot.epoch
+        self.stamp = slot.epoch
+        self.epoch = now if self.turns is not None else slot.epoch
+        self.own.lineage = slot.lineage
         self.published_ns = slot.published_ns
         rm_release(&self.r, &self.peer.s if self.peer is not None else NULL)
         return message

@@ -13,7 +13,7 @@
  *   segment.bell_armed         owner sets 1, ringer takes it to 0
  *   segment.returned           releasers push, owner takes all
  *   segment.memory_wanted      owner
- *   segment.epoch              owner                only grows
+ *   segment.epoch, cuts        owner                only grow
  *   segment.wrote_to_payload   owner, as it dies    0, then 1
  *   segment.node               owner                plain counters
  *   block.references           any holder of a reference (and the owner, from 0 to 1)
@@ -44,12 +44,13 @@
 
 #define RM_SEGMENT_MAGIC 0x47534d52u /* "RMSG" */
 #define RM_RING_MAGIC 0x4e524d52u    /* "RMRN" */
-#define RM_ABI_VERSION 5u
+#define RM_ABI_VERSION 6u
 
 #define RM_PAGE 4096u
 #define RM_MAX_NDIM 8
 #define RM_NO_BLOCK 0xffffffffu
-#define RM_INLINE_TEXT 104
+#define RM_INLINE_TEXT 96
+#define RM_LINEAGE_NODES 64
 #define RM_LATENCY_BUCKETS 304 /* eight to each power of two of nanoseconds: up to 18 minutes, to an eighth */
 
 /* --- segment --------------------------------------------------------------------------------------------------- */
@@ -80,6 +81,12 @@ typedef struct {
     _Atomic uint32_t wrote_to_payload; /* the process died of writing to memory that is mapped read-only there */
 
     _Alignas(128) rm_node_counters node;
+
+    /* Of the orchestrator's: the epochs that the last cuts began, of the whole and of what descends from each node; and
+       of those among them that also dropped what was queued for the node. */
+    _Alignas(128) _Atomic uint32_t whole_cut;
+    _Atomic uint32_t cuts[RM_LINEAGE_NODES];
+    _Atomic uint32_t queue_cuts[RM_LINEAGE_NODES];
 } rm_segment_header;
 
 /* A cache line each: neighbours belong to messages that are in different hands. */
@@ -109,7 +116,8 @@ typedef struct {
 
     /* the text: session id, port, dtype and metadata, one after the other */
     uint32_t session_bytes, port_bytes, dtype_bytes, metadata_bytes;
-    uint64_t origin; /* the number that the first sender gave the message this one was made of */
+    uint64_t origin;  /* the number that the first sender gave the message this one was made of */
+    uint64_t lineage; /* the nodes that it came through, a bit each */
     char text[RM_INLINE_TEXT];
 } rm_slot;
 

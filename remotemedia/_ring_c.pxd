@@ -4,7 +4,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 cdef extern from "_ring_abi.h" nogil:
-    enum: RM_ABI_VERSION, RM_MAX_NDIM, RM_NO_BLOCK, RM_INLINE_TEXT, RM_LATENCY_BUCKETS, RM_ARRAY, RM_BYTES, RM_TEXT
+    enum: RM_ABI_VERSION, RM_MAX_NDIM, RM_NO_BLOCK, RM_INLINE_TEXT, RM_LINEAGE_NODES, RM_LATENCY_BUCKETS, RM_ARRAY, RM_BYTES, RM_TEXT
     ctypedef uint64_t atomic_u64 "_Atomic uint64_t"
     ctypedef uint32_t atomic_u32 "_Atomic uint32_t"
     ctypedef int atomic_int "_Atomic int"
@@ -14,6 +14,7 @@ cdef extern from "_ring_abi.h" nogil:
         atomic_u64 latency[RM_LATENCY_BUCKETS]
     ctypedef struct rm_segment_header:
         atomic_u32 epoch, bell_sleepers, bell_armed, wrote_to_payload
+        atomic_u32 queue_cuts[RM_LINEAGE_NODES]
         rm_node_counters node
     ctypedef struct rm_block:
         atomic_u32 references, next_returned
@@ -29,7 +30,7 @@ cdef extern from "_ring_abi.h" nogil:
         uint32_t text_block
         uint64_t shape[RM_MAX_NDIM]
         uint32_t session_bytes, port_bytes, dtype_bytes, metadata_bytes
-        uint64_t origin
+        uint64_t origin, lineage
         char text[RM_INLINE_TEXT]
     ctypedef struct rm_ring_header:
         atomic_u64 tail, head, bytes, bytes_copied, drops, blocked_count, blocked_ns
@@ -48,6 +49,12 @@ cdef extern from "_ring_abi.h" nogil:
     uint32_t rm_latency_bucket(uint64_t)
     uint64_t rm_now_ns()
     double rm_unix_secs()
+
+cdef extern from "_cuts.h" nogil:
+    uint32_t RM_OLDEST_EPOCH
+    bint rm_is_before(uint32_t, uint32_t)
+    bint rm_was_cut(rm_segment_header *, uint32_t, uint64_t)
+    uint32_t rm_cut(rm_segment_header *, uint64_t, bint)
 
 cdef extern from "_message.h" nogil:
     ctypedef struct rm_text:

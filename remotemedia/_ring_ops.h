@@ -11,11 +11,12 @@
  *   block-return    a releaser's reads of a block are over before the owner hands it out again
  *   closed          everything published before closing is seen by whoever sees the closing
  *   peer-gone       the flag, then the ring of its own doorbell; waiters announce, then look at the flag
- *   epoch           whoever is told of an interruption drops what was sent before it
+ *   epoch           whoever sees the number of an interruption sees what it cut, and drops what was sent before
  */
 #ifndef REMOTEMEDIA_RING_OPS_H
 #define REMOTEMEDIA_RING_OPS_H
 
+#include "_cuts.h"
 #include "_message.h"
 #include "_ring_abi.h"
 #include <sys/eventfd.h>

@@ -22,6 +22,9 @@ cdef class Segment:
     cdef inline bint inherited(self) noexcept
     cdef int check_usable(self) except -1
 
+    # Of the messages that its node sends: see ``place``.
+    cdef readonly uint64_t bit, ancestry, lineage
+
     # The owner's waits.
     cdef rm_spinner spinner, data_spinner
     cdef uint32_t memory_waiters
@@ -57,9 +60,13 @@ cdef class Block:
     cdef readonly bint writable
 
 
-cdef inline bint is_past(Segment turns, uint32_t epoch) noexcept:
-    """Whether the turn ``epoch`` was interrupted. By the difference, so that the counter may wrap."""
-    return turns is not None and <int>(epoch - load_u32_acquire(&turns.s.shared.epoch)) < 0  # SYNC epoch
+cdef inline uint32_t epoch_now(Segment turns) noexcept:
+    return load_u32_acquire(&turns.s.shared.epoch) if turns is not None else 0  # SYNC epoch
+
+
+cdef inline bint is_past(Segment turns, uint32_t now, uint32_t epoch, uint64_t lineage) noexcept:
+    """Whether an interruption up to ``now`` has cut off what was of no cut in ``epoch``."""
+    return turns is not None and rm_is_before(epoch, now) and rm_was_cut(turns.s.shared, epoch, lineage)
 
 
 cdef inline Block new_block(Segment segment, uint32_t index, char *data, uint64_t bytes_, bint writable):

@@ -262,14 +262,46 @@ cdef class Segment:
 
     @property
     def epoch(self) -> int:
-        """Counts interruptions; messages of an earlier epoch are skipped by consumers that follow this segment."""
-        return load_u32_acquire(&self.s.shared.epoch)
+        """Counts interruptions; consumers that follow this segment skip what these have cut off."""
+        return load_u32_acquire(&self.s.shared.epoch)  # SYNC epoch
 
-    def next_epoch(self) -> int:
-        """Owner: starts a new epoch and returns it."""
-        cdef uint32_t epoch = load_u32(&self.s.shared.epoch) + 1
-        store_u32_ordered(&self.s.shared.epoch, epoch)  # SYNC epoch
-        return epoch
+    def cut(self, uint64_t nodes=0, bint queues=False) -> int:
+        """Owner: a new epoch, in which everything of the ones before is over, or what descends from ``nodes``, a bit
+        each. ``queues``: these nodes are also to drop what waits for them. Returns the epoch.
+        """
+        return rm_cut(self.s.shared, nodes, queues)
+
+    def was_cut(self, uint32_t epoch, uint64_t lineage) -> bool:
+        """Whether what was of no cut in ``epoch`` has been cut off since, if it descends from these nodes."""
+        return rm_was_cut(self.s.shared, epoch, lineage)
+
+    def queue_cut(self, uint64_t node) -> int:
+        """The epoch in which this node, given as its bit, last was to drop what waited for it."""
+        cdef int n = 0
+        while n < RM_LINEAGE_NODES:
+            if node >> n & 1:
+                return load_u32(&self.s.shared.queue_cuts[n])
+            n += 1
+        return load_u32(&self.s.shared.epoch) - RM_OLDEST_EPOCH
+
+    def place(self, uint64_t bit, uint64_t ancestry) -> None:
+        """Owner: says which node this process is (0: none that can be cut), and all that it descends from, itself
+        among them.
+
+        What the node sends as the result of a message has the message's lineage and the node's bit; what it sends of
+        its own, with an ``origin`` of its own, may be made of anything: it has all of ``ancestry``.
+        """
+        self.bit = bit
+        self.ancestry = ancestry
+
+    @property
+    def current(self) -> int:
+        """The lineage of what is sent as a result of the message taken last."""
+        return self.lineage | self.bit
+
+    def descend_from_all(self) -> None:
+        """Owner: what is sent from now on may be made of anything, until the next message is taken."""
+        self.lineage = self.ancestry
 
     # --- counters ---
 

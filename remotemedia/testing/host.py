@@ -129,7 +129,7 @@ class NodeHost:
         """What ``Session.interrupt`` does: what is under way is dropped. Returns when the node has acknowledged it."""
         wired = self._running()
         assert self._loop is not None
-        epoch = wired.segment.next_epoch()
+        epoch = wired.segment.cut()
         wired.skip_stale()
         self._sent = self._handled  # what is queued is dropped unseen
         self._kept.clear()

@@ -35,7 +35,8 @@ LAYOUT = {
     "offsetof(rm_slot, shape)": 64,
     "offsetof(rm_slot, session_bytes)": 128,
     "offsetof(rm_slot, origin)": 144,
-    "offsetof(rm_slot, text)": 152,
+    "offsetof(rm_slot, lineage)": 152,
+    "offsetof(rm_slot, text)": 160,
     "offsetof(rm_ring_header, magic)": 0,
     "offsetof(rm_ring_header, version)": 4,
     "offsetof(rm_ring_header, total_bytes)": 8,
@@ -62,6 +63,8 @@ LAYOUT = {
     "offsetof(rm_segment_header, memory_wanted)": 384,
     "offsetof(rm_segment_header, epoch)": 388,
     "offsetof(rm_segment_header, node)": 512,
+    "offsetof(rm_segment_header, whole_cut)": 3072,
+    "offsetof(rm_segment_header, cuts)": 3076,
     "offsetof(rm_node_counters, processing_since_ns)": 48,
     "offsetof(rm_node_counters, latency)": 80,
     "offsetof(rm_ring_header, bytes)": 512,
@@ -69,7 +72,8 @@ LAYOUT = {
     "offsetof(rm_ring_header, most_held_by_consumer)": 640,
     "RM_LATENCY_BUCKETS": 304,
     "RM_PAGE": 4096,
-    "RM_INLINE_TEXT": 104,
+    "RM_INLINE_TEXT": 96,
+    "RM_LINEAGE_NODES": 64,
     "RM_MAX_NDIM": 8,
 }
 
@@ -95,6 +99,7 @@ def test_layout(tmp_path: Path) -> None:
 
 def test_module_constants_are_the_headers() -> None:
     assert LAYOUT["RM_INLINE_TEXT"] == _ring.INLINE_TEXT_BYTES
+    assert LAYOUT["RM_LINEAGE_NODES"] == _ring.LINEAGE_NODES
     assert LAYOUT["RM_MAX_NDIM"] == _ring.MAX_NDIM
     assert LAYOUT["RM_LATENCY_BUCKETS"] == _ring.LATENCY_BUCKETS
     outcomes = [_ring.OK, _ring.FULL, _ring.NO_MEMORY, _ring.CLOSED, _ring.EMPTY, _ring.TIMEOUT]

@@ -201,14 +201,14 @@ def test_the_word_of_an_interruption_comes_after_the_first_message_of_its_turn(
             supervisor = session._supervisor
             real, late = supervisor.broadcast, []
             for turn in range(1, 4):
-                monkeypatch.setattr(supervisor, "broadcast", late.append)
+                monkeypatch.setattr(supervisor, "broadcast", lambda *said: late.append(said))
                 interrupting = asyncio.create_task(session.interrupt())
                 await px.until(lambda: late)
                 await session.send("n0", px.text(f"new {turn}"))
                 data = await session.receive("n0")  # the node is in the middle of it now
                 assert data is not None and data.payload == f"begun {turn}: new {turn}"
                 monkeypatch.setattr(supervisor, "broadcast", real)
-                real(late.pop())
+                real(*late.pop())
                 data = await session.receive("n0")
                 assert data is not None and data.payload == f"{turn}: new {turn}"
                 await interrupting

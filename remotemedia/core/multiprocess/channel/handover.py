@@ -30,7 +30,9 @@ class Edge(NamedTuple):
 
 
 class Handover(NamedTuple):
-    """One node's share. Its descriptors come in this order: memfd and eventfd of the node's own segment, those
+    """One node's share; ``bit`` and ``ancestry`` as ``Segment.place`` takes them.
+
+    Its descriptors come in this order: memfd and eventfd of the node's own segment, those
     of each of ``segments``, then the rings of ``inputs`` and of ``outputs``."""
 
     session_id: str
@@ -39,6 +41,8 @@ class Handover(NamedTuple):
     outputs: list[Edge]
     backpressure: bool = True
     spin_us: int = 0
+    bit: int = 0
+    ancestry: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -103,6 +107,7 @@ def attach(handover: Handover, fds: list[int]) -> Attached:
         if len(fds) != expected:
             raise ValueError(f"the handover needs {expected} descriptors, {len(fds)} came")
         own = _ring.Segment(left.pop(), left.pop(), True)
+        own.place(handover.bit, handover.ancestry)
         peers = {pool: _ring.Segment(left.pop(), left.pop(), False) for pool in handover.segments}
         turns = peers[ORCHESTRATOR]
         doorbell = Doorbell(own)

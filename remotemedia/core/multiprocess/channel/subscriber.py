@@ -145,6 +145,11 @@ class Subscriber(Side):
         if self._consumer is not None:
             self._consumer.skip_stale()
 
+    def _skip_queued(self, epoch: int) -> None:
+        """For the framework: drops the messages that wait here, up to the first of this epoch or a later one."""
+        if self._consumer is not None:
+            self._consumer.skip_queued(epoch)
+
     def __iter__(self) -> Iterator[RuntimeData]:
         """Messages until the end of the stream."""
         while True:
@@ -179,8 +184,13 @@ class Subscriber(Side):
 
     @property
     def _last_epoch(self) -> int:
-        """The turn the last received message belongs to."""
+        """The turn in which the last received message was taken."""
         return self._consumer.epoch if self._consumer is not None else 0
+
+    @property
+    def _last_stamp(self) -> int:
+        """The turn in which the last received message was sent."""
+        return self._consumer.stamp if self._consumer is not None else 0
 
     @property
     def _last_published_ns(self) -> int:

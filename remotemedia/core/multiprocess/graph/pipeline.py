@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -222,6 +222,13 @@ class Pipeline:
                     found.add(connection.from_node)
                     todo.append(connection.from_node)
         return found
+
+    def reached_from(self, node_ids: Collection[str]) -> set[str]:
+        """These nodes and all that their output can reach. PipelineError, with the choices, for one there is not."""
+        for node_id in node_ids:
+            if node_id not in self.node_ids:
+                raise PipelineError(f"there is no node {node_id!r}; {offer(node_id, self.node_ids, 'the nodes are')}")
+        return {one for one in self.node_ids if one in node_ids or not self.ancestors(one).isdisjoint(node_ids)}
 
     def channel_names(self) -> dict[Connection, str]:
         """The name of each connection's channel: ``asr_to_tts``, with ports where that name would not be its alone."""

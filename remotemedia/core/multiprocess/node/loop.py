@@ -57,6 +57,8 @@ class NodeLoop:
         self._aborted = False
         self._interrupts: list[int] = []
         self._turn = 0
+        self._call_epoch = 0
+        self._owes_turn = False
         self._origin = 0
         self._unrouted: set[str] = set()
         self._blocked_ns = 0
@@ -107,7 +109,7 @@ class NodeLoop:
         assert self._channels is not None
         self._task = asyncio.current_task()
         while self._open:
-            if self._interrupts:
+            if self._interrupts or self._owes_turn:
                 await self._acknowledge()
             subscriber = self._next_input()
             if subscriber is not None:
@@ -126,18 +128,27 @@ class NodeLoop:
             output.publisher.close()
 
     def interrupt(self, epoch: int) -> None:
-        """Called on the event loop: give the current message up, then acknowledge ``epoch``."""
+        """Called on the event loop: give the current message up if it is of what was cut, and acknowledge ``epoch``."""
         if _not_before(self._turn, epoch):
             self._report(Interrupted(epoch))  # a message of the new turn was here first
-            return
-        self._interrupts.append(epoch)
-        if self._ended:
+        elif self._ended:
             self._task = None
-            self._report(Interrupted(self._interrupts.pop()))
-        elif self._in_user_code and self._task is not None:
+            self._report(Interrupted(epoch))
+        elif not self._in_user_code or self._task is None:
+            self._interrupts.append(epoch)
+            if self._channels is not None:
+                self._channels.doorbell.wake()
+        elif self._is_call_cut():
+            self._interrupts.append(epoch)
             self._task.cancel()
-        elif self._channels is not None:
-            self._channels.doorbell.wake()
+        else:
+            # Nothing that was cut will come of this call, however long it takes: it came by another branch.
+            self._owes_turn = True
+            self._report(Interrupted(epoch))
+
+    def _is_call_cut(self) -> bool:
+        assert self._channels is not None
+        return self._channels.turns.was_cut(self._call_epoch, self._channels.segment.current)
 
     def abort(self) -> None:
         """Called before the task is cancelled for good: no interruption may take that cancellation for its own."""
@@ -152,6 +163,7 @@ class NodeLoop:
     async def _acknowledge(self) -> None:
         assert self._channels is not None
         epochs, self._interrupts = self._interrupts, []
+        self._owes_turn = False
         await self._begin_turn(self._channels.turns.epoch)
         for epoch in epochs:
             self._report(Interrupted(epoch))
@@ -159,8 +171,15 @@ class NodeLoop:
     async def _begin_turn(self, epoch: int) -> None:
         if _not_before(self._turn, epoch):
             return
-        self._turn = epoch
+        assert self._channels is not None
+        before, self._turn = self._turn, epoch
+        turns, segment = self._channels.turns, self._channels.segment
+        if not turns.was_cut(before, segment.ancestry):
+            return  # the interruption began elsewhere, and does not come by here
+        queue_cut = turns.queue_cut(segment.bit)
         for subscriber in self._open:
+            if not _not_before(before, queue_cut):
+                subscriber._skip_queued(queue_cut)
             subscriber._skip_stale()
         try:
             await settled(self._node.on_interrupt(), "on_interrupt()")
@@ -168,6 +187,21 @@ class NodeLoop:
             if self._is_being_ended():
                 raise
             self._report_failure(error, -1, "on_interrupt()")
+
+    async def _catch_up(self, epoch: int) -> int | None:
+        """Begins the turn that a message just taken shows, and all that follow meanwhile.
+
+        The epoch in which the message is still of no cut; None if it is of one.
+        """
+        assert self._channels is not None
+        turns, lineage = self._channels.turns, self._channels.segment.lineage
+        while epoch != self._turn or self._interrupts:
+            await (self._acknowledge() if self._interrupts else self._begin_turn(epoch))
+            now = turns.epoch
+            if turns.was_cut(epoch, lineage):
+                return None
+            epoch = now
+        return epoch
 
     def _ready(self) -> bool:
         if self._interrupts:
@@ -197,9 +231,11 @@ class NodeLoop:
         sequence, port = data.sequence, data.port
         self._origin = data.origin
         if epoch != self._turn:
-            await self._begin_turn(epoch)
-            if self._interrupts:
-                return  # interrupted again, before anything was done with it
+            stamp, current = subscriber._last_stamp, await self._catch_up(epoch)
+            if current is None or not _not_before(stamp, self._channels.turns.queue_cut(segment.bit)):
+                return  # interrupted, before anything was done with it
+            epoch = current
+        self._call_epoch = epoch
         failed = False
         self._node._status = NodeStatus.PROCESSING
         self._blocked_ns = 0
@@ -230,10 +266,13 @@ class NodeLoop:
     async def _finish(self) -> None:
         assert self._channels is not None
         self._blocked_ns = 0
+        # What finish() gives may be made of anything that came before.
+        self._channels.segment.descend_from_all()
+        self._call_epoch = self._channels.turns.epoch
         started_ns = self._channels.segment.begin_processing()
         try:
             self._in_user_code = True
-            await self._emit_result([self._node.finish()], self._channels.turns.epoch)
+            await self._emit_result([self._node.finish()], self._call_epoch)
         except asyncio.CancelledError as error:
             if self._is_being_ended():
                 raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from functools import partial
 from typing import Any
 
@@ -148,19 +148,30 @@ class SessionFlow:
             if node_id in (None, name):
                 publisher.close()
 
-    async def interrupt(self) -> None:
+    async def interrupt(self, *, from_node: str | Collection[str] = (), drop_queued: bool = False) -> None:
         """Drops everything under way: queued messages are gone, and ``process()`` calls in flight are cancelled.
 
         Returns when every node has acknowledged. Nothing of the old turn comes out afterwards; messages sent from now
         on are the new turn. A node in the middle of a call that does not await acknowledges when that call returns.
+
+        With ``from_node``, one node or several, the interruption begins there. The calls of these nodes are cancelled,
+        and all that was made of what they had been given is dropped, in them and after them. What waits for them stays,
+        and is the new turn; ``drop_queued`` drops that, too. The nodes before them hear nothing of it. Where branches
+        meet, what comes by another branch stays, in its order, and so does a call that is at it: such a node
+        acknowledges at once, and its ``on_interrupt()`` follows that call. What a node sends by ``emit()``, or from
+        ``finish()``, is taken for made of all that comes before that node.
+
+        PipelineError for a node that the pipeline does not have.
         """
         supervisor = self._alive("interrupt()")
         if supervisor.failure is not None:
             await supervisor.raise_failure()
         wiring = self._wired()
-        epoch = wiring.segment.next_epoch()
+        cut_nodes = {from_node} if isinstance(from_node, str) else set(from_node)
+        reached = self.pipeline.reached_from(cut_nodes) if cut_nodes else set(self.pipeline.node_ids)
+        epoch = wiring.cut(cut_nodes, queues=drop_queued)
         wiring.skip_stale()  # before any wait: a node in loan() may need this memory to get on
-        await supervisor.interrupt(epoch)
+        await supervisor.interrupt(epoch, reached)
         wiring.skip_stale()  # and what came meanwhile: the new turn finds its channels empty
 
     # --- inside ---

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from typing import Any, NoReturn
 
 from remotemedia.core.multiprocess.graph.pipeline import NodeConfig
@@ -269,18 +269,18 @@ class Supervisor:
 
     # --- while it runs ---
 
-    def broadcast(self, message: ToNode) -> None:
-        """Sends a control message to every node."""
+    def broadcast(self, message: ToNode, node_ids: Set[str] | None = None) -> None:
+        """Sends a control message to every node, or to these."""
         raw = as_json(message)
-        for child in self.children.values():
-            child.control.send(raw)
+        for node_id in self.children if node_ids is None else node_ids:
+            self.children[node_id].control.send(raw)
 
-    async def interrupt(self, epoch: int) -> None:
-        """Tells every node of the new epoch; returns when all have acknowledged, or the pipeline has failed."""
+    async def interrupt(self, epoch: int, node_ids: Set[str]) -> None:
+        """Tells these nodes of the new epoch; returns when all have acknowledged, or the pipeline has failed."""
         done = self._loop.create_future()
-        self._acks[epoch] = set(self.children), done
+        self._acks[epoch] = set(node_ids), done
         try:
-            self.broadcast(Interrupt(epoch))
+            self.broadcast(Interrupt(epoch), node_ids)
             await done
         finally:
             del self._acks[epoch]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ from remotemedia.core.multiprocess.channel.subscriber import Subscriber
 from remotemedia.core.multiprocess.graph.pipeline import SESSION_NAME, Pipeline
 from remotemedia.core.multiprocess.values.config import MultiprocessConfig
 from remotemedia.core.multiprocess.values.statistics import ChannelStats, NodeStats
+from remotemedia.errors import PipelineError
 
 __all__ = ["Wiring"]
 
@@ -92,7 +94,14 @@ class Wiring:
             outputs.append(Edge(_output_name(node_id), "", ORCHESTRATOR))
         segments = sorted({ORCHESTRATOR, *upstream, *(edge.peer for edge in outputs)})
         handover = Handover(
-            self._session_id, segments, inputs, outputs, self._config.enable_backpressure, self._config.spin_us
+            self._session_id,
+            segments,
+            inputs,
+            outputs,
+            self._config.enable_backpressure,
+            self._config.spin_us,
+            self._bit(node_id),
+            sum(map(self._bit, {node_id, *self._pipeline.ancestors(node_id)})),
         )
         fds = [fd for pool in (own, *segments) for fd in self._segment_fds[pool]]
         fds += [self._ring_fds[edge.name] for edge in (*inputs, *outputs)]
@@ -134,6 +143,24 @@ class Wiring:
         """Whether a write to a received payload crashed this node's process."""
         segment = self._nodes.get(node_id)
         return segment is not None and segment.wrote_to_payload
+
+    def cut(self, node_ids: Collection[str], *, queues: bool) -> int:
+        """Begins the epoch in which all that descends from these nodes is over, or everything if there are none.
+
+        PipelineError for a node that is too far down the list to have a bit.
+        """
+        for node_id in node_ids:
+            if not self._bit(node_id):
+                raise PipelineError(
+                    f"interrupt(): node {node_id!r} is not among the first {_ring.LINEAGE_NODES} of its pipeline, "
+                    "and an interruption can begin only at these; add it before others"
+                )
+        return self.segment.cut(sum(map(self._bit, set(node_ids))), queues)
+
+    def _bit(self, node_id: str) -> int:
+        """The node's own, in a message's lineage; 0 if it has none."""
+        place = self._pools[node_id] - ORCHESTRATOR - 1
+        return 1 << place if place < _ring.LINEAGE_NODES else 0
 
     def skip_stale(self) -> None:
         """Drops what interrupted turns left for the session to receive."""
