@@ -120,7 +120,7 @@ cdef class Consumer(_Ring):
     cdef bint taking, close_wanted
 
     # A message's way in, in this order.
-    cdef object _next(self, bint take)
+    cdef object _next(self, bint take, object before=*)
     cdef object _take(self, rm_slot *slot, uint32_t now)
     cdef inline char *_text(self, rm_slot *slot) except NULL
     cdef inline Block _payload_block(self, rm_slot *slot)

@@ -247,8 +247,7 @@ cdef class Producer(_Ring):
     ``Producer(memfd, form, own, peer, shared)`` takes the memfd over. ``form`` says what messages look like; ``own`` is
     this process's segment, where payloads are put; ``peer`` the consumer's, whose doorbell is rung (None until it is
     known). ``shared`` lists the segments the consumer can map beside ``own``: payloads that live in them are passed on
-    without a copy. ``session`` is the session id of messages that have none; ``turns`` the segment whose epoch counts
-    interruptions, and which messages are stamped with.
+    without a copy. ``session`` is the session id of messages that have none; ``turns`` counts the cuts.
     """
 
     def __init__(self, int memfd, MessageForm form not None, Segment own not None, Segment peer=None, shared=(),
@@ -280,28 +279,22 @@ cdef class Producer(_Ring):
     def put(self, object message, object port=None, object epoch=None, object origin=None, bint stage=False) -> int:
         """Publishes one message without blocking: OK, FULL, NO_MEMORY (the pool has no room) or CLOSED.
 
-        One of an interrupted turn is dropped, which is OK, too.
-        Its payload is an ndarray, bytes-like or str. An array that lies in a loaned or received block is passed on by
-        reference and becomes read-only; any other is copied once. ``port`` replaces the message's; ``epoch`` is the
-        turn it belongs to, the current one unless given; ``origin`` replaces the message's, and says that this is a
-        result of the message that this process took last: see ``Segment.place``. PayloadError when it can
+        One that was cut off is dropped, which is OK, too. Its payload is an ndarray, bytes-like or str. An array in a
+        loaned or received block is passed on by reference and becomes read-only; any other is copied once. ``port``
+        replaces the message's; ``epoch`` is its turn, the current one unless given; ``origin`` replaces the message's,
+        and makes this a result of the message that was taken last: see ``Segment.place``. PayloadError when it can
         never travel, TypeError for a field of another type than it must have.
 
         With ``stage``, a message that shares its payload with this process is STAGED instead: written, and the consumer
         sees it at ``commit``. If the caller drops the message in between, the consumer is the payload's only holder.
         """
-        cdef uint32_t turn = 0
         cdef uint64_t lineage = self.own.ancestry if origin is None else self.own.lineage | self.own.bit
         cdef int rc
         self.enter()
         try:
-            if epoch is not None:
-                turn = epoch
-            elif self.turns is not None:
-                turn = self.turn
             if self.staged:
                 self.commit()
-            rc = self._put(message, port, turn, lineage, origin, stage)
+            rc = self._put(message, port, epoch_now(self.turns) if epoch is None else epoch, lineage, origin, stage)
         except ChannelCorruptedError as error:
             self.broken = str(error)
             raise
@@ -705,8 +698,8 @@ cdef class Consumer(_Ring):
 
     ``Consumer(memfd, form, own, peer, pools, turns)`` takes the memfd over. ``form`` says what messages look like;
     ``own`` is this process's segment, whose doorbell the producer rings; ``peer`` the producer's; ``pools`` maps pool
-    ids to the segments payloads may lie in. ``turns`` is the segment whose epoch counts interruptions: messages that
-    these cut off are skipped. ``port`` is the port of messages that name none.
+    ids to the segments payloads may lie in. ``turns`` is the segment that counts the cuts: messages of theirs are
+    skipped. ``port`` is the port of messages that name none.
     """
 
     def __init__(self, int memfd, MessageForm form not None, Segment own not None, Segment peer, dict pools,
@@ -737,8 +730,8 @@ cdef class Consumer(_Ring):
     def take(self):
         """The next message without blocking, or None when there is none now.
 
-        Arrays are read-only views, bytes a read-only memoryview: no copy; text is decoded. Of this object, ``published_ns``
-        and ``stamp`` are the message's, ``epoch`` is the one in which it was now found to be of no cut.
+        Arrays are read-only views, bytes a read-only memoryview: no copy; text is decoded. ``published_ns`` and
+        ``stamp`` of this object are the message's; ``epoch`` is the one in which it was now found whole.
 
         Raises ChannelCorruptedError when the ring, the header or the block table hold impossible values.
         """
@@ -748,24 +741,11 @@ cdef class Consumer(_Ring):
         finally:
             self.busy = False
 
-    def skip_queued(self, uint32_t epoch) -> None:
-        """Takes the messages that wait here and were stamped before ``epoch``, of any turn. Raises like ``take``."""
-        cdef uint64_t tail = load_u64(&self.r.shared.tail)
-        cdef rm_slot slot
+    def skip_stale(self, object before=None) -> None:
+        """Takes the messages that wait here and were cut off, or sent ``before`` that epoch. Raises like ``take``."""
         self.enter()
         try:
-            while not self.left and self.r.position != tail and rm_peek(&self.r, &slot) == RM_OK:
-                if not rm_is_before(slot.epoch, epoch):
-                    return
-                self._skip(&slot)
-        finally:
-            self.busy = False
-
-    def skip_stale(self) -> None:
-        """Takes the messages of interrupted turns that wait here: what they hold is free. Raises like ``take``."""
-        self.enter()
-        try:
-            self._next(False)
+            self._next(False, before)
         finally:
             self.busy = False
 
@@ -792,7 +772,7 @@ cdef class Consumer(_Ring):
         """Whether no message will come any more: the wait for one would return at once, for ever."""
         return self.left or (rm_has_message(&self.r) and load_u64(&self.r.shared.tail) == self.r.position)
 
-    cdef object _next(self, bint take):
+    cdef object _next(self, bint take, object before=None):
         """Skips what is stale; then, if it is to ``take``, the next message."""
         cdef rm_slot slot
         cdef uint32_t now
@@ -808,10 +788,12 @@ cdef class Consumer(_Ring):
                 if rc != RM_OK:
                     return None
                 now = epoch_now(self.turns)
-                if is_past(self.turns, now, slot.epoch, slot.lineage):
-                    self._skip(&slot)
-                    continue
-                return self._take(&slot, now) if take else None
+                if not is_past(self.turns, now, slot.epoch, slot.lineage):
+                    if take:
+                        return self._take(&slot, now)
+                    if before is None or not rm_is_before(slot.epoch, before):
+                        return None
+                self._skip(&slot)
         except ChannelCorruptedError as error:
             self.broken = str(error)
             raise

@@ -4,7 +4,8 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 cdef extern from "_ring_abi.h" nogil:
-    enum: RM_ABI_VERSION, RM_MAX_NDIM, RM_NO_BLOCK, RM_INLINE_TEXT, RM_LINEAGE_NODES, RM_LATENCY_BUCKETS, RM_ARRAY, RM_BYTES, RM_TEXT
+    enum: RM_ABI_VERSION, RM_MAX_NDIM, RM_NO_BLOCK, RM_INLINE_TEXT, RM_LINEAGE_NODES, RM_LATENCY_BUCKETS
+    enum: RM_ARRAY, RM_BYTES, RM_TEXT
     ctypedef uint64_t atomic_u64 "_Atomic uint64_t"
     ctypedef uint32_t atomic_u32 "_Atomic uint32_t"
     ctypedef int atomic_int "_Atomic int"

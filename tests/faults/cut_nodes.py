@@ -28,6 +28,9 @@ class Diary(MultiprocessNode):
         os.write(self.diary, f"{' '.join(map(str, words))}\n".encode())
 
     async def process(self, data: RuntimeData) -> AsyncIterator[RuntimeData]:
+        if data.metadata is None:
+            yield data
+            return
         words: dict[str, Any] = data.metadata  # type: ignore[assignment]
         data.metadata = {**words, "via": words.get("via", "") + self.node_id}
         act = words["act"] if words.get("at") == self.node_id else ""

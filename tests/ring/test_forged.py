@@ -16,7 +16,7 @@ from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocess.channel.form import FORM
 from remotemedia.errors import ChannelCorruptedError
 
-SLOTS, SHAPE, DTYPE_BYTES, TEXT = 4096, 64, 136, 152
+SLOTS, SHAPE, DTYPE_BYTES, TEXT = 4096, 64, 136, 160
 
 
 def _forge_dtype(p: Any, text: bytes) -> None:

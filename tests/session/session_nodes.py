@@ -406,6 +406,48 @@ class Turn(Base):
         self.gathered = 0
 
 
+@register_node("t-mouth")
+class Mouth(Base):
+    """For ``"long WORD"`` it says ``WORD.0`` and is never done; any other text it repeats. Tells how it was cut.
+
+    With ``gate`` in its config, a long call is done once there is that file, and on_interrupt() removes it.
+    """
+
+    def __init__(self, node_id: str, config: dict[str, Any]) -> None:
+        super().__init__(node_id, config)
+        self.cuts = 0
+
+    async def process(self, data: RuntimeData) -> Any:
+        if data.payload == "cuts":
+            yield RuntimeData.text(f"{self.node_id} {self.cuts}")
+        elif str(data.payload).startswith("long "):
+            yield RuntimeData.text(f"{str(data.payload)[5:]}.0")
+            gate = self.config.get("gate")
+            while gate is None or not Path(gate).exists():
+                await asyncio.sleep(0.002)
+        else:
+            yield data
+
+    async def on_interrupt(self) -> None:
+        self.cuts += 1
+        if gate := self.config.get("gate"):
+            Path(gate).unlink()
+
+
+@register_node("t-ears")
+class Ears(Base):
+    """At ``"barge"`` it interrupts what its config names; says what became of that. Any other text it passes on."""
+
+    async def process(self, data: RuntimeData) -> Any:
+        if data.payload != "barge":
+            return data
+        try:
+            await self.interrupt(**self.config["interrupt"])
+        except (ValueError, TypeError) as error:
+            return RuntimeData.text(f"{type(error).__name__}: {error}")
+        return RuntimeData.text("silent")
+
+
 @register_node("t-config")
 class TellConfig(Base):
     async def process(self, data: RuntimeData) -> Any:

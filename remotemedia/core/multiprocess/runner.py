@@ -29,6 +29,7 @@ from remotemedia.core.multiprocess.values.protocol import (
     Hello,
     Here,
     Interrupt,
+    InterruptAnswered,
     Progress,
     Ready,
     Start,
@@ -136,6 +137,8 @@ class _Life:
                 self._channels.set_result((handover, fds))
             case Interrupt(epoch):
                 self._loop.interrupt(epoch)
+            case InterruptAnswered(number, why):
+                self._loop.answer(number, why)
             case Stop(abort):
                 self._stop(abort=abort)
 

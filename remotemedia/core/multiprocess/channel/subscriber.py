@@ -140,15 +140,11 @@ class Subscriber(Side):
             raise ChannelClosedError(f"the publisher of channel {self.channel_name!r} died without closing the channel")
         return message
 
-    def _skip_stale(self) -> None:
-        """For the framework: drops the messages of interrupted turns that wait here; their memory is free then."""
+    def _skip_stale(self, before: int | None = None) -> None:
+        """For the framework: drops the messages of interrupted turns that wait here, or all that were sent before that
+        epoch; their memory is free then."""
         if self._consumer is not None:
-            self._consumer.skip_stale()
-
-    def _skip_queued(self, epoch: int) -> None:
-        """For the framework: drops the messages that wait here, up to the first of this epoch or a later one."""
-        if self._consumer is not None:
-            self._consumer.skip_queued(epoch)
+            self._consumer.skip_stale(before)
 
     def __iter__(self) -> Iterator[RuntimeData]:
         """Messages until the end of the stream."""

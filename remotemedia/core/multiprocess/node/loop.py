@@ -18,8 +18,8 @@ from remotemedia.core.multiprocess.channel.loan import loan_array
 from remotemedia.core.multiprocess.channel.subscriber import Subscriber, any_ready_soon
 from remotemedia.core.multiprocess.node.failure import describe_failure
 from remotemedia.core.multiprocess.node.node import MultiprocessNode, NodeStatus
-from remotemedia.core.multiprocess.values.protocol import FromNode, Interrupted, MessageFailed, Progress
-from remotemedia.errors import ChannelClosedError, ChannelCorruptedError
+from remotemedia.core.multiprocess.values.protocol import FromNode, InterruptAsked, Interrupted, MessageFailed, Progress
+from remotemedia.errors import ChannelClosedError, ChannelCorruptedError, PipelineError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -64,6 +64,8 @@ class NodeLoop:
         self._blocked_ns = 0
         self._rested_ns = 0
         self._staged: list[_ring.Producer] = []
+        self._asked: dict[int, asyncio.Future[None]] = {}
+        self._asked_for = 0
         node._node_loop = self
 
     def connect(self, channels: Attached, *, backpressure: bool, spin_us: int) -> None:
@@ -101,6 +103,29 @@ class NodeLoop:
         finally:
             del output
             self._commit()
+
+    async def ask_interrupt(self, from_nodes: list[str], drop_queued: bool) -> None:
+        """See ``MultiprocessNode.interrupt``."""
+        if self._channels is None:
+            raise RuntimeError("interrupt() works once the node is connected, not in initialize()")
+        self._asked_for += 1
+        number, done = self._asked_for, asyncio.get_running_loop().create_future()
+        self._asked[number] = done
+        try:
+            self._report(InterruptAsked(number, from_nodes, drop_queued))
+            await done
+        finally:
+            del self._asked[number]
+
+    def answer(self, number: int, why: str) -> None:
+        """Called on the event loop: what was asked for under this number is done, or why it is not."""
+        done = self._asked.get(number)
+        if done is None or done.done():
+            return  # whoever asked was cancelled
+        if why:
+            done.set_exception(PipelineError(why))
+        else:
+            done.set_result(None)
 
     # --- main loop ---
 
@@ -178,9 +203,7 @@ class NodeLoop:
             return  # the interruption began elsewhere, and does not come by here
         queue_cut = turns.queue_cut(segment.bit)
         for subscriber in self._open:
-            if not _not_before(before, queue_cut):
-                subscriber._skip_queued(queue_cut)
-            subscriber._skip_stale()
+            subscriber._skip_stale(None if _not_before(before, queue_cut) else queue_cut)
         try:
             await settled(self._node.on_interrupt(), "on_interrupt()")
         except (Exception, asyncio.CancelledError) as error:

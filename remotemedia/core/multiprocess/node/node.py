@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Generator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Collection, Coroutine, Generator, Iterator, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
@@ -135,6 +135,18 @@ class MultiprocessNode(ABC):
         emitting = self._node_loop.emit(output)
         del output  # see NodeLoop._commit
         await emitting
+
+    async def interrupt(self, *, from_node: str | Collection[str], drop_queued: bool = False) -> None:
+        """Asks the session for ``session.interrupt(from_node=..., drop_queued=...)``; returns when that is done.
+
+        So ears can silence the mouth: name the node in a param of this one. PipelineError for a node that the pipeline
+        does not have, for one whose interruption would reach this node, and when the session is ending. RuntimeError
+        before the node is connected.
+        """
+        if self._node_loop is None:
+            raise RuntimeError("interrupt() works in a running node")
+        from_nodes = [from_node] if isinstance(from_node, str) else list(from_node)
+        await self._node_loop.ask_interrupt(from_nodes, drop_queued)
 
     def loan(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """A writable array in shared memory; returning it from ``process()`` moves no bytes.

@@ -15,6 +15,7 @@ from remotemedia._event_loop import running_loop
 from remotemedia.core.multiprocess.classes.reference import stop_if_loading
 from remotemedia.core.multiprocess.graph.pipeline import Pipeline
 from remotemedia.core.multiprocess.process.surroundings import remedy_for
+from remotemedia.core.multiprocess.session.asked import AskedInterrupts
 from remotemedia.core.multiprocess.session.dropped import abandon, weakly
 from remotemedia.core.multiprocess.session.failure_log import FailureLog
 from remotemedia.core.multiprocess.session.flow import SessionFlow
@@ -100,6 +101,7 @@ class Session(SessionFlow):
         self._drops_reported = False
         self._last_errors: dict[str, str] = {}
         self._failures = FailureLog(session_id)
+        self._asked = AskedInterrupts(self)
         self._finalizer: weakref.finalize[..., Session] | None = None
 
     # --- life ---
@@ -143,6 +145,7 @@ class Session(SessionFlow):
             weakly(self._failed),
             weakly(self._message_failed),
             self._roll.bus.emit,
+            self._asked.take,
         )
         self.status = SessionStatus.INITIALIZING
         self._supervisor, self._loop = supervisor, asyncio.get_running_loop()
@@ -236,6 +239,7 @@ class Session(SessionFlow):
             if supervisor is not None:
                 await supervisor.stop(abort=abort)
         finally:
+            self._asked.cancel()
             if self._is_down():
                 if self._finalizer is not None:
                     self._finalizer.detach()

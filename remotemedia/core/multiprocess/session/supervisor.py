@@ -36,6 +36,7 @@ from remotemedia.core.multiprocess.values.protocol import (
     Failed,
     Here,
     Interrupt,
+    InterruptAsked,
     Interrupted,
     MessageFailed,
     Progress,
@@ -83,7 +84,7 @@ class Supervisor:
 
     ``on_failure`` is called once, at the moment a node crashes or breaks the rules. ``failure`` is that error from then
     on; ``failed`` resolves with it when the whole pipeline has been taken down. ``on_error`` gets each failed message,
-    ``on_event`` everything that happens to a process.
+    ``on_event`` everything that happens to a process, ``on_asked`` the interruptions that nodes ask for.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Supervisor:
         on_failure: Callable[[MultiprocessError], None],
         on_error: Callable[[NodeProcessError], None],
         on_event: Callable[[ProcessEvent], None],
+        on_asked: Callable[[str, InterruptAsked], None],
     ) -> None:
         self._session_id = session_id
         self._config = config
@@ -101,6 +103,7 @@ class Supervisor:
         self._on_failure = on_failure
         self._on_error = on_error
         self._on_event = on_event
+        self._on_asked = on_asked
         self._loop = asyncio.get_running_loop()
         self._owner_pid = os.getpid()
         self._progress: dict[str, InitProgress] = {}
@@ -325,6 +328,8 @@ class Supervisor:
                 self._take_message_failed(node_id, failed)
             case Interrupted(epoch):
                 self._take_interrupted(node_id, epoch)
+            case InterruptAsked() as asked:
+                self._on_asked(node_id, asked)
 
     def _take_failed(self, node_id: str, failed: Failed) -> None:
         reason = self._reason(node_id, failed)

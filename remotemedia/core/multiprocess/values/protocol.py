@@ -14,6 +14,8 @@
 | `error` | the node | when it is `ready`: a call of the user's code failed | |
 | `interrupt` | the orchestrator | at any time after `start` | `interrupted`, with the same epoch |
 | `interrupted` | the node | when nothing of an earlier epoch will come out of it any more | |
+| `ask_interrupt` | the node | when it is `ready`: it wants others interrupted | `asked_interrupt`, of that number |
+| `asked_interrupt` | the orchestrator | when that is done, or cannot be | |
 | `stop` | the orchestrator | once, at any time | the node's exit |
 
 A message is an object of JSON whose ``type`` is its name here. What a node says is checked when it is read, because a
@@ -31,6 +33,8 @@ __all__ = [
     "Hello",
     "Here",
     "Interrupt",
+    "InterruptAnswered",
+    "InterruptAsked",
     "Interrupted",
     "MessageFailed",
     "Progress",
@@ -135,6 +139,20 @@ class Interrupted(NamedTuple):
         return Interrupted(int(self.epoch))
 
 
+class InterruptAsked(NamedTuple):
+    """It wants an interruption from these nodes on, and numbers what it asks for."""
+
+    number: int
+    from_nodes: list[str]
+    drop_queued: bool
+
+    def checked(self) -> "InterruptAsked":
+        """With each field of its type. ValueError, TypeError or OverflowError if one makes no sense."""
+        if not isinstance(self.from_nodes, list):
+            raise TypeError("from_nodes must be a list")
+        return InterruptAsked(int(self.number), [str(one) for one in self.from_nodes], bool(self.drop_queued))
+
+
 class Hello(NamedTuple):
     """What the process is: its node's class and config, and its channels if there are any yet."""
 
@@ -162,14 +180,23 @@ class Interrupt(NamedTuple):
     epoch: int
 
 
+class InterruptAnswered(NamedTuple):
+    """The interruption that the node asked for under this number is done, or ``why`` it is not."""
+
+    number: int
+    why: str
+
+
 class Stop(NamedTuple):
     """Drain and end, or, with ``abort``, end without draining."""
 
     abort: bool = False
 
 
-FromNode: TypeAlias = Here | Progress | Warned | Unconnected | Ready | Failed | MessageFailed | Interrupted
-ToNode: TypeAlias = Hello | Connect | Start | Interrupt | Stop
+FromNode: TypeAlias = (
+    Here | Progress | Warned | Unconnected | Ready | Failed | MessageFailed | Interrupted | InterruptAsked
+)
+ToNode: TypeAlias = Hello | Connect | Start | Interrupt | InterruptAnswered | Stop
 
 _FROM_NODE: Final[dict[str, type[Any]]] = {
     "here": Here,
@@ -180,12 +207,14 @@ _FROM_NODE: Final[dict[str, type[Any]]] = {
     "failed": Failed,
     "error": MessageFailed,
     "interrupted": Interrupted,
+    "ask_interrupt": InterruptAsked,
 }
 _TO_NODE: Final[dict[str, type[Any]]] = {
     "hello": Hello,
     "connect": Connect,
     "start": Start,
     "interrupt": Interrupt,
+    "asked_interrupt": InterruptAnswered,
     "stop": Stop,
 }
 _SAID_IN: Final[dict[type, tuple[str, ...]]] = {
@@ -193,6 +222,7 @@ _SAID_IN: Final[dict[type, tuple[str, ...]]] = {
     Failed: LOADING_STATES,
     MessageFailed: ("ready",),
     Interrupted: ("ready",),
+    InterruptAsked: ("ready",),
 }
 _NAMES: Final = {kind: name for name, kind in (_FROM_NODE | _TO_NODE).items()}
 
