@@ -16,11 +16,9 @@ static inline int rm_is_before(uint32_t epoch, uint32_t other) { return (int32_t
 
 /* Whether a cut after that epoch was of the whole, or of a node of that lineage. */
 static inline int rm_was_cut(rm_segment_header *turns, uint32_t epoch, uint64_t lineage) {
-    if (rm_is_before(epoch, RM_LOAD_RELAXED(&turns->whole_cut)))
-        return 1;
+    if (rm_is_before(epoch, RM_LOAD_RELAXED(&turns->whole_cut))) return 1;
     for (; lineage; lineage &= lineage - 1)
-        if (rm_is_before(epoch, RM_LOAD_RELAXED(&turns->cuts[__builtin_ctzll(lineage)])))
-            return 1;
+        if (rm_is_before(epoch, RM_LOAD_RELAXED(&turns->cuts[__builtin_ctzll(lineage)]))) return 1;
     return 0;
 }
 
