@@ -48,6 +48,7 @@ PYTEST = $(PY) -m pytest --durations=10 --numprocesses=$(WORKERS) --dist=loadfil
 PROOFS = tests/faults tests/proof tests/packaging tests/bench
 # They skip without the extras [whisper], [models] and [transformers], which are 470 MB to download.
 ON_MODELS = tests/nodes/test_whisper.py tests/nodes/test_whisper_sessions.py tests/nodes/test_whisper_transformers.py \
+	tests/nodes/test_barge_in.py \
 	tests/cli/test_demo.py::test_it_hears_with_whisper_where_there_are_weights
 ROOMS = $(filter-out $(PROOFS),$(patsubst %/,%,$(wildcard tests/*/)))
 # Of the rooms, but long: a fuzzer of manifests, and sessions that are watched while they do nothing.

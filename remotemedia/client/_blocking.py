@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -139,9 +139,9 @@ class BlockingSession:
         """See ``RemoteSession.end_input``."""
         self._thread.run(self._session.end_input(node_id))
 
-    def interrupt(self) -> None:
+    def interrupt(self, *, from_node: str | Collection[str] = (), drop_queued: bool = False) -> None:
         """See ``RemoteSession.interrupt``."""
-        self._thread.run(self._session.interrupt())
+        self._thread.run(self._session.interrupt(from_node=from_node, drop_queued=drop_queued))
 
 
 async def _next(outputs: Any) -> tuple[str, RuntimeData] | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Collection
 from types import TracebackType
 from typing import Self
 
 import remotemedia_v1_pb2 as pb
 
 from remotemedia._event_loop import running_loop
+from remotemedia._naming import offer
 from remotemedia.client._manifest import RemotePlan
 from remotemedia.client._stream import Calls, Stream
 from remotemedia.core.data import Payload, RuntimeData
@@ -172,18 +173,28 @@ class RemoteSession:
         stream = self._running("end_input()")
         if node_id is None:
             self._ended.update(self._plan.inputs)
-            await stream.command(pb.StreamControl.COMMAND_CLOSE)
+            await stream.command(pb.StreamControl(command=pb.StreamControl.COMMAND_CLOSE))
         else:
             self._check(node_id, "input", self._plan.inputs)
             self._ended.add(node_id)
-            await stream.command(pb.StreamControl.COMMAND_END_INPUT, node_id)
+            end = pb.StreamControl.COMMAND_END_INPUT
+            await stream.command(pb.StreamControl(command=end, node_id=node_id))
 
-    async def interrupt(self) -> None:
+    async def interrupt(self, *, from_node: str | Collection[str] = (), drop_queued: bool = False) -> None:
         """Drops everything under way, there, here and on the way. Returns when every node has acknowledged.
 
-        Nothing of the old turn comes out afterwards; messages sent from now on are the new turn.
+        Nothing of the old turn comes out afterwards; messages sent from now on are the new turn. ``from_node`` and
+        ``drop_queued`` are as in ``Session.interrupt``; what is on its way to the service then stays. PipelineError for
+        a node that the pipeline does not have.
         """
-        await self._running("interrupt()").interrupt()
+        stream = self._running("interrupt()")
+        from_nodes = [from_node] if isinstance(from_node, str) else list(from_node)
+        for node_id in from_nodes:
+            if node_id not in self._plan.node_ids:
+                raise PipelineError(
+                    f"there is no node {node_id!r}; {offer(node_id, self._plan.node_ids, 'the nodes are')}"
+                )
+        await stream.interrupt(from_nodes, drop_queued=drop_queued)
 
     # --- inside ---
 

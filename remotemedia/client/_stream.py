@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -18,7 +18,7 @@ import remotemedia_v1_pb2 as pb
 
 from remotemedia.client._errors import error_of_response, error_of_status
 from remotemedia.core.data import RuntimeData
-from remotemedia.core.multiprocessing import InitProgress
+from remotemedia.core.multiprocessing import InitProgress, Interruption, Provenance
 from remotemedia.errors import ServiceError, SessionStateError
 from remotemedia.wire.buffers import data_of
 from remotemedia.wire.payload import Envelope, decode, encode
@@ -65,15 +65,18 @@ class Stream:
         self.session_id = ""
         self.ready = self.closed = False
         self.failure: Exception | None = None
-        self._held: dict[str, deque[RuntimeData]] = {node_id: deque() for node_id in outputs}
+        self._held: dict[str, deque[tuple[RuntimeData, Provenance]]] = {node_id: deque() for node_id in outputs}
         self._held_bytes = 0
         self._changed = asyncio.Event()
         self._write_turn = asyncio.Lock()
         self._writing: asyncio.Task[None] | None = None
         self._sent = 0
         self._origins: dict[int, int] = {}
-        # Interruptions that are about to be asked for, asked for, and answered. While one is not, outputs are dropped.
-        self._interruptions = self._interrupting = self._asked = self._answered = 0
+        # Interruptions: how many there were, how many are about to be asked for, and how many are answered. Those that
+        # are asked for and not answered, in order: whether all outputs are dropped until then, or those that the answer
+        # tells.
+        self._interruptions = self._interrupting = self._answered = 0
+        self._asked: deque[bool] = deque()
         self._discarding = False
         self._reading = asyncio.create_task(self._read(), name="remotemedia client reads")
 
@@ -95,35 +98,56 @@ class Stream:
                 self._origins[self._sent] = origin
             self._write(encode(chunk))
 
-    async def command(self, command: pb.StreamControl.Command, node_id: str = "", interruption: int = 0) -> None:
+    async def command(self, control: pb.StreamControl) -> None:
         """Writes a command."""
-        control = pb.StreamControl(command=command, node_id=node_id, interruption=interruption)
         request = pb.StreamRequest(control=control)
         async with self._write_turn:
             await self._room()
             self._write(request.SerializeToString())
 
-    async def interrupt(self) -> None:
-        """Drops all outputs, here and still to come, until the service has let go of everything."""
+    async def interrupt(self, from_nodes: Collection[str], *, drop_queued: bool) -> None:
+        """Drops all outputs, here and still to come, until the service has let go of everything.
+
+        With ``from_nodes`` only those that come from these nodes, and were made before the service let go.
+        """
         self.raise_failure()
-        self._interrupting += 1
         self._interruptions += 1
-        number = self._interruptions
-        self._drop_held()
-        overtaking = asyncio.create_task(self._overtake(number), name="remotemedia client interrupts")
+        control = pb.StreamControl(
+            command=pb.StreamControl.COMMAND_INTERRUPT,
+            interruption=self._interruptions,
+            from_nodes=from_nodes,
+            drop_queued=drop_queued,
+        )
+        overtaking = asyncio.create_task(self._overtake(control), name="remotemedia client interrupts")
         try:
-            await self.command(pb.StreamControl.COMMAND_INTERRUPT, interruption=number)
-            self._asked += 1
-            mine = self._asked
+            if from_nodes:
+                await self._ask(control)
+            else:
+                self._drop_held()
+                self._interrupting += 1
+                try:
+                    await self._ask(control)
+                finally:
+                    self._interrupting -= 1
+            mine = self._answered + len(self._asked)
         finally:
-            self._interrupting -= 1
             await asyncio.wait({overtaking})
         while self._answered < mine and not self.closed:
             await self.wait()
 
-    async def _overtake(self, number: int) -> None:
+    async def _ask(self, control: pb.StreamControl) -> None:
+        await self.command(control)
+        self._asked.append(not control.from_nodes)
+        self._tell()  # what waits for room must not keep the answer from being read
+
+    async def _overtake(self, control: pb.StreamControl) -> None:
         """Tells the service, overtaking chunks that wait on their way. The stream also reports if that fails."""
-        request = pb.InterruptRequest(session_id=self.session_id, interruption=number)
+        request = pb.InterruptRequest(
+            session_id=self.session_id,
+            interruption=control.interruption,
+            from_nodes=control.from_nodes,
+            drop_queued=control.drop_queued,
+        )
         with suppress(grpc.aio.AioRpcError, SessionStateError):  # of a client that was closed
             await self._calls.interrupt(request.SerializeToString())
 
@@ -157,7 +181,7 @@ class Stream:
         held = self._held[node_id]
         if not held:
             return None
-        data = held.popleft()
+        data, _ = held.popleft()
         self._held_bytes -= data.size
         self._tell()
         return data
@@ -189,9 +213,12 @@ class Stream:
         message = response.message
         match message.WhichOneof("response"):
             case "result":
-                for node_id, buffer in message.result.data_outputs.items():
+                result = message.result
+                for node_id, buffer in result.data_outputs.items():
                     if node_id in self._held and not self._is_dropping():
-                        await self._keep(node_id, data_of(buffer, response.payloads), message.result.sequence)
+                        data = data_of(buffer, response.payloads)
+                        data.origin, data.session_id = self._origins.get(result.sequence, 0), self.session_id
+                        await self._keep(node_id, data, Provenance(result.epoch, result.lineage))
             case "init_progress" if self._on_progress is not None:
                 said = message.init_progress
                 try:
@@ -203,23 +230,34 @@ class Stream:
             case "closed":
                 self.closed = True
             case "interrupted":
-                self._answered += 1
+                self._answer(Interruption(message.interrupted.epoch, message.interrupted.nodes))
             case "error":
                 self._fail(error_of_response(message.error))
         self._tell()
 
-    async def _keep(self, node_id: str, data: RuntimeData, number: int) -> None:
-        """Holds it until it is taken; returns when there is room for another."""
-        data.origin, data.session_id = self._origins.get(number, 0), self.session_id
+    async def _keep(self, node_id: str, data: RuntimeData, provenance: Provenance) -> None:
+        """Holds it until it is taken; returns when there is room, or an interruption is to be answered."""
         held = self._held[node_id]
-        held.append(data)
+        held.append((data, provenance))
         self._held_bytes += data.size
         self._tell()
-        while len(held) >= _HELD_MESSAGES or self._held_bytes >= _HELD_BYTES:
+        while (len(held) >= _HELD_MESSAGES or self._held_bytes >= _HELD_BYTES) and not self._asked:
             await self._changed.wait()
 
     def _is_dropping(self) -> bool:
-        return self._discarding or self._interrupting > 0 or self._answered < self._asked
+        return self._discarding or self._interrupting > 0 or any(self._asked)
+
+    def _answer(self, interruption: Interruption) -> None:
+        if self._asked:
+            self._asked.popleft()
+        self._answered += 1
+        if not interruption.nodes:
+            return  # of everything: what came until now was dropped as it came
+        for held in self._held.values():
+            kept = [one for one in held if not interruption.cuts(one[1])]
+            self._held_bytes -= sum(data.size for data, _ in held) - sum(data.size for data, _ in kept)
+            held.clear()
+            held.extend(kept)
 
     def _drop_held(self) -> None:
         for held in self._held.values():

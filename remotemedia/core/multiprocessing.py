@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         ProcessReady,
         ProcessStarted,
     )
+    from remotemedia.core.multiprocess.values.interruption import Interruption, Provenance
     from remotemedia.core.multiprocess.values.progress import InitProgress
     from remotemedia.core.multiprocess.values.statistics import ChannelStats, NodeStats
     from remotemedia.errors import (
@@ -89,6 +90,7 @@ _HOMES = {
     "remotemedia.core.multiprocess.values.progress": ("InitProgress",),
     "remotemedia.core.multiprocess.classes.registry": ("lookup_node", "register_node", "registered_nodes"),
     "remotemedia.core.multiprocess.session.session": ("Session",),
+    "remotemedia.core.multiprocess.values.interruption": ("Interruption", "Provenance"),
     "remotemedia.core.multiprocess.values.statistics": ("ChannelStats", "NodeStats"),
     "remotemedia.core.multiprocess.session.status": (
         "Metrics",
@@ -139,6 +141,7 @@ __all__ = [
     "ExitReason",
     "InitProgress",
     "InitializationTimeout",
+    "Interruption",
     "ManifestError",
     "Metrics",
     "MultiprocessConfig",
@@ -166,6 +169,7 @@ __all__ = [
     "ProcessReady",
     "ProcessSpawnError",
     "ProcessStarted",
+    "Provenance",
     "Publisher",
     "RemoteFailure",
     "ResourceLimitError",

@@ -63,7 +63,7 @@ class Shared:
         self.session_config = session_config
         self.executor = MultiprocessExecutor(session_config)
         self.ending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.interruptible: dict[str, tuple[str, Callable[[int], Awaitable[None]]]] = {}
+        self.interruptible: dict[str, tuple[str, Callable[[pb.InterruptRequest], Awaitable[None]]]] = {}
 
     def plan(self, manifest: pb.PipelineManifest, limits: pb.ResourceLimits) -> SessionPlan:
         """See ``session_plan``."""

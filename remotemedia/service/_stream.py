@@ -11,12 +11,13 @@ import grpc.aio
 import remotemedia_v1_pb2 as pb
 
 from remotemedia.core.data import RuntimeData
-from remotemedia.core.multiprocessing import Session
+from remotemedia.core.multiprocessing import Interruption, Provenance, Session
 from remotemedia.errors import (
     ChannelClosedError,
     ChannelFullError,
     NodeProcessError,
     PayloadError,
+    PipelineError,
     ResourceLimitError,
     SessionStateError,
 )
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["stream"]
 
 _CHUNKS_PER_METRICS = 10
+_CUTS_KEPT = 100
 _USUAL_CHUNK_SIZE = 4096
 _MAX_BUFFER_LATENCY_MS = 100
 
@@ -118,8 +120,9 @@ class _Stream:
         self._reason = ""
         self._epoch = 0
         # Interruptions by number: the newest that was carried out, that was read here, and that is still to be read, as
-        # it came by a way of its own.
+        # it came by a way of its own. Those that begin at nodes, and are still to be read, with what they cut.
         self._interrupted = self._read_interruption = self._awaited_interruption = 0
+        self._cuts: dict[int, Interruption] = {}
         self._interrupting = asyncio.Lock()
 
     async def run(self) -> None:
@@ -171,23 +174,54 @@ class _Stream:
             if message.control.command == pb.StreamControl.COMMAND_CANCEL:
                 raise _Cancelled
             if message.control.command == pb.StreamControl.COMMAND_INTERRUPT:
-                await self._read_interrupt(message.control.interruption)
+                await self._read_interrupt(message.control)
             elif not self._awaited_interruption or message.WhichOneof("request") == "control":
                 await self._ahead.put(request, self._epoch)
         await self._ahead.put(None, self._epoch)
 
-    async def _read_interrupt(self, number: int) -> None:
+    async def _read_interrupt(self, control: pb.StreamControl) -> None:
+        number, cut = control.interruption, None
         self._read_interruption = max(number, self._read_interruption)
-        if number >= self._awaited_interruption:
-            self._awaited_interruption = 0
-        await self._interrupt(number)
-        await self._responses.send(pb.StreamResponse(interrupted=pb.Interrupted()))
+        if control.from_nodes:
+            async with self._interrupting:
+                cut = self._cuts.pop(number, None) or await self._cut(control)
+        else:
+            if number >= self._awaited_interruption:
+                self._awaited_interruption = 0
+            await self._interrupt(number)
+        answer = pb.Interrupted() if cut is None else pb.Interrupted(epoch=cut.epoch, nodes=cut.nodes)
+        await self._responses.send(pb.StreamResponse(interrupted=answer))
 
-    async def _overtake(self, number: int) -> None:
-        """An interruption in a call of its own: chunks sent before its command are dropped unread until that comes."""
-        if number > self._read_interruption:
+    async def _overtake(self, request: pb.InterruptRequest) -> None:
+        """An interruption in a call of its own: chunks sent before its command are dropped unread until that comes.
+
+        If it begins at nodes they are not: they wait for these, as what was read does.
+        """
+        number = request.interruption
+        if number <= self._read_interruption:
+            return
+        if not request.from_nodes:
             self._awaited_interruption = max(number, self._awaited_interruption)
             await self._interrupt(number)
+            return
+        async with self._interrupting:
+            if len(self._cuts) >= _CUTS_KEPT:
+                raise BadRequest(f"{_CUTS_KEPT} interruptions came, and the stream's commands to them did not")
+            if number > self._read_interruption and number not in self._cuts:
+                self._cuts[number] = await self._cut(request)
+
+    async def _cut(self, request: pb.StreamControl | pb.InterruptRequest) -> Interruption:
+        """Interrupts from some nodes on. Nothing is there to be interrupted before the session is, and after it."""
+        try:
+            self._plan.pipeline.reached_from(request.from_nodes)
+            if (session := self._session) is not None:
+                return await session.interrupt(from_node=request.from_nodes, drop_queued=request.drop_queued)
+        except PipelineError as error:
+            raise BadRequest(f"from_nodes: {error}") from None
+        except SessionStateError:
+            if self._session is session:
+                raise
+        return Interruption(0, 0)
 
     async def _interrupt(self, number: int) -> None:
         async with self._interrupting:
@@ -269,13 +303,13 @@ class _Stream:
     async def _send_outputs(self, session: Session) -> None:
         """Until the pipeline has no more; as fast as the client takes them, so that the nodes feel a slow client."""
         async for node_id, data in session.outputs():
-            epoch = self._epoch
+            epoch, provenance = self._epoch, session.provenance(node_id)
             async with self._responses.writing:
                 # An output that was here before the client interrupted is not for it any more.
-                if epoch == self._epoch:
-                    await self._responses.put(self._result(node_id, data))
+                if epoch == self._epoch and not session.was_cut(provenance):
+                    await self._responses.put(self._result(node_id, data, provenance))
 
-    def _result(self, node_id: str, data: RuntimeData) -> Envelope[pb.StreamResponse]:
+    def _result(self, node_id: str, data: RuntimeData, provenance: Provenance) -> Envelope[pb.StreamResponse]:
         most_bytes = self._shared.service_config.max_message_bytes
         if data.size > most_bytes - ENVELOPE_BYTES:
             raise ResourceLimitError(
@@ -288,7 +322,7 @@ class _Stream:
             except PayloadError as error:
                 raise NodeProcessError(node_id, f"its output cannot be sent: {error}") from None
         result = envelope.message.result
-        result.sequence = data.origin
+        result.sequence, result.epoch, result.lineage = data.origin, *provenance
         result.data_outputs[node_id].CopyFrom(buffer)
         result.processing_time_ms, result.total_items_processed = self._counters.result(data.origin)
         return envelope

@@ -23,6 +23,7 @@ from remotemedia._naming import authority
 from remotemedia.core.multiprocessing import MultiprocessConfig, MultiprocessExecutor, registered_nodes
 from remotemedia.errors import MultiprocessError
 from remotemedia.service._gate import Gate
+from remotemedia.service._manifests import BadRequest
 from remotemedia.service._session import Shared
 from remotemedia.service._stream import stream
 from remotemedia.service._tls import server_credentials
@@ -199,7 +200,9 @@ def _handlers(shared: Shared, gate: Gate) -> tuple[grpc.GenericRpcHandler, ...]:
         if interrupt is None or owner != client:
             await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such stream of this client")
         try:
-            await interrupt(request.interruption)
+            await interrupt(request)
+        except BadRequest as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except MultiprocessError:  # the stream itself tells which
             await context.abort(grpc.StatusCode.ABORTED, "the stream has failed")
         return pb.Interrupted().SerializeToString()

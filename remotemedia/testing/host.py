@@ -20,7 +20,7 @@ from remotemedia.core.multiprocess.node.loop import NodeLoop, settled
 from remotemedia.core.multiprocess.node.node import MultiprocessNode, NodeStatus
 from remotemedia.core.multiprocess.session.wiring import Wiring
 from remotemedia.core.multiprocess.values.config import MultiprocessConfig
-from remotemedia.core.multiprocess.values.protocol import FromNode, Interrupted, Progress
+from remotemedia.core.multiprocess.values.protocol import FromNode, InterruptAsked, Interrupted, Progress
 from remotemedia.errors import SessionStateError
 
 if TYPE_CHECKING:
@@ -44,12 +44,15 @@ class NodeHost:
         node: the node.
         progress: what it reported with ``report_progress``, as (fraction, message).
         failures: what its calls raised so far, in order.
+        interruptions: the node ids that its ``interrupt()`` named, for each call; it returns at once, as here are no
+            other nodes.
     """
 
     def __init__(self, node: MultiprocessNode, config: MultiprocessConfig | None = None) -> None:
         self.node = node
         self.progress: list[tuple[float, str | None]] = []
         self.failures: list[BaseException] = []
+        self.interruptions: list[list[str]] = []
         self._config = config or MultiprocessConfig(spin_us=0, shm_segment_size=64 * 1024 * 1024)
         self._graph = _OneNode(node)
         self._unraised: list[BaseException] = []
@@ -152,6 +155,10 @@ class NodeHost:
             self.progress.append((message.progress, message.message))
         elif isinstance(message, Interrupted):
             self._acknowledged.add(message.epoch)
+        elif isinstance(message, InterruptAsked):
+            assert self._loop is not None
+            self.interruptions.append(message.from_nodes)
+            self._loop.answer(message.number, "")
         self._wake()
 
     def _fail(self, error: BaseException) -> None:

@@ -36,6 +36,7 @@ def test_every_call(px: Any, service: Any) -> None:
                 session.receive("n1", timeout=0)
             with pytest.raises(PipelineError, match="is not an input node"):
                 session.send("n1", text("a"))
+            session.interrupt(from_node="n0", drop_queued=True)
             session.interrupt()
             for word in ("b", "c"):
                 session.send("n0", text(word))

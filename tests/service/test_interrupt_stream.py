@@ -117,3 +117,72 @@ def test_bytes_that_are_no_request(px: Any, sv: Any) -> None:
             assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
 
     px.run(main())
+
+
+# --- from some nodes on ------------------------------------------------------------------------------------------
+
+
+async def interrupt_from(client: Any, stream: Any, number: int, *from_nodes: str) -> None:
+    session_id = next(each.ready.session_id for each in stream.came if each.HasField("ready"))
+    request = pb.InterruptRequest(session_id=session_id, interruption=number, from_nodes=from_nodes)
+    await client.execution.InterruptStream(request)
+
+
+def test_from_a_node_on_chunks_that_wait_stay_and_the_answer_says_what_was_cut(px: Any, sv: Any) -> None:
+    async def main() -> None:
+        async with sv.serving() as client:
+            stream = await client.ready(sv.chain("t-do", "t-echo", channel_capacity=2))
+            await stream.chunk("n0", "wait", 1)
+            await sv.until(lambda: client.busy("n0"))
+            for number in range(2, 30):
+                await stream.chunk("n0", f"{number}", number)
+            await interrupt_from(client, stream, 1, "n0")
+            # Its other word, and once more the first: it is carried out once.
+            await stream.command(INTERRUPT, interruption=1, from_nodes=["n0"])
+            await interrupt_from(client, stream, 1, "n0")
+            await stream.command(INTERRUPT, from_nodes=["n1"], drop_queued=False)
+            await stream.close()
+            results = [each for each in await stream.results() if each[2] != "wait"]
+            cut = [each.interrupted for each in stream.came if each.HasField("interrupted")]
+            assert [one.nodes for one in cut] == [1, 2] and cut[0].epoch < cut[1].epoch
+            # The second may have met some of them in n1, or past it; none was dropped before.
+            numbers = [number for number, _, _ in results]
+            assert numbers == sorted(numbers) and numbers[-1] == 29
+            # Each says what it came through, and which interruption was the last before it.
+            came = [each.result for each in stream.came if each.HasField("result")]
+            assert {result.lineage for result in came} == {3}
+            assert {result.epoch for result in came} <= {0, cut[0].epoch, cut[1].epoch}
+
+    px.run(main())
+
+
+def test_from_a_node_that_there_is_not(px: Any, sv: Any) -> None:
+    async def main() -> None:
+        async with sv.serving() as client:
+            stream = await client.ready(sv.chain("t-echo"))
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await interrupt_from(client, stream, 1, "n")
+            assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert "from_nodes: there is no node 'n'; did you mean 'n0'" in str(raised.value.details())
+            await stream.command(INTERRUPT, interruption=1, from_nodes=["n"])
+            error = await stream.read_a("error")
+            assert "from_nodes: there is no node 'n'; did you mean 'n0'" in error.message
+
+    px.run(main())
+
+
+def test_words_whose_commands_never_come_are_not_kept_without_end(px: Any, sv: Any) -> None:
+    async def main() -> None:
+        async with sv.serving() as client:
+            stream = await client.ready(sv.chain("t-echo"))
+            for number in range(1, 101):
+                await interrupt_from(client, stream, number, "n0")
+            with pytest.raises(grpc.aio.AioRpcError, match="100 interruptions came, and the stream's commands"):
+                await interrupt_from(client, stream, 101, "n0")
+            for number in range(1, 102):
+                await stream.command(INTERRUPT, interruption=number, from_nodes=["n0"])
+            await stream.chunk("n0", "goes on", 1)
+            await stream.close()
+            assert await stream.results() == [(1, "n0", "goes on")]
+
+    px.run(main())

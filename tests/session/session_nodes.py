@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import itertools
 import os
 import signal
 import subprocess
@@ -446,6 +447,31 @@ class Ears(Base):
         except (ValueError, TypeError) as error:
             return RuntimeData.text(f"{type(error).__name__}: {error}")
         return RuntimeData.text("silent")
+
+
+@register_node("t-talk")
+class Talk(Base):
+    """Answers without end: the text with a number."""
+
+    async def process(self, data: RuntimeData) -> Any:
+        for number in itertools.count():
+            yield RuntimeData.text(f"{data.payload} {number}")
+            await asyncio.sleep(0.005)
+
+
+@register_node("t-loud")
+class Loud(Base):
+    """At the first message that is loud it silences the node that its config names."""
+
+    def __init__(self, node_id: str, config: dict[str, Any]) -> None:
+        super().__init__(node_id, config)
+        self.number = 0
+
+    async def process(self, data: RuntimeData) -> Any:
+        number, self.number = self.number, self.number + 1
+        if abs(data.as_numpy()).max() > 0.01:
+            await self.interrupt(from_node=self.config["silences"])
+            yield RuntimeData.text(f"silenced at {number}")
 
 
 @register_node("t-config")

@@ -6,13 +6,15 @@ In random graphs: tests/faults/test_cuts.py.
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from remotemedia.core.multiprocess.session.wiring import Wiring
-from remotemedia.core.multiprocessing import MultiprocessConfig, Pipeline, PipelineError, Session
+from remotemedia.core.multiprocessing import MultiprocessConfig, Pipeline, PipelineError, ProcessCrashError, Session
 
 pytestmark = pytest.mark.usefixtures("leak_check")
 
@@ -115,6 +117,7 @@ def test_a_call_that_stays_is_followed_by_on_interrupt(px: Any, tmp_path: Path) 
             await session.interrupt(from_node="left")
             gate.touch()
             await px.until(lambda: not gate.exists())
+            await session.stop(abort=True)
 
     px.run(main())
 
@@ -141,6 +144,37 @@ def test_what_waits_is_taken_before_the_node_hears_of_the_cut(
                 session._supervisor.broadcast(*late.pop())
                 await interrupting
             await nothing_more(session, "n0")
+
+    px.run(main())
+
+
+def test_an_output_that_is_here_knows_what_it_came_through(px: Any) -> None:
+    async def main() -> None:
+        async with Session("s", joined()) as session:
+            seen = {}
+            for node_id in ("left", "right"):
+                await session.send(node_id, px.text(node_id))
+                assert await said(session, "mix") == [node_id]
+                seen[node_id] = session.provenance("mix")
+            assert await said(session, "other") == ["left"]
+            seen["other"] = session.provenance("other")
+            assert [session.was_cut(one) for one in seen.values()] == [False] * 3
+            first = await session.interrupt(from_node=["other", "right"])
+            assert {node_id: session.was_cut(one) for node_id, one in seen.items()} == {
+                "left": False,
+                "right": True,
+                "other": True,
+            }
+            assert [first.cuts(one) for one in seen.values()] == [False, True, True]
+            await session.send("right", px.text("again"))
+            assert await said(session, "mix") == ["again"]
+            again = session.provenance("mix")
+            assert not session.was_cut(again) and not first.cuts(again)
+            second = await session.interrupt()
+            assert all(map(second.cuts, [*seen.values(), again])) and session.was_cut(again)
+            with pytest.raises(PipelineError, match="'left' is not an output node"):
+                session.provenance("left")
+        assert not session.was_cut(again)
 
     px.run(main())
 
@@ -182,7 +216,7 @@ def test_a_node_far_down_a_long_list_cannot_be_cut() -> None:
         pipeline.add_node("t-mouth", f"n{number}")
     wiring = Wiring("s", pipeline, MultiprocessConfig(shm_segment_size=1 << 16))
     try:
-        assert wiring.cut(["n63"], queues=False) == 1
+        assert wiring.cut(["n63"], queues=False) == (1, 1 << 63)
         with pytest.raises(PipelineError, match=r"node 'n64' is not among the first 64 .* add it before others"):
             wiring.cut(["n64"], queues=False)
     finally:
@@ -231,6 +265,30 @@ def test_a_node_cannot_interrupt_itself_or_nobody(px: Any, interrupt: dict[str, 
             await session.send("ears", px.text("barge"))
             (answer,) = await said(session, "ears")
             assert answer.startswith(error)
+
+    px.run(main())
+
+
+@pytest.mark.parametrize("ends", ["crash", "abort"])
+def test_a_node_that_asks_in_a_pipeline_that_crashes_or_ends(px: Any, ends: str) -> None:
+    """Nobody is left to be silent; what the node asked for ends with the session."""
+
+    async def main() -> None:
+        session = Session("s", ears(from_node="mouth"))
+        async with session:
+            await session.send("mouth", px.text("long x"))
+            assert await said(session, "out") == ["x.0"]
+            mouth = session.pids["mouth"]
+            os.kill(mouth, signal.SIGSTOP)  # it acknowledges nothing
+            await session.send("ears", px.text("barge"))
+            await px.until(lambda: session._asked._tasks)
+            if ends == "crash":
+                os.kill(mouth, signal.SIGKILL)
+                with pytest.raises(ProcessCrashError):
+                    await session.receive("ears")
+            else:
+                await session.stop(abort=True)
+        await px.until(lambda: not session._asked._tasks)
 
     px.run(main())
 

@@ -122,6 +122,26 @@ def test_an_interruption_ends_a_stream_and_drops_what_is_queued() -> None:
     asyncio.run(test())
 
 
+class Ears(Counts):
+    """Silences what it is told to."""
+
+    async def process(self, data: RuntimeData) -> RuntimeData:
+        await self.interrupt(from_node=str(data.payload).split())
+        return RuntimeData.text("silent")
+
+
+def test_a_node_that_interrupts_others_is_heard() -> None:
+    async def test() -> None:
+        async with NodeHost(Ears("ears", {})) as host:
+            assert [output.payload for output in await host.feed("llm tts")] == ["silent"]
+            assert [output.payload for output in await host.feed("llm")] == ["silent"]
+            assert host.interruptions == [["llm", "tts"], ["llm"]]
+        with pytest.raises(RuntimeError, match=r"interrupt\(\) works in a running node"):
+            await Ears("ears", {}).interrupt(from_node="llm")
+
+    asyncio.run(test())
+
+
 def test_payloads_are_as_in_a_session() -> None:
     async def test() -> None:
         async with NodeHost(Fills("fills", {})) as host:

@@ -714,7 +714,7 @@ class AudioChunk(_message.Message):
     def __init__(self, node_id: _Optional[str] = ..., buffer: _Optional[_Union[AudioBuffer, _Mapping]] = ..., sequence: _Optional[int] = ..., timestamp_ms: _Optional[int] = ...) -> None: ...
 
 class StreamControl(_message.Message):
-    __slots__ = ("command", "node_id", "interruption")
+    __slots__ = ("command", "node_id", "interruption", "from_nodes", "drop_queued")
     class Command(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         COMMAND_UNSPECIFIED: _ClassVar[StreamControl.Command]
@@ -730,10 +730,14 @@ class StreamControl(_message.Message):
     COMMAND_FIELD_NUMBER: _ClassVar[int]
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     INTERRUPTION_FIELD_NUMBER: _ClassVar[int]
+    FROM_NODES_FIELD_NUMBER: _ClassVar[int]
+    DROP_QUEUED_FIELD_NUMBER: _ClassVar[int]
     command: StreamControl.Command
     node_id: str
     interruption: int
-    def __init__(self, command: _Optional[_Union[StreamControl.Command, str]] = ..., node_id: _Optional[str] = ..., interruption: _Optional[int] = ...) -> None: ...
+    from_nodes: _containers.RepeatedScalarFieldContainer[str]
+    drop_queued: bool
+    def __init__(self, command: _Optional[_Union[StreamControl.Command, str]] = ..., node_id: _Optional[str] = ..., interruption: _Optional[int] = ..., from_nodes: _Optional[_Iterable[str]] = ..., drop_queued: bool = ...) -> None: ...
 
 class StreamResponse(_message.Message):
     __slots__ = ("ready", "result", "error", "metrics", "closed", "init_progress", "interrupted")
@@ -754,16 +758,24 @@ class StreamResponse(_message.Message):
     def __init__(self, ready: _Optional[_Union[StreamReady, _Mapping]] = ..., result: _Optional[_Union[ChunkResult, _Mapping]] = ..., error: _Optional[_Union[ErrorResponse, _Mapping]] = ..., metrics: _Optional[_Union[StreamMetrics, _Mapping]] = ..., closed: _Optional[_Union[StreamClosed, _Mapping]] = ..., init_progress: _Optional[_Union[InitProgress, _Mapping]] = ..., interrupted: _Optional[_Union[Interrupted, _Mapping]] = ...) -> None: ...
 
 class Interrupted(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("epoch", "nodes")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    nodes: int
+    def __init__(self, epoch: _Optional[int] = ..., nodes: _Optional[int] = ...) -> None: ...
 
 class InterruptRequest(_message.Message):
-    __slots__ = ("session_id", "interruption")
+    __slots__ = ("session_id", "interruption", "from_nodes", "drop_queued")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     INTERRUPTION_FIELD_NUMBER: _ClassVar[int]
+    FROM_NODES_FIELD_NUMBER: _ClassVar[int]
+    DROP_QUEUED_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     interruption: int
-    def __init__(self, session_id: _Optional[str] = ..., interruption: _Optional[int] = ...) -> None: ...
+    from_nodes: _containers.RepeatedScalarFieldContainer[str]
+    drop_queued: bool
+    def __init__(self, session_id: _Optional[str] = ..., interruption: _Optional[int] = ..., from_nodes: _Optional[_Iterable[str]] = ..., drop_queued: bool = ...) -> None: ...
 
 class InitProgress(_message.Message):
     __slots__ = ("node_id", "status", "progress", "message")
@@ -788,7 +800,7 @@ class StreamReady(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., recommended_chunk_size: _Optional[int] = ..., max_buffer_latency_ms: _Optional[int] = ...) -> None: ...
 
 class ChunkResult(_message.Message):
-    __slots__ = ("sequence", "data_outputs", "processing_time_ms", "total_items_processed")
+    __slots__ = ("sequence", "data_outputs", "processing_time_ms", "total_items_processed", "epoch", "lineage")
     class DataOutputsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -800,11 +812,15 @@ class ChunkResult(_message.Message):
     DATA_OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     PROCESSING_TIME_MS_FIELD_NUMBER: _ClassVar[int]
     TOTAL_ITEMS_PROCESSED_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    LINEAGE_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     data_outputs: _containers.MessageMap[str, DataBuffer]
     processing_time_ms: float
     total_items_processed: int
-    def __init__(self, sequence: _Optional[int] = ..., data_outputs: _Optional[_Mapping[str, DataBuffer]] = ..., processing_time_ms: _Optional[float] = ..., total_items_processed: _Optional[int] = ...) -> None: ...
+    epoch: int
+    lineage: int
+    def __init__(self, sequence: _Optional[int] = ..., data_outputs: _Optional[_Mapping[str, DataBuffer]] = ..., processing_time_ms: _Optional[float] = ..., total_items_processed: _Optional[int] = ..., epoch: _Optional[int] = ..., lineage: _Optional[int] = ...) -> None: ...
 
 class StreamMetrics(_message.Message):
     __slots__ = ("session_id", "chunks_processed", "average_latency_ms", "total_items", "buffer_items", "chunks_dropped", "peak_memory_bytes", "data_type_breakdown", "cache_hits", "cache_misses", "cached_nodes_count", "cache_hit_rate")

@@ -17,6 +17,7 @@ from remotemedia.core.multiprocess.session.status import SessionStatus
 from remotemedia.core.multiprocess.session.supervisor import Supervisor
 from remotemedia.core.multiprocess.session.wiring import Wiring
 from remotemedia.core.multiprocess.values.config import MultiprocessConfig
+from remotemedia.core.multiprocess.values.interruption import Interruption, Provenance
 from remotemedia.errors import ChannelClosedError, ChannelFullError, PipelineError, SessionStateError
 
 __all__ = ["SessionFlow"]
@@ -148,7 +149,7 @@ class SessionFlow:
             if node_id in (None, name):
                 publisher.close()
 
-    async def interrupt(self, *, from_node: str | Collection[str] = (), drop_queued: bool = False) -> None:
+    async def interrupt(self, *, from_node: str | Collection[str] = (), drop_queued: bool = False) -> Interruption:
         """Drops everything under way: queued messages are gone, and ``process()`` calls in flight are cancelled.
 
         Returns when every node has acknowledged. Nothing of the old turn comes out afterwards; messages sent from now
@@ -161,7 +162,8 @@ class SessionFlow:
         acknowledges at once, and its ``on_interrupt()`` follows that call. What a node sends by ``emit()``, or from
         ``finish()``, is taken for made of all that comes before that node.
 
-        PipelineError for a node that the pipeline does not have.
+        What it returns tells of an output that is already here whether it belongs to what was interrupted: see
+        ``provenance``. PipelineError for a node that the pipeline does not have.
         """
         supervisor = self._alive("interrupt()")
         if supervisor.failure is not None:
@@ -169,10 +171,24 @@ class SessionFlow:
         wiring = self._wired()
         cut_nodes = {from_node} if isinstance(from_node, str) else set(from_node)
         reached = self.pipeline.reached_from(cut_nodes) if cut_nodes else set(self.pipeline.node_ids)
-        epoch = wiring.cut(cut_nodes, queues=drop_queued)
+        interruption = wiring.cut(cut_nodes, queues=drop_queued)
         wiring.skip_stale()  # before any wait: a node in loan() may need this memory to get on
-        await supervisor.interrupt(epoch, reached)
+        await supervisor.interrupt(interruption.epoch, reached)
         wiring.skip_stale()  # and what came meanwhile: the new turn finds its channels empty
+        return interruption
+
+    def provenance(self, node_id: str) -> Provenance:
+        """Where the output comes from that ``receive`` or ``outputs`` gave last, which was of this node.
+
+        Ask before the next output is taken. For those who pass outputs on: with ``was_cut``, or what ``interrupt``
+        returns, it tells whether the output was interrupted on its way.
+        """
+        self._output(node_id)
+        return self._wired().provenance(node_id)
+
+    def was_cut(self, output: Provenance) -> bool:
+        """Whether an output was interrupted since it was taken, by the program or by a node."""
+        return self._wired().was_cut(output)
 
     # --- inside ---
 

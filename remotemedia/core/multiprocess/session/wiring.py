@@ -20,6 +20,7 @@ from remotemedia.core.multiprocess.channel.side import new_eventfd
 from remotemedia.core.multiprocess.channel.subscriber import Subscriber
 from remotemedia.core.multiprocess.graph.pipeline import SESSION_NAME, Pipeline
 from remotemedia.core.multiprocess.values.config import MultiprocessConfig
+from remotemedia.core.multiprocess.values.interruption import Interruption, Provenance
 from remotemedia.core.multiprocess.values.statistics import ChannelStats, NodeStats
 from remotemedia.errors import PipelineError
 
@@ -144,7 +145,7 @@ class Wiring:
         segment = self._nodes.get(node_id)
         return segment is not None and segment.wrote_to_payload
 
-    def cut(self, node_ids: Collection[str], *, queues: bool) -> int:
+    def cut(self, node_ids: Collection[str], *, queues: bool) -> Interruption:
         """Begins the epoch in which all that descends from these nodes is over, or everything if there are none.
 
         PipelineError for a node that is too far down the list to have a bit.
@@ -155,7 +156,16 @@ class Wiring:
                     f"interrupt(): node {node_id!r} is not among the first {_ring.LINEAGE_NODES} of its pipeline, "
                     "and an interruption can begin only at these; add it before others"
                 )
-        return self.segment.cut(sum(map(self._bit, set(node_ids))), queues)
+        nodes = sum(map(self._bit, set(node_ids)))
+        return Interruption(self.segment.cut(nodes, queues), nodes)
+
+    def provenance(self, node_id: str) -> Provenance:
+        """Of the output taken last, which came from this node."""
+        return Provenance(self.outputs[node_id]._last_epoch, self.segment.lineage)
+
+    def was_cut(self, output: Provenance) -> bool:
+        """Whether an output was cut off since it was taken; False once everything is closed."""
+        return self._final is None and self.segment.was_cut(*output)
 
     def _bit(self, node_id: str) -> int:
         """The node's own, in a message's lineage; 0 if it has none."""
