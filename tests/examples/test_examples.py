@@ -60,6 +60,15 @@ def test_interrupt(tmp_path):
     assert lines[at + 1 :] == ["word 1 about cats", "word 2 about cats"]
 
 
+def test_barge_in(tmp_path):
+    said = ["tell me of dinosaurs", "he was not a cat", "thank you"]
+    assert run("barge_in.py", tmp_path) == [
+        line
+        for text in said
+        for line in (f"the user: {text} .", *(f"word {number} about: {text}" for number in (1, 2, 3)))
+    ]
+
+
 def test_many_sessions(tmp_path):
     assert run("many_sessions.py", tmp_path) == [
         "ann: HELLO THERE",
@@ -80,6 +89,7 @@ def test_remote(tmp_path):
 
 def test_every_example_has_a_test_and_says_what_it_shows():
     names = {path.name for path in EXAMPLES.glob("*.py")}
-    assert names == {"echo.py", "interrupt.py", "many_sessions.py", "named_channel.py", "remote.py", "speech.py"}
+    interruptions = {"interrupt.py", "barge_in.py"}
+    assert names == interruptions | {"echo.py", "many_sessions.py", "named_channel.py", "remote.py", "speech.py"}
     for name in names:
         assert f"python examples/{name}" in (EXAMPLES / name).read_text().split('"""')[1]
