@@ -122,10 +122,11 @@ def test_a_call_that_stays_is_followed_by_on_interrupt(px: Any, tmp_path: Path) 
     px.run(main())
 
 
+@pytest.mark.parametrize("drop_queued", [False, True])
 def test_what_waits_is_taken_before_the_node_hears_of_the_cut(
-    px: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    px: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drop_queued: bool
 ) -> None:
-    """It is of the new turn all the same, and on_interrupt() precedes it."""
+    """It is of the new turn all the same, and on_interrupt() precedes it; unless it was to go."""
     gate = tmp_path / "gate"
 
     async def main() -> None:
@@ -134,12 +135,15 @@ def test_what_waits_is_taken_before_the_node_hears_of_the_cut(
             for turn in range(1, 4):
                 await session.send("n0", px.text("long a"))
                 assert await said(session, "n0") == ["a.0"]
-                await session.send("n0", px.text("cuts"))
+                await session.send("n0", px.text("waits"))
                 with monkeypatch.context() as patch:
                     patch.setattr(session._supervisor, "broadcast", lambda *words: late.append(words))
-                    interrupting = asyncio.create_task(session.interrupt(from_node="n0"))
+                    interrupting = asyncio.create_task(session.interrupt(from_node="n0", drop_queued=drop_queued))
                     await px.until(lambda: late)
                     gate.touch()
+                    if not drop_queued:
+                        assert await said(session, "n0") == ["waits"]
+                    await session.send("n0", px.text("cuts"))
                     assert await said(session, "n0") == [f"n0 {turn}"]
                 session._supervisor.broadcast(*late.pop())
                 await interrupting

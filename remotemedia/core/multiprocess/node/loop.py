@@ -226,6 +226,12 @@ class NodeLoop:
             epoch = now
         return epoch
 
+    def _was_queued(self, stamp: int, turn: int) -> bool:
+        """Whether a message with that stamp, taken in that turn, waited when the node was to drop what waits."""
+        assert self._channels is not None
+        queue_cut = self._channels.turns.queue_cut(self._channels.segment.bit)
+        return not (_not_before(turn, queue_cut) or _not_before(stamp, queue_cut))
+
     def _ready(self) -> bool:
         if self._interrupts:
             return True
@@ -254,8 +260,8 @@ class NodeLoop:
         sequence, port = data.sequence, data.port
         self._origin = data.origin
         if epoch != self._turn:
-            stamp, current = subscriber._last_stamp, await self._catch_up(epoch)
-            if current is None or not _not_before(stamp, self._channels.turns.queue_cut(segment.bit)):
+            stamp, turn, current = subscriber._last_stamp, self._turn, await self._catch_up(epoch)
+            if current is None or self._was_queued(stamp, turn):
                 return  # interrupted, before anything was done with it
             epoch = current
         self._call_epoch = epoch
