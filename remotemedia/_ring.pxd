@@ -132,6 +132,7 @@ cdef class Consumer(_Ring):
 
     # Of the last messages: what comes again need not be decoded again.
     cdef readonly uint32_t epoch, stamp
+    cdef readonly uint64_t lineage
     cdef readonly uint64_t published_ns
     cdef bytes session_bytes
     cdef str session

@@ -818,7 +818,7 @@ cdef class Consumer(_Ring):
             self.peer.drop(slot.text_block)
         self.stamp = slot.epoch
         self.epoch = now if self.turns is not None else slot.epoch
-        self.own.lineage = slot.lineage
+        self.own.lineage = self.lineage = slot.lineage
         self.published_ns = slot.published_ns
         rm_release(&self.r, &self.peer.s if self.peer is not None else NULL)
         return message

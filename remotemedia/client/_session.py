@@ -188,12 +188,13 @@ class RemoteSession:
         a node that the pipeline does not have.
         """
         stream = self._running("interrupt()")
-        from_nodes = [from_node] if isinstance(from_node, str) else list(from_node)
-        for node_id in from_nodes:
-            if node_id not in self._plan.node_ids:
-                raise PipelineError(
-                    f"there is no node {node_id!r}; {offer(node_id, self._plan.node_ids, 'the nodes are')}"
-                )
+        known, from_nodes = list(self._plan.node_ids), {}
+        for node_id in [from_node] if isinstance(from_node, str) else from_node:
+            if node_id not in known:
+                raise PipelineError(f"there is no node {node_id!r}; {offer(node_id, known, 'the nodes are')}")
+            from_nodes[node_id] = 1 << known.index(node_id)
+            if from_nodes[node_id] >> 64:
+                raise PipelineError(f"interrupt(): node {node_id!r} is not among the first 64 of its pipeline")
         await stream.interrupt(from_nodes, drop_queued=drop_queued)
 
     # --- inside ---

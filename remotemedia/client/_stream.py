@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -72,11 +72,11 @@ class Stream:
         self._writing: asyncio.Task[None] | None = None
         self._sent = 0
         self._origins: dict[int, int] = {}
-        # Interruptions: how many there were, how many are about to be asked for, and how many are answered. Those that
-        # are asked for and not answered, in order: whether all outputs are dropped until then, or those that the answer
-        # tells.
-        self._interruptions = self._interrupting = self._answered = 0
-        self._asked: deque[bool] = deque()
+        # Interruptions: how many there were, are about to be asked for (of everything, from nodes on), are answered. Of
+        # those that are asked for and not answered, in order: the nodes at which they begin, a bit each, whose answer
+        # names the outputs to drop; 0: all outputs are dropped until the answer.
+        self._interruptions = self._interrupting = self._cutting = self._answered = 0
+        self._asked: deque[int] = deque()
         self._discarding = False
         self._reading = asyncio.create_task(self._read(), name="remotemedia client reads")
 
@@ -105,12 +105,17 @@ class Stream:
             await self._room()
             self._write(request.SerializeToString())
 
-    async def interrupt(self, from_nodes: Collection[str], *, drop_queued: bool) -> None:
+    async def interrupt(self, from_nodes: Mapping[str, int], *, drop_queued: bool) -> None:
         """Drops all outputs, here and still to come, until the service has let go of everything.
 
-        With ``from_nodes`` only those that come from these nodes, and were made before the service let go.
+        With ``from_nodes``, and the bit of each, only those that come from these nodes, and were made before the
+        service let go.
         """
         self.raise_failure()
+        nodes = sum(from_nodes.values())
+        if self.closed:
+            self._drop_held(nodes)
+            return
         self._interruptions += 1
         control = pb.StreamControl(
             command=pb.StreamControl.COMMAND_INTERRUPT,
@@ -120,25 +125,25 @@ class Stream:
         )
         overtaking = asyncio.create_task(self._overtake(control), name="remotemedia client interrupts")
         try:
-            if from_nodes:
-                await self._ask(control)
+            if nodes:
+                self._cutting += 1
+                self._tell()  # what waits for room must not keep the answer, or the service, waiting
             else:
-                self._drop_held()
                 self._interrupting += 1
-                try:
-                    await self._ask(control)
-                finally:
+                self._drop_held()
+            try:
+                await self.command(control)
+                self._asked.append(nodes)
+            finally:
+                if nodes:
+                    self._cutting -= 1
+                else:
                     self._interrupting -= 1
             mine = self._answered + len(self._asked)
         finally:
             await asyncio.wait({overtaking})
         while self._answered < mine and not self.closed:
             await self.wait()
-
-    async def _ask(self, control: pb.StreamControl) -> None:
-        await self.command(control)
-        self._asked.append(not control.from_nodes)
-        self._tell()  # what waits for room must not keep the answer from being read
 
     async def _overtake(self, control: pb.StreamControl) -> None:
         """Tells the service, overtaking chunks that wait on their way. The stream also reports if that fails."""
@@ -241,28 +246,32 @@ class Stream:
         held.append((data, provenance))
         self._held_bytes += data.size
         self._tell()
-        while (len(held) >= _HELD_MESSAGES or self._held_bytes >= _HELD_BYTES) and not self._asked:
+        while len(held) >= _HELD_MESSAGES or self._held_bytes >= _HELD_BYTES:
+            if self._cutting or self._asked:
+                return
             await self._changed.wait()
 
     def _is_dropping(self) -> bool:
-        return self._discarding or self._interrupting > 0 or any(self._asked)
+        return self._discarding or self._interrupting > 0 or 0 in self._asked
 
     def _answer(self, interruption: Interruption) -> None:
-        if self._asked:
-            self._asked.popleft()
+        nodes = self._asked.popleft() if self._asked else 0
         self._answered += 1
-        if not interruption.nodes:
-            return  # of everything: what came until now was dropped as it came
+        if interruption.nodes:
+            self._keep_only(lambda one: not interruption.cuts(one))
+        elif nodes:  # its session had already ended there: of these nodes nothing new will come
+            self._drop_held(nodes)
+
+    def _drop_held(self, nodes: int = 0) -> None:
+        """Drops what is held, or what came through one of these nodes."""
+        self._keep_only(lambda one: bool(nodes and not one.lineage & nodes))
+
+    def _keep_only(self, stays: Callable[[Provenance], bool]) -> None:
         for held in self._held.values():
-            kept = [one for one in held if not interruption.cuts(one[1])]
+            kept = [(data, one) for data, one in held if stays(one)]
             self._held_bytes -= sum(data.size for data, _ in held) - sum(data.size for data, _ in kept)
             held.clear()
             held.extend(kept)
-
-    def _drop_held(self) -> None:
-        for held in self._held.values():
-            held.clear()
-        self._held_bytes = 0
         self._tell()
 
     # --- both ---

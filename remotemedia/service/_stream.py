@@ -122,7 +122,7 @@ class _Stream:
         # Interruptions by number: the newest that was carried out, that was read here, and that is still to be read, as
         # it came by a way of its own. Those that begin at nodes, and are still to be read, with what they cut.
         self._interrupted = self._read_interruption = self._awaited_interruption = 0
-        self._cuts: dict[int, Interruption] = {}
+        self._cuts: dict[int, asyncio.Task[Interruption]] = {}
         self._interrupting = asyncio.Lock()
 
     async def run(self) -> None:
@@ -152,6 +152,7 @@ class _Stream:
             finally:
                 self._session = None
                 del self._shared.interruptible[self._call.session_id]
+                await self._end_cuts()
                 self._metrics = execution_metrics(session, self._counters.clock)
         running.raise_error()
         self._chunks.frames.check_complete()
@@ -183,8 +184,10 @@ class _Stream:
         number, cut = control.interruption, None
         self._read_interruption = max(number, self._read_interruption)
         if control.from_nodes:
-            async with self._interrupting:
-                cut = self._cuts.pop(number, None) or await self._cut(control)
+            task = self._cuts.get(number) if number else None
+            cut = await (self._cut(control) if task is None else asyncio.shield(task))
+            for read in [one for one in self._cuts if one <= number]:
+                self._cuts.pop(read).cancel()
         else:
             if number >= self._awaited_interruption:
                 self._awaited_interruption = 0
@@ -204,14 +207,17 @@ class _Stream:
             self._awaited_interruption = max(number, self._awaited_interruption)
             await self._interrupt(number)
             return
-        async with self._interrupting:
+        if number not in self._cuts:
             if len(self._cuts) >= _CUTS_KEPT:
-                raise BadRequest(f"{_CUTS_KEPT} interruptions came, and the stream's commands to them did not")
-            if number > self._read_interruption and number not in self._cuts:
-                self._cuts[number] = await self._cut(request)
+                raise BadRequest(f"{_CUTS_KEPT} interruptions wait for their commands in the stream")
+            # A task of the stream's: it goes on if the client gives this call up, and is carried out once.
+            self._cuts[number] = asyncio.create_task(self._cut(request))
+        await asyncio.shield(self._cuts[number])
 
     async def _cut(self, request: pb.StreamControl | pb.InterruptRequest) -> Interruption:
         """Interrupts from some nodes on. Nothing is there to be interrupted before the session is, and after it."""
+        if len(request.from_nodes) > len(self._plan.pipeline.nodes):
+            raise BadRequest("from_nodes: there are more than the pipeline has nodes")
         try:
             self._plan.pipeline.reached_from(request.from_nodes)
             if (session := self._session) is not None:
@@ -222,6 +228,12 @@ class _Stream:
             if self._session is session:
                 raise
         return Interruption(0, 0)
+
+    async def _end_cuts(self) -> None:
+        for task in self._cuts.values():
+            task.cancel()
+        await asyncio.gather(*self._cuts.values(), return_exceptions=True)
+        self._cuts.clear()
 
     async def _interrupt(self, number: int) -> None:
         async with self._interrupting:

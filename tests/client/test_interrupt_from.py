@@ -85,6 +85,51 @@ def test_what_the_client_holds_goes_by_what_it_came_through(px: Any, service: An
     px.run(main())
 
 
+def test_while_nobody_reads_what_stays(px: Any, service: Any) -> None:
+    """The client holds all it may, the wire is full, and a message waits to be written: the command must get past."""
+
+    async def main() -> None:
+        config = {"channel_capacity": 2}
+        async with PipelineClient(service.target) as client, client.session(beside(), config=config) as session:
+
+            async def flood() -> None:
+                for _ in range(400):
+                    await session.send("right", text("x" * 200_000))
+
+            await session.send("left", text("long old"))
+            flooding = asyncio.create_task(flood())
+            await service.until("blocked", bool)
+            assert session._stream is not None
+            sent = -1
+            while sent != session._stream._sent:  # until nothing moves
+                sent = session._stream._sent
+                await asyncio.sleep(0.2)
+            assert not flooding.done()
+            await session.interrupt(from_node="left")
+            for _ in range(400):
+                assert await session.receive("right") is not None
+            await flooding
+
+    px.run(main())
+
+
+def test_what_is_held_of_a_stream_that_has_ended(px: Any, service: Any) -> None:
+    async def main() -> None:
+        pipeline = Pipeline().add_node("t-mouth", "left").add_node("t-mouth", "right")
+        async with PipelineClient(service.target) as client, client.session(pipeline) as session:
+            for node_id in ("left", "right"):
+                await session.send(node_id, text(node_id))
+            await session.end_input()
+            assert session._stream is not None
+            while not session._stream.closed:
+                await session._stream.wait()
+            await session.interrupt(from_node="left")
+            assert await said(session, "right", 2) == ["right", None]
+            assert await said(session, "left") == [None]
+
+    px.run(main())
+
+
 def test_whole_interruptions_and_others_at_once(px: Any, service: Any) -> None:
     async def main() -> None:
         async with PipelineClient(service.target) as client, client.session(beside()) as session:

@@ -164,6 +164,8 @@ def test_from_a_node_that_there_is_not(px: Any, sv: Any) -> None:
                 await interrupt_from(client, stream, 1, "n")
             assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
             assert "from_nodes: there is no node 'n'; did you mean 'n0'" in str(raised.value.details())
+            with pytest.raises(grpc.aio.AioRpcError, match="from_nodes: there are more than the pipeline has nodes"):
+                await interrupt_from(client, stream, 2, *["n0"] * 2)
             await stream.command(INTERRUPT, interruption=1, from_nodes=["n"])
             error = await stream.read_a("error")
             assert "from_nodes: there is no node 'n'; did you mean 'n0'" in error.message
@@ -177,7 +179,7 @@ def test_words_whose_commands_never_come_are_not_kept_without_end(px: Any, sv: A
             stream = await client.ready(sv.chain("t-echo"))
             for number in range(1, 101):
                 await interrupt_from(client, stream, number, "n0")
-            with pytest.raises(grpc.aio.AioRpcError, match="100 interruptions came, and the stream's commands"):
+            with pytest.raises(grpc.aio.AioRpcError, match="100 interruptions wait for their commands"):
                 await interrupt_from(client, stream, 101, "n0")
             for number in range(1, 102):
                 await stream.command(INTERRUPT, interruption=number, from_nodes=["n0"])

@@ -92,9 +92,12 @@ def test_a_join_gives_up_only_what_came_by_the_branch_that_was_cut(px: Any) -> N
             # Of the other one: it goes on, and on_interrupt() waits for it; the interruption does not.
             await session.send("right", px.text("long long c"))
             assert await said(session, "mix") == ["c.0.0"]
-            await session.send("left", px.text("d"))
-            assert await said(session, "other") == ["d"]
+            for word in ("d", "e", "f"):
+                await session.send("left", px.text(word))
+            assert await said(session, "other", 3) == ["d", "e", "f"]
+            await px.until(lambda: session.get_channel_stats("left_to_mix").current_occupancy == 3)
             await session.interrupt(from_node="left")
+            assert session.get_channel_stats("left_to_mix").current_occupancy == 0
             (mix,) = (stats for stats in session.node_stats() if stats.node_id == "mix")
             assert mix.current_secs
             await session.interrupt(from_node="right")

@@ -189,6 +189,11 @@ class Subscriber(Side):
         return self._consumer.stamp if self._consumer is not None else 0
 
     @property
+    def _last_lineage(self) -> int:
+        """The nodes that the last received message came through, a bit each."""
+        return self._consumer.lineage if self._consumer is not None else 0
+
+    @property
     def _last_published_ns(self) -> int:
         """When the last received message was published, on the clock of ``time.monotonic_ns()``."""
         return self._consumer.published_ns if self._consumer is not None else 0

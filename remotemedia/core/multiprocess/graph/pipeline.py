@@ -225,10 +225,10 @@ class Pipeline:
 
     def reached_from(self, node_ids: Collection[str]) -> set[str]:
         """These nodes and all that their output can reach. PipelineError, with the choices, for one there is not."""
-        for node_id in node_ids:
-            if node_id not in self.node_ids:
-                raise PipelineError(f"there is no node {node_id!r}; {offer(node_id, self.node_ids, 'the nodes are')}")
-        return {one for one in self.node_ids if one in node_ids or not self.ancestors(one).isdisjoint(node_ids)}
+        named, known = set(node_ids), self.node_ids
+        if unknown := sorted(named.difference(known)):
+            raise PipelineError(f"there is no node {unknown[0]!r}; {offer(unknown[0], known, 'the nodes are')}")
+        return {one for one in known if one in named or not self.ancestors(one).isdisjoint(named)}
 
     def channel_names(self) -> dict[Connection, str]:
         """The name of each connection's channel: ``asr_to_tts``, with ports where that name would not be its alone."""

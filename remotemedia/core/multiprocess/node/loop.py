@@ -169,7 +169,11 @@ class NodeLoop:
         else:
             # Nothing that was cut will come of this call, however long it takes: it came by another branch.
             self._owes_turn = True
-            self._report(Interrupted(epoch))
+            try:
+                for subscriber in self._open:
+                    subscriber._skip_stale()  # whoever fills these channels may wait for room, or for memory
+            finally:
+                self._report(Interrupted(epoch))
 
     def _is_call_cut(self) -> bool:
         assert self._channels is not None
@@ -297,7 +301,7 @@ class NodeLoop:
         self._blocked_ns = 0
         # What finish() gives may be made of anything that came before.
         self._channels.segment.descend_from_all()
-        self._call_epoch = self._channels.turns.epoch
+        self._call_epoch = self._turn  # not the epoch of now: what was gathered belongs to this turn
         started_ns = self._channels.segment.begin_processing()
         try:
             self._in_user_code = True

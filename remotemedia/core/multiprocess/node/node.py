@@ -114,7 +114,10 @@ class MultiprocessNode(ABC):
         return Nothing()
 
     def on_interrupt(self) -> _Done:
-        """Called when ``session.interrupt()`` dropped the current turn: forget everything gathered for it."""
+        """Called when an interruption has reached this node: forget what was gathered for the turn that it ended.
+
+        If it began at a node, that is what came from there; what came by other branches goes on.
+        """
         return Nothing()
 
     def report_progress(self, fraction: float, message: str | None = None) -> None:
@@ -126,9 +129,10 @@ class MultiprocessNode(ABC):
         """Sends what ``process()`` might have returned, from a task of the node's own.
 
         Waits while a channel is full. The output belongs to the turn that is current at the call: after an interruption
-        the next node never sees it. It keeps its own ``origin``. When nobody listens any more it goes nowhere. To come
-        out before the end of the stream it must be emitted before ``finish()`` returns. RuntimeError before the node is
-        connected: start such tasks in ``run()``, not in ``initialize()``, and end them in ``cleanup()``.
+        the next node never sees it, nor what is emitted until ``on_interrupt()`` was called. It keeps its own
+        ``origin``. When nobody listens any more it goes nowhere. To come out before the end of the stream it must be
+        emitted before ``finish()`` returns. RuntimeError before the node is connected: start such tasks in ``run()``,
+        not in ``initialize()``, and end them in ``cleanup()``.
         """
         if self._node_loop is None:
             raise RuntimeError("emit() works in a running node")

@@ -15,7 +15,7 @@ __all__ = ["AskedInterrupts"]
 class AskedInterrupts:
     """Carries out what nodes ask for, a task for each; ``cancel`` ends those that are under way.
 
-    The event loop knows it, so it must not keep its session alive.
+    The event loop knows it, so it keeps its session alive only while one is under way.
     """
 
     def __init__(self, session: SessionFlow) -> None:

@@ -159,8 +159,9 @@ class SessionFlow:
         and all that was made of what they had been given is dropped, in them and after them. What waits for them stays,
         and is the new turn; ``drop_queued`` drops that, too. The nodes before them hear nothing of it. Where branches
         meet, what comes by another branch stays, in its order, and so does a call that is at it: such a node
-        acknowledges at once, and its ``on_interrupt()`` follows that call. What a node sends by ``emit()``, or from
-        ``finish()``, is taken for made of all that comes before that node.
+        acknowledges while that call awaits, and its ``on_interrupt()`` follows the call. What a node sends by
+        ``emit()``, or from ``finish()``, is taken for made of all that comes before that node. An empty collection is
+        no node: everything is interrupted.
 
         What it returns tells of an output that is already here whether it belongs to what was interrupted: see
         ``provenance``. PipelineError for a node that the pipeline does not have.
@@ -178,9 +179,9 @@ class SessionFlow:
         return interruption
 
     def provenance(self, node_id: str) -> Provenance:
-        """Where the output comes from that ``receive`` or ``outputs`` gave last, which was of this node.
+        """Where the output of this node comes from that ``receive`` or ``outputs`` gave last.
 
-        Ask before the next output is taken. For those who pass outputs on: with ``was_cut``, or what ``interrupt``
+        Ask before the next one is taken. For those who pass outputs on: with ``was_cut``, or what ``interrupt``
         returns, it tells whether the output was interrupted on its way.
         """
         self._output(node_id)

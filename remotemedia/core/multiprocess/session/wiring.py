@@ -160,8 +160,8 @@ class Wiring:
         return Interruption(self.segment.cut(nodes, queues), nodes)
 
     def provenance(self, node_id: str) -> Provenance:
-        """Of the output taken last, which came from this node."""
-        return Provenance(self.outputs[node_id]._last_epoch, self.segment.lineage)
+        """Of the output of this node that was taken last."""
+        return Provenance(self.outputs[node_id]._last_epoch, self.outputs[node_id]._last_lineage)
 
     def was_cut(self, output: Provenance) -> bool:
         """Whether an output was cut off since it was taken; False once everything is closed."""

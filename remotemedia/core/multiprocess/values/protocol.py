@@ -13,7 +13,7 @@
 | `start` | the orchestrator | once, when every node is ready | |
 | `error` | the node | when it is `ready`: a call of the user's code failed | |
 | `interrupt` | the orchestrator | at any time after `start` | `interrupted`, with the same epoch |
-| `interrupted` | the node | when nothing of an earlier epoch will come out of it any more | |
+| `interrupted` | the node | when nothing that was cut off will come out of it any more | |
 | `ask_interrupt` | the node | when it is `ready`: it wants others interrupted | `asked_interrupt`, of that number |
 | `asked_interrupt` | the orchestrator | when that is done, or cannot be | |
 | `stop` | the orchestrator | once, at any time | the node's exit |
@@ -130,7 +130,7 @@ class MessageFailed(NamedTuple):
 
 
 class Interrupted(NamedTuple):
-    """Nothing of an earlier epoch will come out of it any more."""
+    """Nothing that was cut off up to this epoch will come out of it any more."""
 
     epoch: int
 
@@ -175,7 +175,7 @@ class Start(NamedTuple):
 
 
 class Interrupt(NamedTuple):
-    """Give up what belongs to an epoch before this one."""
+    """Give up what was cut off up to this epoch."""
 
     epoch: int
 
