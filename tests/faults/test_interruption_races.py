@@ -14,6 +14,7 @@ import pytest
 
 from remotemedia.core.multiprocessing import (
     ChannelFullError,
+    Interruption,
     MultiprocessConfig,
     ProcessCrashError,
     Session,
@@ -227,11 +228,13 @@ def test_together_with_the_end_of_the_session(px: Any, ix: Any, ledger: Any, sca
                 (outcome,) = await asyncio.gather(call, return_exceptions=True)
                 ledger.count("interruptions")
                 crash = what.startswith("crash")
-                assert outcome is None or isinstance(outcome, ProcessCrashError if crash else SessionStateError)
+                assert isinstance(outcome, (Interruption, ProcessCrashError if crash else SessionStateError))
                 # Killed once it was told, it may have answered before.
                 told_first = what == "crash after" and number % 2
-                assert not crash or told_first or outcome is not None, "a dead node acknowledges nothing"
-                assert outcome is None or not crash or outcome.node_id == name
+                assert not crash or told_first or not isinstance(outcome, Interruption), (
+                    "a dead node acknowledges nothing"
+                )
+                assert not isinstance(outcome, ProcessCrashError) or outcome.node_id == name
 
     px.run(main(), patience_secs=100)
 

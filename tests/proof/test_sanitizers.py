@@ -23,7 +23,10 @@ SOURCES = [
     REPOSITORY / "proof" / "stress.c",
     REPOSITORY / "proof" / "stress_world.h",
     REPOSITORY / "proof" / "pool.c",
-    *(REPOSITORY / "remotemedia" / header for header in ("_ring_abi.h", "_message.h", "_ring_ops.h", "_pool.h")),
+    *(
+        REPOSITORY / "remotemedia" / header
+        for header in ("_ring_abi.h", "_cuts.h", "_message.h", "_ring_ops.h", "_pool.h")
+    ),
 ]
 COMPILER = ["cc", "-std=c11", "-fno-strict-aliasing", "-Wall", "-Wextra", "-Werror", "-g", "-pthread"]
 BUILDS = {
