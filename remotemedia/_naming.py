@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Collection, Container, Iterable
 
-__all__ = ["authority", "few", "nearest", "node_and_port", "offer", "place", "unknown_key"]
+from remotemedia.errors import PipelineError
+
+__all__ = ["authority", "few", "nearest", "node_and_port", "nodes_named", "offer", "place", "unknown_key"]
 
 _PLAIN = re.compile(r"[\w$-]+")
 _MOST_OFFERED = 40
@@ -68,3 +70,13 @@ def few(names: list[str], most: int) -> list[str]:
     """The first of many names, and how many more there are."""
     # Each of a thousand problems with a thousand names in it is more than anybody reads, or has memory for.
     return names if len(names) <= most else [*names[:most], f"({len(names) - most} more)"]
+
+
+def nodes_named(from_node: str | Collection[str] | None) -> list[str]:
+    """The nodes that ``from_node`` names; none for None, which is everything. PipelineError if it is empty."""
+    if from_node is None:
+        return []
+    named = [from_node] if isinstance(from_node, str) else list(dict.fromkeys(from_node))
+    if not named:
+        raise PipelineError("interrupt(): from_node is empty; without from_node everything is interrupted")
+    return named

@@ -139,7 +139,7 @@ class BlockingSession:
         """See ``RemoteSession.end_input``."""
         self._thread.run(self._session.end_input(node_id))
 
-    def interrupt(self, *, from_node: str | Collection[str] = (), drop_queued: bool = False) -> None:
+    def interrupt(self, *, from_node: str | Collection[str] | None = None, drop_queued: bool = False) -> None:
         """See ``RemoteSession.interrupt``."""
         self._thread.run(self._session.interrupt(from_node=from_node, drop_queued=drop_queued))
 

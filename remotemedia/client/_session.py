@@ -10,7 +10,7 @@ from typing import Self
 import remotemedia_v1_pb2 as pb
 
 from remotemedia._event_loop import running_loop
-from remotemedia._naming import offer
+from remotemedia._naming import nodes_named, offer
 from remotemedia.client._manifest import RemotePlan
 from remotemedia.client._stream import Calls, Stream
 from remotemedia.core.data import Payload, RuntimeData
@@ -180,16 +180,16 @@ class RemoteSession:
             end = pb.StreamControl.COMMAND_END_INPUT
             await stream.command(pb.StreamControl(command=end, node_id=node_id))
 
-    async def interrupt(self, *, from_node: str | Collection[str] = (), drop_queued: bool = False) -> None:
+    async def interrupt(self, *, from_node: str | Collection[str] | None = None, drop_queued: bool = False) -> None:
         """Drops everything under way, there, here and on the way. Returns when every node has acknowledged.
 
         Nothing of the old turn comes out afterwards; messages sent from now on are the new turn. ``from_node`` and
         ``drop_queued`` are as in ``Session.interrupt``; what is on its way to the service then stays. PipelineError for
-        a node that the pipeline does not have.
+        a node that the pipeline does not have, and for a collection that names none.
         """
         stream = self._running("interrupt()")
         known, from_nodes = list(self._plan.node_ids), {}
-        for node_id in [from_node] if isinstance(from_node, str) else from_node:
+        for node_id in nodes_named(from_node):
             if node_id not in known:
                 raise PipelineError(f"there is no node {node_id!r}; {offer(node_id, known, 'the nodes are')}")
             from_nodes[node_id] = 1 << known.index(node_id)

@@ -155,6 +155,8 @@ def test_a_node_that_there_is_not(px: Any, service: Any) -> None:
         async with PipelineClient(service.target) as client, client.session(px.chain("t-echo")) as session:
             with pytest.raises(PipelineError, match="there is no node 'n'; did you mean 'n0'"):
                 await session.interrupt(from_node="n")
+            with pytest.raises(PipelineError, match="from_node is empty"):
+                await session.interrupt(from_node=[])
             await session.send("n0", text("x"))
             assert await said(session, "n0") == ["x"]
 

@@ -211,6 +211,8 @@ def test_a_node_that_there_is_not(px: Any) -> None:
         async with px.session("t-mouth") as session:
             with pytest.raises(PipelineError, match="there is no node 'n'; did you mean 'n0'"):
                 await session.interrupt(from_node=["n0", "n"])
+            with pytest.raises(PipelineError, match="from_node is empty; without from_node everything is interrupted"):
+                await session.interrupt(from_node=[])
             await session.send("n0", px.text("x"))
             assert await said(session, "n0") == ["x"]
 

@@ -4,4 +4,4 @@ Everything meets here, and only here. Read on in ``session``, then ``supervisor`
 """
 
 # May import: graph, classes, node, channel, process, values, core, _ring, errors, _telling, _event_loop,
-#   _install, _python_rules, environments
+#   _install, _naming, _python_rules, environments

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from remotemedia._naming import nodes_named
 from remotemedia.core.data import Payload, RuntimeData
 from remotemedia.core.multiprocess.channel.form import FORM
 from remotemedia.core.multiprocess.channel.subscriber import Subscriber, any_ready_soon
@@ -149,7 +150,9 @@ class SessionFlow:
             if node_id in (None, name):
                 publisher.close()
 
-    async def interrupt(self, *, from_node: str | Collection[str] = (), drop_queued: bool = False) -> Interruption:
+    async def interrupt(
+        self, *, from_node: str | Collection[str] | None = None, drop_queued: bool = False
+    ) -> Interruption:
         """Drops everything under way: queued messages are gone, and ``process()`` calls in flight are cancelled.
 
         Returns when every node has acknowledged. Nothing of the old turn comes out afterwards; messages sent from now
@@ -160,17 +163,17 @@ class SessionFlow:
         and is the new turn; ``drop_queued`` drops that, too. The nodes before them hear nothing of it. Where branches
         meet, what comes by another branch stays, in its order, and so does a call that is at it: such a node
         acknowledges while that call awaits, and its ``on_interrupt()`` follows the call. What a node sends by
-        ``emit()``, or from ``finish()``, is taken for made of all that comes before that node. An empty collection is
-        no node: everything is interrupted.
+        ``emit()``, or from ``finish()``, is taken for made of all that comes before that node.
 
         What it returns tells of an output that is already here whether it belongs to what was interrupted: see
-        ``provenance``. PipelineError for a node that the pipeline does not have.
+        ``provenance``. PipelineError for a node that the pipeline does not have, and for a
+        collection that names none.
         """
         supervisor = self._alive("interrupt()")
         if supervisor.failure is not None:
             await supervisor.raise_failure()
         wiring = self._wired()
-        cut_nodes = {from_node} if isinstance(from_node, str) else set(from_node)
+        cut_nodes = nodes_named(from_node)
         reached = self.pipeline.reached_from(cut_nodes) if cut_nodes else set(self.pipeline.node_ids)
         interruption = wiring.cut(cut_nodes, queues=drop_queued)
         wiring.skip_stale()  # before any wait: a node in loan() may need this memory to get on
