@@ -10,25 +10,21 @@ from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocessing import MultiprocessNode, Param, Pipeline, Session, register_node
 
 
-@register_node("Microphone")
-class Microphone(MultiprocessNode):
-    """Stands for audio: each message is a word; "." ends what somebody says."""
-
-    def process(self, data: RuntimeData) -> RuntimeData:
-        return data
-
-
 @register_node("Ears")
 class Ears(MultiprocessNode):
-    """Silences the answer when somebody begins to speak."""
+    """Silences the answer when somebody begins to speak. Each message is a word here; "." ends what somebody says.
+
+    They stand in front of the recogniser: the word goes on when the old answer is silent, so its answer is a new one.
+    """
 
     params = {"silences": Param(str, help="node from which on the answer is interrupted")}
     silence = True
 
-    async def process(self, data: RuntimeData) -> None:
+    async def process(self, data: RuntimeData) -> RuntimeData:
         if self.silence:
             await self.interrupt(from_node=self.config["silences"])
         self.silence = data.payload == "."
+        return data
 
 
 @register_node("Recogniser")
@@ -59,7 +55,7 @@ class Talker(MultiprocessNode):
 async def say(session: Session, text: str) -> None:
     print("the user:", text)
     for word in text.split():
-        await session.send("mic", RuntimeData.text(word))
+        await session.send("ears", RuntimeData.text(word))
 
 
 async def listen(session: Session, about: str) -> None:
@@ -74,12 +70,10 @@ async def listen(session: Session, about: str) -> None:
 async def main() -> None:
     pipeline = (
         Pipeline()
-        .add_node("Microphone", "mic")
         .add_node("Ears", "ears", {"silences": "talker"})
         .add_node("Recogniser", "asr")
         .add_node("Talker", "talker")
-        .connect("mic", "output", "ears", "input")
-        .connect("mic", "output", "asr", "input")
+        .connect("ears", "output", "asr", "input")
         .connect("asr", "output", "talker", "input")
     )
     async with Session("barge-in", pipeline) as session:
