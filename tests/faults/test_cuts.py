@@ -125,7 +125,7 @@ class Run:
 
     async def cut(self, names: list[str]) -> None:
         self.model.cut(names)
-        await self.session.interrupt(from_node=names)
+        await self.session.interrupt(from_node=names or None)
 
     async def end(self) -> None:
         """Whoever still waits is cut, one after the other; then all that is left comes out."""
