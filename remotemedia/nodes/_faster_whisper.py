@@ -26,11 +26,7 @@ class FasterWhisper(Recogniser):
     def _place(self, device: str, compute_type: str) -> tuple[str, str]:
         import ctranslate2
 
-        has_gpu = ctranslate2.get_cuda_device_count() > 0
-        if device == "cuda" and not has_gpu:
-            raise self._impossible("device", 'there is no CUDA device that this process can use; take "cpu" or "auto"')
-        if device == "auto":
-            device = "cuda" if has_gpu else "cpu"
+        device = self._device(device, has_gpu=ctranslate2.get_cuda_device_count() > 0)
         supported = ctranslate2.get_supported_compute_types(device)
         if compute_type == "auto":
             wanted = "int8" if device == "cpu" else "float16"

@@ -33,11 +33,7 @@ class TransformersWhisper(Recogniser):
     def _place(self, device: str, compute_type: str) -> tuple[str, str]:
         import torch
 
-        has_gpu = torch.cuda.is_available()
-        if device == "cuda" and not has_gpu:
-            raise self._impossible("device", 'there is no CUDA device that this process can use; take "cpu" or "auto"')
-        if device == "auto":
-            device = "cuda" if has_gpu else "cpu"
+        device = self._device(device, has_gpu=torch.cuda.is_available())
         if compute_type in ("auto", "default"):
             compute_type = "float32" if device == "cpu" else "float16"
         elif compute_type not in _COMPUTE_TYPES:

@@ -122,6 +122,13 @@ class Recogniser(ABC):
     def _segments(self, samples: Float32, options: Options) -> Iterator[Segment]:
         """Decodes; raises Stopped soon after ``_stop`` is set."""
 
+    def _device(self, device: str, *, has_gpu: bool) -> str:
+        if device == "cuda" and not has_gpu:
+            raise self._impossible("device", 'there is no CUDA device that this process can use; take "cpu" or "auto"')
+        if device == "auto":
+            return "cuda" if has_gpu else "cpu"
+        return device
+
     def _impossible(self, param: str, why: str) -> ValueError:
         return ValueError(f"{type(self._node).__name__}: param {param!r}: {why}")
 
