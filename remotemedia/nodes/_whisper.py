@@ -23,7 +23,7 @@ SEED = 1
 TEMPERATURES = (0.0, 0.4)
 """Greedy or beam search first. Where its words repeat themselves or are improbable, one more attempt, by sampling.
 
-The libraries make five, which on sounds that are no speech takes ten times as long and finds nothing either.
+The libraries make five. On sounds other than speech that takes ten times as long, and finds nothing either.
 """
 
 # Of the time to load: the library, and the file until the operating system has it in memory.

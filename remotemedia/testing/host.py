@@ -44,8 +44,8 @@ class NodeHost:
         node: the node.
         progress: what it reported with ``report_progress``, as (fraction, message).
         failures: what its calls raised so far, in order.
-        interruptions: the node ids that its ``interrupt()`` named, for each call; it returns at once, as here are no
-            other nodes.
+        interruptions: the node ids that each call of its ``interrupt()`` named; the call returns at once, because the
+            host runs no other nodes.
     """
 
     def __init__(self, node: MultiprocessNode, config: MultiprocessConfig | None = None) -> None:

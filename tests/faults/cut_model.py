@@ -16,7 +16,7 @@ def ways(graph: Graph, name: str) -> list[str]:
 
 
 class Model:
-    """A session's messages by the way they go. What was sent, received and cut is told; the diaries say the rest."""
+    """A session's messages, by way through the graph: the test tells it what it sends, receives and cuts."""
 
     def __init__(self, graph: Graph, folder: Path) -> None:
         self.graph, self.folder = graph, folder

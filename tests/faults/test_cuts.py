@@ -128,7 +128,7 @@ class Run:
         await self.session.interrupt(from_node=names or None)
 
     async def end(self) -> None:
-        """Whoever still waits is cut, one after the other; then all that is left comes out."""
+        """Cuts the nodes that still wait, one after the other; then all that is left comes out."""
         while True:
             await self.settle()
             self.receive_some(1000)

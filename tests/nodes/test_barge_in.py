@@ -77,7 +77,7 @@ def test_words_spoken_over_the_answer_are_those_spoken_into_silence(
 
 
 def test_silence_is_asked_for_by_the_node_that_hears(px: Any, tiny_en: str, said: dict[str, Any]) -> None:
-    """Ears beside the recogniser: the first sound that is no silence stops the answer."""
+    """Ears beside the recogniser: the first loud sound stops the answer."""
     (samples,) = (samples for name, (samples, _) in said.items() if name.endswith("0930"))
     ears = pipeline(tiny_en).add_node("t-loud", "ears", {"silences": "mouth"})
 

@@ -123,7 +123,7 @@ def test_an_interruption_ends_a_stream_and_drops_what_is_queued() -> None:
 
 
 class Ears(Counts):
-    """Silences what it is told to."""
+    """Silences the nodes that its message names."""
 
     async def process(self, data: RuntimeData) -> RuntimeData:
         await self.interrupt(from_node=str(data.payload).split())

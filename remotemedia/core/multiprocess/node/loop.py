@@ -121,7 +121,7 @@ class NodeLoop:
         """Called on the event loop: what was asked for under this number is done, or why it is not."""
         done = self._asked.get(number)
         if done is None or done.done():
-            return  # whoever asked was cancelled
+            return  # the call that asked was cancelled
         if why:
             done.set_exception(PipelineError(why))
         else:
@@ -171,7 +171,7 @@ class NodeLoop:
             self._owes_turn = True
             try:
                 for subscriber in self._open:
-                    subscriber._skip_stale()  # whoever fills these channels may wait for room, or for memory
+                    subscriber._skip_stale()  # their publishers may be waiting for room or for memory
             finally:
                 self._report(Interrupted(epoch))
 
