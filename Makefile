@@ -4,7 +4,7 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --no-input --quiet
-SOURCES := pyproject.toml setup.py $(wildcard remotemedia/*.pyx remotemedia/*.pxd remotemedia/*.h)
+SOURCES := pyproject.toml setup.py $(wildcard remotemedia/*.pyx remotemedia/*.pxd remotemedia/*.pxi remotemedia/*.h)
 
 # The first that is new enough; the one named in PYTHON must be.
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -73,7 +73,7 @@ prove-long: promises soak fuzz
 check: $(TOOLS)
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint --max-line-length 120 remotemedia/*.pyx remotemedia/*.pxd
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint --max-line-length 120 remotemedia/*.pyx remotemedia/*.pxd remotemedia/*.pxi
 	@$(VENV)/bin/clang-format --dry-run --Werror remotemedia/*.h proof/*.h
 	@$(PY) -m mypy
 

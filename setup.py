@@ -50,7 +50,7 @@ def extension(name: str) -> Extension:
     return Extension(
         f"remotemedia.{name}",
         [f"remotemedia/{name}.pyx"],
-        depends=sorted(str(path) for kind in ("pxd", "h") for path in Path("remotemedia").glob(f"_*.{kind}")),
+        depends=sorted(str(path) for kind in ("pxd", "pxi", "h") for path in Path("remotemedia").glob(f"_*.{kind}")),
         include_dirs=[numpy.get_include(), "remotemedia"],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_26_API_VERSION")],
         extra_compile_args=flags + sanitize,

@@ -72,7 +72,7 @@ def test_functions_of_the_package_fit_on_a_screen() -> None:
 def test_functions_of_the_ring_fit_on_a_screen() -> None:
     long = [
         f"{path.name}: {name} has {lines} lines"
-        for path in ours(".pyx")
+        for path in ours(".pyx", ".pxi")
         for name, lines in extension_functions(path)
         if lines > RING_FUNCTION_LINES
     ]
@@ -82,7 +82,7 @@ def test_functions_of_the_ring_fit_on_a_screen() -> None:
 def test_files_have_one_reason_to_change() -> None:
     long = [
         f"{path.relative_to(REPOSITORY)} has {lines} lines"
-        for path in ours(".py", ".pyi", ".pyx", ".pxd", ".h", ".c")
+        for path in ours(".py", ".pyi", ".pyx", ".pxd", ".pxi", ".h", ".c")
         if (lines := len(path.read_text().splitlines())) > FILE_LINES.get(path.suffix, OTHER_FILE_LINES)
     ]
     assert not long, "\n".join(long)
