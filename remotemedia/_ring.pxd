@@ -5,6 +5,7 @@ cimport cython
 from remotemedia._ring_c cimport *
 from remotemedia._segment cimport (
     Block,
+    Descent,
     Segment,
     epoch_now,
     is_past,
@@ -54,7 +55,7 @@ cdef class RingView(_Ring):
 # step by step: what the message says, the blocks it needs, then its slot. What was not sent goes back.
 @cython.final
 cdef class _Draft:
-    # _describe
+    # _descend: lineage, turn, since_ns; _describe: the rest
     cdef object session, port, payload  # the text and ``source`` point into these
     cdef bytes metadata
     cdef Py_buffer view
@@ -62,7 +63,9 @@ cdef class _Draft:
     cdef rm_text text
     cdef char *source
     cdef double timestamp
-    cdef uint64_t origin
+    cdef uint64_t origin, lineage
+    cdef uint32_t turn
+    cdef uint64_t *since_ns
     cdef int type, kind, metadata_kind, ndim
     cdef uint64_t bytes, text_bytes
     cdef Block shared  # the payload lies there already, where the consumer can reach it
@@ -82,8 +85,7 @@ cdef class Producer(_Ring):
 
     # A message's way out, in this order.
     cdef _Draft draft
-    cdef int _put(self, object message, object port, uint32_t epoch, uint64_t lineage, object origin,
-                  bint stage) except -1
+    cdef int _put(self, object message, object port, uint32_t epoch, object origin, bint stage) except -1
     cdef inline int _claim(self, rm_slot **slot) except -1
     cdef inline int _describe(self, _Draft draft, object message, object port, object origin) except -1
     cdef inline int _describe_payload(self, _Draft draft) except -1
@@ -93,7 +95,8 @@ cdef class Producer(_Ring):
     cdef bint _may_share(self, Block block, char *data, uint64_t bytes_)
     cdef inline int _check_fits(self, _Draft draft) except -1
     cdef inline int _place(self, _Draft draft) except -1
-    cdef inline int _write(self, rm_slot *slot, _Draft draft, uint32_t epoch, uint64_t lineage) except -1
+    cdef inline int _descend(self, _Draft draft, object origin) except -1
+    cdef inline int _write(self, rm_slot *slot, _Draft draft, uint32_t epoch) except -1
     cdef inline void _share(self, rm_slot *slot, _Draft draft) noexcept
     cdef inline int _copy(self, _Draft draft) except -1
     cdef inline int _send(self, rm_slot *slot, _Draft draft, bint stage) noexcept

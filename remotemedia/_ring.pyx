@@ -31,7 +31,8 @@ from remotemedia.errors import ChannelCorruptedError, ChannelError, PayloadError
 
 # Users see one module. As globals: a cimported class cannot be assigned to its own name.
 globals().update({
-    name: getattr(_segment, name) for name in ("Block", "Segment", "create_segment", "now_ns", "start_deathwatch")
+    name: getattr(_segment, name)
+    for name in ("Block", "Descent", "Segment", "create_segment", "now_ns", "start_deathwatch")
 })
 
 ABI_VERSION = RM_ABI_VERSION
@@ -42,6 +43,7 @@ CLOSED = RM_CLOSED
 TIMEOUT = RM_TIMEOUT
 STAGED = STAGED_NOT_PUBLISHED
 LATENCY_BUCKETS = RM_LATENCY_BUCKETS
+TURNS = RM_TURNS
 # For tests alone, as are Segment.loan, Segment.idle_bytes and Block.references.
 EMPTY = RM_EMPTY
 INLINE_TEXT_BYTES = RM_INLINE_TEXT
@@ -199,19 +201,18 @@ cdef class Producer(_Ring):
         One that was cut off is dropped, which is OK, too. Its payload is an ndarray, bytes-like or str. An array in a
         loaned or received block is passed on by reference and becomes read-only; any other is copied once. ``port``
         replaces the message's; ``epoch`` is its turn, the current one unless given; ``origin`` replaces the message's,
-        and makes this a result of the message that was taken last: see ``Segment.place``. PayloadError when it can
-        never travel, TypeError for a field of another type than it must have.
+        and makes this a result of the message that was taken last: see ``Segment.place``; a Descent instead says what
+        it is made of. PayloadError when it can never travel, TypeError for a field of another type than it must have.
 
         With ``stage``, a message that shares its payload with this process is STAGED instead: written, and the consumer
         sees it at ``commit``. If the caller drops the message in between, the consumer is the payload's only holder.
         """
-        cdef uint64_t lineage = self.own.ancestry if origin is None else self.own.lineage | self.own.bit
         cdef int rc
         self.enter()
         try:
             if self.staged:
                 self.commit()
-            rc = self._put(message, port, epoch_now(self.turns) if epoch is None else epoch, lineage, origin, stage)
+            rc = self._put(message, port, epoch_now(self.turns) if epoch is None else epoch, origin, stage)
         except ChannelCorruptedError as error:
             self.broken = str(error)
             raise
@@ -230,8 +231,7 @@ cdef class Producer(_Ring):
             self.staged = False
             rm_publish(&self.r, &self.peer.s if self.peer is not None else NULL)
 
-    cdef int _put(self, object message, object port, uint32_t epoch, uint64_t lineage, object origin,
-                  bint stage) except -1:
+    cdef int _put(self, object message, object port, uint32_t epoch, object origin, bint stage) except -1:
         """``put`` by the only thread that is in it: claim, describe, place, write, send."""
         cdef _Draft draft = self.draft
         cdef rm_slot *slot = NULL
@@ -240,7 +240,8 @@ cdef class Producer(_Ring):
         rc = self._claim(&slot)
         if rc == RM_CLOSED:
             return rc
-        if is_past(self.turns, epoch_now(self.turns), epoch, lineage):
+        self._descend(draft, origin)
+        if is_past(self.turns, epoch_now(self.turns), epoch, draft.lineage):
             return RM_OK  # the consumer would skip it, and until then it would take up room
         try:
             # Also when there is no slot: what can never travel is refused at once.
@@ -249,7 +250,7 @@ cdef class Producer(_Ring):
             if rc == RM_OK:
                 rc = self._place(draft)
             if rc == RM_OK:
-                self._write(slot, draft, epoch, lineage)
+                self._write(slot, draft, epoch)
                 # By a signal handler or another thread, meanwhile: the consumer may have seen the end.
                 if self.left:
                     rc = RM_CLOSED
@@ -272,6 +273,17 @@ cdef class Producer(_Ring):
             self._reclaim()
         return rc
 
+    cdef inline int _descend(self, _Draft draft, object origin) except -1:
+        """What the message is made of."""
+        if origin is None:
+            draft.lineage, draft.turn, draft.since_ns = self.own.ancestry, 0, NULL
+        elif isinstance(origin, Descent):
+            draft.lineage, draft.turn = (<Descent>origin).lineage, (<Descent>origin).turn
+            draft.since_ns = &(<Descent>origin).since_ns
+        else:
+            draft.lineage, draft.turn = self.own.lineage | self.own.bit, self.own.made_of
+            draft.since_ns = &self.own.since_ns
+
     cdef inline int _describe(self, _Draft draft, object message, object port, object origin) except -1:
         """Reads the message object. TypeError or PayloadError when it can never travel."""
         cdef MessageForm form = self.form
@@ -287,7 +299,9 @@ cdef class Producer(_Ring):
         draft.port = _utf8(rm_get_field(message, form.port_at) if port is None else port, &text.port, &text.port_bytes)
         value = rm_get_field(message, form.timestamp_at)
         draft.timestamp = PyFloat_AS_DOUBLE(value) if PyFloat_CheckExact(value) else form.timestamp(value)
-        draft.origin = _origin(rm_get_field(message, form.origin_at) if origin is None else origin)
+        if origin is None or isinstance(origin, Descent):
+            origin = rm_get_field(message, form.origin_at)
+        draft.origin = _origin(origin)
         draft.metadata_kind = 0
         text.metadata, text.metadata_bytes = b"", 0
         value = rm_get_field(message, form.metadata_at)
@@ -380,7 +394,7 @@ cdef class Producer(_Ring):
                 return RM_NO_MEMORY
         return RM_OK
 
-    cdef inline int _write(self, rm_slot *slot, _Draft draft, uint32_t epoch, uint64_t lineage) except -1:
+    cdef inline int _write(self, rm_slot *slot, _Draft draft, uint32_t epoch) except -1:
         """Fills the slot, and the blocks that are its own. Nobody sees them yet."""
         cdef char *text = slot.text
         cdef int i
@@ -400,7 +414,8 @@ cdef class Producer(_Ring):
         slot.published_ns = rm_now_ns()
         slot.epoch = epoch
         slot.origin = draft.origin
-        slot.lineage = lineage
+        slot.lineage = draft.lineage
+        slot.turn = draft.turn
         slot.type = <uint8_t>draft.type
         slot.payload_kind = <uint8_t>draft.kind
         slot.metadata_kind = <uint8_t>draft.metadata_kind
@@ -445,6 +460,10 @@ cdef class Producer(_Ring):
         if draft.copied:
             rm_count(&self.r.shared.bytes_copied, draft.bytes)
         draft.block = draft.text_block = RM_NO_BLOCK  # their references are the message's now
+        if draft.turn:
+            self.own.share_turn(draft.turn)
+        if draft.since_ns != NULL and draft.since_ns[0]:
+            self.own.count_first_output(draft.since_ns, slot.published_ns)
         if stage and draft.shared is not None:
             self.staged = True
             return STAGED_NOT_PUBLISHED
@@ -517,6 +536,8 @@ cdef class Producer(_Ring):
 
     cdef void _forget(self, rm_slot *slot) noexcept:
         cdef Segment segment
+        if slot.turn:
+            self.own.end_share(slot.turn, 0)
         # The producer wrote these itself, but in memory that the peer could write to.
         if slot.text_block < self.own.s.block_count:
             self.own.drop(slot.text_block)
@@ -735,8 +756,10 @@ cdef class Consumer(_Ring):
             self.peer.drop(slot.text_block)
         self.stamp = slot.epoch
         self.epoch = now if self.turns is not None else slot.epoch
-        self.own.lineage = self.lineage = slot.lineage
-        self.published_ns = slot.published_ns
+        self.own.taken_lineage = self.own.lineage = self.lineage = slot.lineage
+        if slot.turn | self.own.turn:
+            self.own.take_turn(slot.turn)
+        self.published_ns = self.own.since_ns = slot.published_ns
         rm_release(&self.r, &self.peer.s if self.peer is not None else NULL)
         return message
 
@@ -846,6 +869,8 @@ cdef class Consumer(_Ring):
     cdef int _skip(self, rm_slot *slot) except -1:
         """Takes a message without looking at it."""
         cdef Segment segment
+        if slot.turn:
+            self.own.end_share(slot.turn, 0)
         if slot.text_block != RM_NO_BLOCK and self.peer is not None and slot.text_block < self.peer.s.block_count:
             self.peer.drop(slot.text_block)
         if slot.block != RM_NO_BLOCK:

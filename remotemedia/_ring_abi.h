@@ -16,6 +16,7 @@
  *   segment.epoch, cuts        owner                only grow
  *   segment.wrote_to_payload   owner, as it dies    0, then 1
  *   segment.node               owner                plain counters
+ *   segment.turns              owner takes and parents, who has a share counts
  *   block.references           any holder of a reference (and the owner, from 0 to 1)
  *   block.offset, bytes        owner, while nobody holds the block
  *   ring.tail, producer_*      producer             tail only grows
@@ -44,13 +45,16 @@
 
 #define RM_SEGMENT_MAGIC 0x47534d52u /* "RMSG" */
 #define RM_RING_MAGIC 0x4e524d52u    /* "RMRN" */
-#define RM_ABI_VERSION 6u
+#define RM_ABI_VERSION 7u
 
 #define RM_PAGE 4096u
 #define RM_MAX_NDIM 8
 #define RM_NO_BLOCK 0xffffffffu
 #define RM_INLINE_TEXT 96
 #define RM_LINEAGE_NODES 64
+#define RM_TURN_BITS 10
+#define RM_TURNS (1u << RM_TURN_BITS)
+#define RM_TURN_PARENTS 6
 #define RM_LATENCY_BUCKETS 304 /* eight to each power of two of nanoseconds: up to 18 minutes, to an eighth */
 
 /* --- segment --------------------------------------------------------------------------------------------------- */
@@ -63,6 +67,19 @@ typedef struct {
     _Atomic uint64_t latency_sum_ns, latency_max_ns;
     _Atomic uint64_t latency[RM_LATENCY_BUCKETS];
 } rm_node_counters;
+
+/* From a message's being published upstream to the first output that was made of it. */
+typedef struct {
+    _Atomic uint64_t sum_ns, max_ns;
+    _Atomic uint64_t buckets[RM_LATENCY_BUCKETS];
+} rm_first_outputs;
+
+/* Work under way that descends from one input of the session, or from several: _turns.h. */
+typedef struct {
+    _Atomic uint32_t shares;
+    _Atomic uint32_t failures;
+    _Atomic uint32_t parents[RM_TURN_PARENTS];
+} rm_turn;
 
 typedef struct {
     uint32_t magic, version;
@@ -87,7 +104,13 @@ typedef struct {
     _Alignas(128) _Atomic uint32_t whole_cut;
     _Atomic uint32_t cuts[RM_LINEAGE_NODES];
     _Atomic uint32_t queue_cuts[RM_LINEAGE_NODES];
+
+    _Alignas(128) rm_first_outputs first_outputs; /* in the orchestrator's: of the session's turns */
+
+    _Alignas(128) rm_turn turns[RM_TURNS];
 } rm_segment_header;
+
+#define RM_SEGMENT_HEADER_BYTES ((sizeof(rm_segment_header) + RM_PAGE - 1) / RM_PAGE * RM_PAGE)
 
 /* A cache line each: neighbours belong to messages that are in different hands. */
 typedef struct {
@@ -110,7 +133,7 @@ typedef struct {
     uint32_t pool_id, block; /* RM_NO_BLOCK: no payload bytes */
     uint64_t offset, bytes;  /* the payload within its block */
     uint32_t text_block;     /* of the producer's pool: where the text is when it does not fit below */
-    uint32_t reserved;
+    uint32_t turn;           /* what it is counted for; 0: nothing */
 
     uint64_t shape[RM_MAX_NDIM];
 
@@ -147,7 +170,8 @@ typedef struct {
     _Alignas(128) _Atomic uint64_t most_held_by_consumer;
 } rm_ring_header;
 
-_Static_assert(sizeof(rm_segment_header) <= RM_PAGE, "segment header fits its page");
+_Static_assert(offsetof(rm_segment_header, first_outputs) <= RM_PAGE, "what every message needs fits a page");
+_Static_assert(sizeof(rm_turn) == 32, "two turns to a cache line");
 _Static_assert(sizeof(rm_block) == 64, "block descriptor");
 _Static_assert(sizeof(rm_slot) == 256, "slot is four cache lines");
 _Static_assert(offsetof(rm_slot, shape) == 64, "shape starts a cache line");

@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 cdef extern from "_ring_abi.h" nogil:
     enum: RM_ABI_VERSION, RM_MAX_NDIM, RM_NO_BLOCK, RM_INLINE_TEXT, RM_LINEAGE_NODES, RM_LATENCY_BUCKETS
+    enum: RM_TURNS, RM_TURN_PARENTS
     enum: RM_ARRAY, RM_BYTES, RM_TEXT
     ctypedef uint64_t atomic_u64 "_Atomic uint64_t"
     ctypedef uint32_t atomic_u32 "_Atomic uint32_t"
@@ -13,10 +14,17 @@ cdef extern from "_ring_abi.h" nogil:
         atomic_u64 received, published, failed, dropped, unrouted, busy_ns
         atomic_u64 processing_since_ns, pool_used_bytes, latency_sum_ns, latency_max_ns
         atomic_u64 latency[RM_LATENCY_BUCKETS]
+    ctypedef struct rm_first_outputs:
+        atomic_u64 sum_ns, max_ns
+        atomic_u64 buckets[RM_LATENCY_BUCKETS]
+    ctypedef struct rm_turn:
+        atomic_u32 shares, failures
+        atomic_u32 parents[RM_TURN_PARENTS]
     ctypedef struct rm_segment_header:
         atomic_u32 epoch, bell_sleepers, bell_armed, wrote_to_payload
         atomic_u32 queue_cuts[RM_LINEAGE_NODES]
         rm_node_counters node
+        rm_first_outputs first_outputs
     ctypedef struct rm_block:
         atomic_u32 references, next_returned
         atomic_u64 offset, bytes
@@ -28,7 +36,7 @@ cdef extern from "_ring_abi.h" nogil:
         uint8_t type, payload_kind, metadata_kind, ndim
         uint32_t pool_id, block
         uint64_t offset, bytes
-        uint32_t text_block
+        uint32_t text_block, turn
         uint64_t shape[RM_MAX_NDIM]
         uint32_t session_bytes, port_bytes, dtype_bytes, metadata_bytes
         uint64_t origin, lineage
@@ -56,6 +64,18 @@ cdef extern from "_cuts.h" nogil:
     bint rm_is_before(uint32_t, uint32_t)
     bint rm_was_cut(rm_segment_header *, uint32_t, uint64_t)
     uint32_t rm_cut(rm_segment_header *, uint64_t, bint)
+
+cdef extern from "_turns.h" nogil:
+    enum: RM_TURN_DEPTH
+    uint32_t rm_turn_name(uint32_t, uint32_t)
+    uint32_t rm_turn_pool(uint32_t)
+    rm_turn *rm_turn_at(rm_segment_header *, uint32_t)
+    void rm_turn_share(rm_turn *)
+    bint rm_turn_end_share(rm_turn *)
+    bint rm_turn_is_over(rm_turn *)
+    void rm_turn_fail(rm_turn *)
+    uint32_t rm_turn_begin(rm_segment_header *, uint32_t *, const uint32_t *, uint32_t)
+    void rm_turn_free(rm_turn *, uint32_t *)
 
 cdef extern from "_message.h" nogil:
     ctypedef struct rm_text:

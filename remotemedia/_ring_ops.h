@@ -11,6 +11,8 @@
  *   block-return    a releaser's reads of a block are over before the owner hands it out again
  *   closed          everything published before closing is seen by whoever sees the closing
  *   peer-gone       the flag, then the ring of its own doorbell; waiters announce, then look at the flag
+ *   turn-end        everything done for a turn comes before its last share is given up
+ *   turn-free       a turn's parents were read before its number is taken again
  *   epoch           whoever sees the number of an interruption sees what it cut, and drops what was sent before
  */
 #ifndef REMOTEMEDIA_RING_OPS_H
@@ -51,7 +53,7 @@ static inline uint64_t rm_page_up(uint64_t bytes) { return (bytes + RM_PAGE - 1)
 /* A new segment's memfd, its header filled in; -errno on failure. */
 static inline int rm_segment_create(uint64_t pool_bytes, uint32_t pool_id) {
     uint32_t count = rm_block_count_for(pool_bytes);
-    uint64_t table = RM_PAGE, pool = table + rm_page_up((uint64_t)count * sizeof(rm_block));
+    uint64_t table = RM_SEGMENT_HEADER_BYTES, pool = table + rm_page_up((uint64_t)count * sizeof(rm_block));
     uint64_t total = pool + rm_page_up(pool_bytes);
     rm_segment_header *h;
     int fd = rm_sealed_memfd("remotemedia-segment", total);
@@ -120,13 +122,13 @@ static inline const char *rm_segment_map(rm_segment *s, int fd, int owner) {
     rm_segment_header *h;
     uint64_t table, pool, bytes, count;
     if (size == -EPERM) return "its size is not sealed";
-    if (size < (int64_t)RM_PAGE) return "it is shorter than its header";
+    if (size < (int64_t)RM_SEGMENT_HEADER_BYTES) return "it is shorter than its header";
     h = (rm_segment_header *)mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (h == MAP_FAILED) return RM_NOT_MAPPED;
     table = h->table_offset, pool = h->pool_offset, bytes = h->pool_bytes, count = h->block_count;
-    if (h->magic != RM_SEGMENT_MAGIC || h->version != RM_ABI_VERSION || table != RM_PAGE || count == 0 ||
-        count > 65536 || pool % RM_PAGE || pool < table + count * sizeof(rm_block) || pool > (uint64_t)size ||
-        bytes > (uint64_t)size - pool || h->total_bytes != (uint64_t)size) {
+    if (h->magic != RM_SEGMENT_MAGIC || h->version != RM_ABI_VERSION || table != RM_SEGMENT_HEADER_BYTES ||
+        count == 0 || count > 65536 || pool % RM_PAGE || pool < table + count * sizeof(rm_block) ||
+        pool > (uint64_t)size || bytes > (uint64_t)size - pool || h->total_bytes != (uint64_t)size) {
         int version = h->magic == RM_SEGMENT_MAGIC && h->version != RM_ABI_VERSION;
         munmap(h, (size_t)size);
         return version ? "it was made by another version of remotemedia" : "its header is not a segment's";

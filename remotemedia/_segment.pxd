@@ -25,6 +25,23 @@ cdef class Segment:
     # Of the messages that its node sends: see ``place``.
     cdef readonly uint64_t bit, ancestry, lineage
 
+    # Turns: see _turns.h. ``turn`` is of the message taken last, ``made_of`` of what is sent as its result.
+    cdef dict pools  # the segments that count turns, by pool id
+    cdef readonly uint32_t turn, made_of
+    cdef uint64_t taken_lineage  # of the message alone
+    cdef uint32_t last_turn
+    cdef Segment home(self, uint32_t name)
+    cdef void share_turn(self, uint32_t name) noexcept
+    cdef void end_share(self, uint32_t name, int depth) noexcept
+    cdef void take_turn(self, uint32_t name) noexcept
+    cdef void put_down(self) noexcept
+    cdef uint32_t joined(self, list names) except? 0xffffffff
+    cdef int find_roots(self, uint32_t name, set found) except -1
+
+    # Since when the message taken last waits for its first output; 0 once it is there.
+    cdef uint64_t since_ns
+    cdef inline void count_first_output(self, uint64_t *since_ns, uint64_t now_ns) noexcept
+
     # The owner's waits.
     cdef rm_spinner spinner, data_spinner
     cdef uint32_t memory_waiters
@@ -49,6 +66,16 @@ cdef class Segment:
     cdef char *own_data(self, uint32_t index) noexcept
 
     cdef void drop(self, uint32_t index) noexcept  # everybody's
+
+
+# What data is made of that a node keeps past the call that it came with.
+@cython.final
+cdef class Descent:
+    cdef Segment segment  # None: given up
+    cdef readonly uint32_t epoch, turn
+    cdef readonly uint64_t lineage
+    cdef uint64_t since_ns  # as a segment's
+    cdef public int holds
 
 
 @cython.final

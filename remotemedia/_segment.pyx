@@ -301,7 +301,167 @@ cdef class Segment:
 
     def descend_from_all(self) -> None:
         """Owner: what is sent from now on may be made of anything, until the next message is taken."""
-        self.lineage = self.ancestry
+        self.taken_lineage = self.lineage = self.ancestry
+
+    # --- turns ---
+
+    def count_turns(self, dict pools) -> None:
+        """Owner: the segments in which turns of its messages may be counted, by pool id; its own is one of them."""
+        self.pools = pools
+
+    cdef Segment home(self, uint32_t name):
+        """Where a turn is counted; None for one that cannot be counted here: shared memory may say anything."""
+        if self.inherited():
+            return None
+        if rm_turn_pool(name) == self.s.pool_id:
+            return self
+        return self.pools.get(rm_turn_pool(name)) if self.pools is not None else None
+
+    cdef void share_turn(self, uint32_t name) noexcept:
+        cdef Segment home = self.home(name)
+        if home is not None:
+            rm_turn_share(rm_turn_at(home.s.shared, name))
+
+    cdef void end_share(self, uint32_t name, int depth) noexcept:
+        """Gives a share up. The last one ends the turn: its parents lose a share, or the session hears of it."""
+        cdef uint32_t parents[RM_TURN_PARENTS]
+        cdef Segment home = self.home(name)
+        cdef int i
+        if home is None or depth > RM_TURN_DEPTH or not rm_turn_end_share(rm_turn_at(home.s.shared, name)):
+            return
+        if home.s.pool_id == 0:
+            home.wake()
+            return
+        rm_turn_free(rm_turn_at(home.s.shared, name), parents)
+        for i in range(RM_TURN_PARENTS):
+            if parents[i]:
+                self.end_share(parents[i], depth + 1)
+
+    cdef void take_turn(self, uint32_t name) noexcept:
+        """A message was taken, and its share with it."""
+        if self.turn or self.made_of:
+            self.put_down()
+        self.turn = self.made_of = name
+
+    cdef void put_down(self) noexcept:
+        cdef uint32_t turn = self.turn, made_of = self.made_of
+        self.turn = self.made_of = 0
+        if made_of and made_of != turn:
+            self.end_share(made_of, 0)
+        if turn:
+            self.end_share(turn, 0)
+
+    def end_turn(self) -> None:
+        """Owner: all is done with the message taken last. ``count_processed`` says so, too."""
+        if self.turn or self.made_of:
+            self.put_down()
+
+    def gather(self, list held) -> None:
+        """Owner: what is sent as a result of the message taken last is made of these Descents, too."""
+        cdef uint32_t before = self.made_of
+        cdef Descent descent
+        cdef list names = [self.turn] if self.turn else []
+        self.lineage = self.taken_lineage
+        for descent in held:
+            self.lineage |= descent.lineage
+            if descent.turn and descent.turn not in names:
+                names.append(descent.turn)
+        if len(names) == 1 and names[0] != self.turn:
+            self.share_turn(names[0])
+            self.made_of = names[0]
+        else:
+            # Where more turns are under way than can be counted, it is of its own message's alone.
+            self.made_of = (self.joined(names) if len(names) > 1 else 0) or self.turn
+        if before and before != self.turn:
+            self.end_share(before, 0)
+
+    cdef uint32_t joined(self, list names) except? 0xffffffff:
+        """One turn for two or more, with a share for the caller; 0 where there is no room for it."""
+        cdef uint32_t parents[RM_TURN_PARENTS]
+        cdef uint32_t number, rest = 0
+        cdef int i, count = min(<int>len(names), <int>RM_TURN_PARENTS)
+        if len(names) > RM_TURN_PARENTS:
+            count -= 1
+            rest = self.joined(names[count:])
+            if not rest:
+                return 0
+        for i in range(count):
+            parents[i] = names[i]
+            self.share_turn(parents[i])
+        if rest:
+            parents[count] = rest
+            count += 1
+        number = rm_turn_begin(self.s.shared, &self.last_turn, parents, count)
+        if number:
+            return rm_turn_name(self.s.pool_id, number)
+        for i in range(count):
+            self.end_share(parents[i], 0)
+        return 0
+
+    def descent(self, uint32_t epoch) -> Descent:
+        """Owner: what the message taken last is made of, with a share of its turn. ``epoch``: found whole then."""
+        cdef Descent descent = Descent.__new__(Descent)
+        descent.segment = self
+        descent.epoch = epoch
+        descent.turn = self.turn
+        descent.lineage = self.taken_lineage | self.bit
+        descent.since_ns = self.since_ns
+        if descent.turn:
+            self.share_turn(descent.turn)
+        return descent
+
+    def roots(self, uint32_t name) -> list:
+        """The numbers of the session's turns that this one descends from, in order; of one that has a share."""
+        cdef set found = set()
+        if name:
+            self.find_roots(name, found)
+        return sorted([one for one in found if rm_turn_pool(one) == 0])
+
+    cdef int find_roots(self, uint32_t name, set found) except -1:
+        cdef Segment home = self.home(name)
+        cdef uint32_t parent
+        cdef int i
+        if home is None or name in found:
+            return 0
+        found.add(name)
+        if home.s.pool_id == 0:
+            return 0
+        for i in range(RM_TURN_PARENTS):
+            parent = load_u32(&rm_turn_at(home.s.shared, name).parents[i])
+            if parent:
+                self.find_roots(parent, found)
+        return 0
+
+    def fail_turn(self) -> list:
+        """Owner: the call for the message taken last raised. The turns that this is noted for, as ``roots``."""
+        numbers = self.roots(self.turn)
+        for number in numbers:
+            rm_turn_fail(rm_turn_at(self.home(number).s.shared, number))
+        return numbers
+
+    def begin_turn(self, uint32_t number) -> None:
+        """The orchestrator's: from now on this number, below ``TURNS``, is a turn, of which the caller has a share."""
+        cdef rm_turn *turn = rm_turn_at(self.s.shared, number)
+        store_u32(&turn.failures, 0)
+        store_u32(&turn.shares, 1)
+
+    def end_input(self, uint32_t number) -> None:
+        """The orchestrator's: gives up the share that ``begin_turn`` gave."""
+        self.end_share(number, 0)
+
+    def turn_is_over(self, uint32_t number) -> bool:
+        """The orchestrator's: whether everything is done that descends from this turn's input."""
+        return rm_turn_is_over(rm_turn_at(self.s.shared, number))
+
+    def turn_failures(self, uint32_t number) -> int:
+        """The orchestrator's: how many calls for this turn raised."""
+        return load_u32(&rm_turn_at(self.s.shared, number).failures)
+
+    def of_turn(self, uint32_t number) -> Descent:
+        """The orchestrator's: what a message is made of that is an input of this turn."""
+        cdef Descent descent = Descent.__new__(Descent)
+        descent.turn = number
+        return descent
 
     # --- counters ---
 
@@ -325,11 +485,27 @@ cdef class Segment:
         rm_count(&n.latency[rm_latency_bucket(latency)], 1)
         if failed:
             rm_count(&n.failed, 1)
+        if self.turn or self.made_of:
+            self.put_down()
 
     def count_busy(self, uint64_t started_ns) -> None:
         """Owner: time spent outside ``process()`` calls (``finish()``)."""
         store_u64(&self.s.shared.node.processing_since_ns, 0)
         rm_count(&self.s.shared.node.busy_ns, rm_now_ns() - started_ns)
+
+    cdef inline void count_first_output(self, uint64_t *since_ns, uint64_t now_ns) noexcept:
+        """The first output is sent ``now_ns`` that is made of a message of ``since_ns``."""
+        cdef rm_first_outputs *first = &self.s.shared.first_outputs
+        cdef uint64_t took_ns = now_ns - since_ns[0] if now_ns > since_ns[0] else 0
+        since_ns[0] = 0
+        rm_count(&first.sum_ns, took_ns)
+        rm_count(&first.buckets[rm_latency_bucket(took_ns)], 1)
+        if took_ns > load_u64(&first.max_ns):
+            store_u64(&first.max_ns, took_ns)
+
+    def first_output(self, uint64_t since_ns) -> None:
+        """The orchestrator's: the first output of a turn is here, whose input was sent then."""
+        self.count_first_output(&since_ns, rm_now_ns())
 
     def count_published(self) -> None:
         rm_count(&self.s.shared.node.published, 1)
@@ -343,6 +519,7 @@ cdef class Segment:
     def counters(self) -> dict:
         """A snapshot of the node counters; ``latency`` is the list of buckets (``rm_latency_bucket``)."""
         cdef rm_node_counters *n = &self.s.shared.node
+        cdef rm_first_outputs *first = &self.s.shared.first_outputs
         return {
             "received": load_u64(&n.received),
             "published": load_u64(&n.published),
@@ -355,6 +532,9 @@ cdef class Segment:
             "latency_sum_ns": load_u64(&n.latency_sum_ns),
             "latency_max_ns": load_u64(&n.latency_max_ns),
             "latency": [load_u64(&n.latency[b]) for b in range(RM_LATENCY_BUCKETS)],
+            "first_output_sum_ns": load_u64(&first.sum_ns),
+            "first_output_max_ns": load_u64(&first.max_ns),
+            "first_output": [load_u64(&first.buckets[b]) for b in range(RM_LATENCY_BUCKETS)],
         }
 
     # --- pool ---
@@ -562,6 +742,27 @@ cdef class Segment:
             return wait_until(&self.s, rm_has_memory, &wait, &self.spinner, spin_ns, deadline_ns)
         finally:
             self.end_memory_wait()
+
+
+@cython.final
+@cython.no_gc_clear
+cdef class Descent:
+    """What data is made of that a node keeps past the call that it came with.
+
+    ``epoch`` and ``lineage`` are as a message's. Of ``turn`` it has a share until ``release``, or its end. ``holds`` is
+    its keeper's to count.
+    """
+
+    def release(self) -> None:
+        """Gives the share up. May be repeated."""
+        cdef Segment segment = self.segment
+        self.segment = None
+        if segment is not None and self.turn:
+            segment.end_share(self.turn, 0)
+
+    def __dealloc__(self):
+        if self.segment is not None and self.turn:
+            self.segment.end_share(self.turn, 0)
 
 
 @cython.final

@@ -25,7 +25,7 @@ SOURCES = [
     REPOSITORY / "proof" / "pool.c",
     *(
         REPOSITORY / "remotemedia" / header
-        for header in ("_ring_abi.h", "_cuts.h", "_message.h", "_ring_ops.h", "_pool.h")
+        for header in ("_ring_abi.h", "_cuts.h", "_turns.h", "_message.h", "_ring_ops.h", "_pool.h")
     ),
 ]
 COMPILER = ["cc", "-std=c11", "-fno-strict-aliasing", "-Wall", "-Wextra", "-Werror", "-g", "-pthread"]

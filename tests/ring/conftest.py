@@ -26,7 +26,7 @@ class Pair:
     # Offsets that docs and headers fix; test_layout holds them against the header.
     TAIL, HEAD, PRODUCER_CLOSED, CONSUMER_CLOSED, PRODUCER_WAITING = 128, 256, 136, 388, 384
     BELL_SEQUENCE, BELL_SLEEPERS, BELL_ARMED, RETURNED, MEMORY_WANTED = 128, 132, 136, 256, 384
-    SLOTS, SLOT_BYTES, TABLE, BLOCK_BYTES = 4096, 256, 4096, 64
+    SLOTS, SLOT_BYTES, TABLE, BLOCK_BYTES = 4096, 256, 40960, 64
 
     def __init__(
         self,

@@ -32,6 +32,7 @@ LAYOUT = {
     "offsetof(rm_slot, offset)": 40,
     "offsetof(rm_slot, bytes)": 48,
     "offsetof(rm_slot, text_block)": 56,
+    "offsetof(rm_slot, turn)": 60,
     "offsetof(rm_slot, shape)": 64,
     "offsetof(rm_slot, session_bytes)": 128,
     "offsetof(rm_slot, origin)": 144,
@@ -65,6 +66,9 @@ LAYOUT = {
     "offsetof(rm_segment_header, node)": 512,
     "offsetof(rm_segment_header, whole_cut)": 3072,
     "offsetof(rm_segment_header, cuts)": 3076,
+    "offsetof(rm_segment_header, first_outputs)": 3712,
+    "offsetof(rm_segment_header, turns)": 6272,
+    "RM_SEGMENT_HEADER_BYTES": 40960,
     "offsetof(rm_node_counters, processing_since_ns)": 48,
     "offsetof(rm_node_counters, latency)": 80,
     "offsetof(rm_ring_header, bytes)": 512,
@@ -85,7 +89,9 @@ def test_layout(tmp_path: Path) -> None:
     lines = [f'_Static_assert(({what}) == {value}, "{what}");' for what, value in LAYOUT.items()]
     source = tmp_path / "layout.c"
     source.write_text(
-        '#include "_ring_ops.h"\n#include "_pool.h"\n' + "\n".join(lines) + "\nint main(void){return 0;}\n"
+        '#include "_ring_ops.h"\n#include "_pool.h"\n#include "_turns.h"\n'
+        + "\n".join(lines)
+        + "\nint main(void){return 0;}\n"
     )
     done = subprocess.run(
         [compiler, "-std=c11", "-Wall", "-Wno-unused-function", "-fsyntax-only", f"-I{HEADERS}", source],

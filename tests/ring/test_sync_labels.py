@@ -11,7 +11,7 @@ import pytest
 import remotemedia
 
 ROOT = Path(remotemedia.__file__).parent
-HEADERS = ("_ring_ops.h", "_cuts.h", "_pool.h", "_ring_abi.h")
+HEADERS = ("_ring_ops.h", "_cuts.h", "_turns.h", "_pool.h", "_ring_abi.h")
 _COMMENT = re.compile(r"SYNC ([a-z]+(?:-[a-z]+)*(?:, [a-z]+-[a-z]+)*)")
 
 

@@ -109,6 +109,7 @@ def attach(handover: Handover, fds: list[int]) -> Attached:
         own = _ring.Segment(left.pop(), left.pop(), True)
         own.place(handover.bit, handover.ancestry)
         peers = {pool: _ring.Segment(left.pop(), left.pop(), False) for pool in handover.segments}
+        own.count_turns(peers)
         turns = peers[ORCHESTRATOR]
         doorbell = Doorbell(own)
         inputs = [

@@ -152,11 +152,11 @@ class Publisher(Side):
         *,
         epoch: int,
         port: str,
-        origin: int | None = None,
+        origin: int | _ring.Descent | None = None,
         staged: list[_ring.Producer] | None = None,
     ) -> bool:
         """``try_publish`` for the framework: ``epoch`` is the turn the message belongs to, ``port`` goes with it, and
-        ``origin`` instead of its own.
+        ``origin`` instead of its own, or what it is made of.
 
         If this process still holds the payload of the message, the message waits until the caller has dropped it: then
         the producer is appended to ``staged``, and its ``commit()`` sends the message.
@@ -169,7 +169,7 @@ class Publisher(Side):
         *,
         epoch: int | None = None,
         port: str | None = None,
-        origin: int | None = None,
+        origin: int | _ring.Descent | None = None,
         staged: list[_ring.Producer] | None = None,
     ) -> None:
         """``publish`` for asyncio; without waiting when there is room. Cancelled while it waits, it has sent nothing.

@@ -68,6 +68,7 @@ class Wiring:
             for node_id, pool in self._pools.items():
                 self._nodes[node_id] = self._map_segment(pool, owner=False)
                 undo.callback(self._nodes[node_id].close)
+            self.segment.count_turns({self._pools[node_id]: segment for node_id, segment in self._nodes.items()})
             self.doorbell = Doorbell(self.segment)
             self.inputs = {node_id: self._publisher(node_id) for node_id in pipeline.input_nodes}
             self.outputs = {node_id: self._subscriber(node_id) for node_id in pipeline.output_nodes}
