@@ -78,6 +78,8 @@ class FileSink(Sink):
         return Path(self.file).suffix.lower()
 
     async def take(self, data: RuntimeData) -> None:
+        if data.type is DataType.CONTROL:
+            return  # a mark: a file has no place for it
         with self._errors():
             if data.type is DataType.AUDIO:
                 await self._take_audio(data)

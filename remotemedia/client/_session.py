@@ -85,7 +85,7 @@ class RemoteSession:
         self._status, self._loop = SessionStatus.INITIALIZING, running_loop("a session")
         self._stream = stream = Stream(self._calls, self._target, self._plan.outputs, self._on_progress)
         try:
-            init = pb.StreamInit(manifest=self._plan.message, client_version="remotemedia")
+            init = pb.StreamInit(manifest=self._plan.message, client_version="remotemedia", marks=True)
             await stream.begin(pb.StreamRequest(init=init))
             while not stream.ready:
                 await stream.wait()

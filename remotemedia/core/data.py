@@ -34,11 +34,13 @@ class DataType(Enum):
     VIDEO = "video"
     TEXT = "text"
     TENSOR = "tensor"
+    CONTROL = "control"
 
 
 _ndarray = np.ndarray
 # Looking a member up in its enum takes as long as filling half a RuntimeData.
 _AUDIO_TYPE, _VIDEO_TYPE, _TEXT_TYPE, _TENSOR_TYPE = DataType.AUDIO, DataType.VIDEO, DataType.TEXT, DataType.TENSOR
+_CONTROL_TYPE = DataType.CONTROL
 _SAMPLE_FORMATS = {
     np.dtype(order + code): name
     for code, name in {"f4": "f32", "f8": "f64", "i2": "i16", "i4": "i32"}.items()
@@ -198,6 +200,41 @@ class RuntimeData:
             fps = frame_rate("RuntimeData.video: fps", fps)
         metadata = VideoMetadata(width, height, format, fps)
         return _make(cls, _VIDEO_TYPE, frame, session_id, timestamp, metadata, port)
+
+    @classmethod
+    def control(
+        cls,
+        name: str,
+        value: object = None,
+        *,
+        session_id: str = "",
+        timestamp: float | None = None,
+        origin: int = 0,
+        port: str = "",
+    ) -> RuntimeData:
+        """A mark: a message without a payload, in order with the data. Nodes that do not know it pass it on.
+
+        ``name`` says what it marks: one of ``remotemedia.core.marks``, or one of your own. ``value`` is any JSON value.
+        TypeError or ValueError for a name that is not a str, or is empty; a value that is not JSON is refused when the
+        mark is sent.
+        """
+        if type(name) is not str:
+            check_text(name, "RuntimeData.control takes for its name")
+        if not name:
+            raise ValueError("RuntimeData.control: name is empty; say what the mark means, such as 'end_of_turn'")
+        metadata = {"name": name} if value is None else {"name": name, "value": value}
+        # Empty, and as audio is: a program that knows no marks finds a message of zero samples.
+        data = _make(cls, _CONTROL_TYPE, np.empty(0, np.float32), session_id, timestamp, metadata, port)
+        data.origin = origin
+        return data
+
+    @property
+    def mark(self) -> str:
+        """The name of a mark; "" for any other message."""
+        if self.type is not _CONTROL_TYPE or not isinstance(self.metadata, dict):
+            return ""
+        name = self.metadata.get("name")
+        return name if isinstance(name, str) else ""
 
     @property
     def size(self) -> int:

@@ -145,11 +145,11 @@ def _values_per_pixel(pixel_format: Any) -> int:
     return values
 
 
-def check_text(value: object) -> None:
+def check_text(value: object, taker: str = "RuntimeData.text takes") -> None:
     """TypeError unless ``value`` is a str."""
     if not isinstance(value, str):
         way = "x.decode()" if isinstance(value, bytes | bytearray) else "str(x)"
-        raise TypeError(f"RuntimeData.text takes a str, not {type(value).__name__}; {way} makes one")
+        raise TypeError(f"{taker} a str, not {type(value).__name__}; {way} makes one")
 
 
 def _no_array(maker: str, what: str, value: object) -> str:

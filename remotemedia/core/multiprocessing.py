@@ -3,7 +3,7 @@
 Names are loaded on first use, so that a node's process, which needs two of them, does not pay for the rest.
 """
 
-# May import: session, graph, classes, node, channel, values, audio, errors
+# May import: session, graph, classes, node, channel, values, audio, core.marks, errors
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from remotemedia.audio import load_audio_file, save_audio_file
+    from remotemedia.core.marks import END_OF_TURN, END_OF_UTTERANCE
     from remotemedia.core.multiprocess.channel.publisher import Publisher
     from remotemedia.core.multiprocess.channel.subscriber import Subscriber
     from remotemedia.core.multiprocess.classes.registry import lookup_node, register_node, registered_nodes
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "remotemedia.audio": ("load_audio_file", "save_audio_file"),
+    "remotemedia.core.marks": ("END_OF_TURN", "END_OF_UTTERANCE"),
     "remotemedia.core.multiprocess.channel.publisher": ("Publisher",),
     "remotemedia.core.multiprocess.channel.subscriber": ("Subscriber",),
     "remotemedia.core.multiprocess.values.config": ("MultiprocessConfig",),
@@ -127,6 +129,8 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "END_OF_TURN",
+    "END_OF_UTTERANCE",
     "AuthenticationError",
     "ChannelClosedError",
     "ChannelCorruptedError",

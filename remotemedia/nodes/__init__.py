@@ -1,6 +1,6 @@
 """The built-in nodes. Importing this package registers them; libraries they need are loaded when a node starts."""
 
-# May import: core.multiprocessing, core.data, errors, client, _audio, _install, _weights
+# May import: core.multiprocessing, core.data, core.marks, errors, client, _audio, _install, _weights
 
 from remotemedia.nodes.asr import PocketSphinxNode
 from remotemedia.nodes.audio_reader import AudioFileReaderNode

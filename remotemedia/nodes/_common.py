@@ -1,6 +1,7 @@
 """Needed by several built-in nodes: checks of their input, lazily imported libraries, memory for their output.
 
-Among the audio nodes a message of zero samples, shape (0,), marks the end of an utterance.
+Where an utterance ends, the audio nodes send a mark (``END_OF_UTTERANCE``). They also read a message of zero samples,
+shape (0,), as such.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from remotemedia._audio.samples import NotNumbers
 from remotemedia.core.data import AudioMetadata, DataType, RuntimeData
+from remotemedia.core.marks import END_OF_TURN, END_OF_UTTERANCE, end_of_utterance
 from remotemedia.core.multiprocessing import MultiprocessNode
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "Float32",
     "audio_of",
     "end_marker",
+    "ends_speech",
     "import_library",
     "new_array",
     "speech_of",
@@ -94,8 +97,13 @@ def text_of(node: MultiprocessNode, data: RuntimeData) -> str:
 
 
 def end_marker(sample_rate: int, **fields: Any) -> RuntimeData:
-    """The AUDIO message of zero samples that marks the end of an utterance; ``fields`` are RuntimeData's."""
-    return RuntimeData.audio(np.empty(0, np.float32), sample_rate, **fields)
+    """The mark of the end of an utterance in mono float32; ``fields`` are RuntimeData's."""
+    return end_of_utterance(AudioMetadata(sample_rate, 1, "f32"), **fields)
+
+
+def ends_speech(mark: RuntimeData) -> bool:
+    """Whether nothing more comes of what was spoken before it: the utterance or the turn has ended."""
+    return mark.mark in (END_OF_UTTERANCE, END_OF_TURN)
 
 
 def new_array(node: MultiprocessNode, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:

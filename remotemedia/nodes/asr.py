@@ -10,8 +10,9 @@ import numpy as np
 
 from remotemedia._audio.samples import NotNumbers
 from remotemedia.core.data import DataType, RuntimeData
+from remotemedia.core.marks import END_OF_UTTERANCE
 from remotemedia.core.multiprocessing import MultiprocessNode, Param, register_node
-from remotemedia.nodes._common import SPEECH_RATE, Float32, import_library, speech_of, warn_of
+from remotemedia.nodes._common import SPEECH_RATE, Float32, ends_speech, import_library, speech_of, warn_of
 
 __all__ = ["PocketSphinxNode"]
 
@@ -27,9 +28,10 @@ class PocketSphinxNode(MultiprocessNode):
     It gets more than every third word of what people say wrong; WhisperNode is for speech that matters. This one needs
     no weights, and gives words while they are spoken.
 
-    Ports: input ``audio`` (16 kHz mono float32 in messages of any size; a message of zero samples ends the
-    utterance); outputs ``partial`` (TEXT: the words so far, whenever they change) and ``text`` (TEXT: the words of
-    an ended utterance; nothing if there were none). The words are lower case, without punctuation.
+    Ports: input ``audio`` (16 kHz mono float32 in messages of any size; the mark of the end of an utterance or a
+    turn ends it, and so does a message of zero samples); outputs ``partial`` (TEXT: the words so far, whenever they
+    change) and ``text`` (TEXT: the words of an ended utterance; nothing if there were none). The words are lower case,
+    without punctuation.
 
     The words depend on the samples of the utterance alone: not on how they were split into messages, nor on earlier
     utterances. Samples are copied out of the input; NaN is taken as 0 and infinity as 1 or -1, and a warning at the end
@@ -76,6 +78,13 @@ class PocketSphinxNode(MultiprocessNode):
                 yield {"partial": RuntimeData.text(partial, timestamp=data.timestamp)}
             # A long message must not keep the loop from an interrupt.
             await asyncio.sleep(0)
+
+    async def on_mark(self, mark: RuntimeData) -> AsyncIterator[RuntimeData | dict[str, RuntimeData]]:
+        """Yield the words of the utterance that ends here, if any; other marks than its end are passed on."""
+        if ends_speech(mark) and (text := self._end()):
+            yield {"text": RuntimeData.text(text, timestamp=mark.timestamp)}
+        if mark.mark != END_OF_UTTERANCE:
+            yield mark
 
     async def finish(self) -> dict[str, RuntimeData] | None:
         """The words of the utterance that is open, if any."""

@@ -30,7 +30,7 @@ class AudioFileReaderNode(MultiprocessNode):
     params = {
         "block_ms": Param(int, 100, low=1, high=10_000, help="audio per message; the last of a file may be shorter"),
         "realtime": Param(bool, False, help="send each block when it would be heard, not as fast as the file is read"),
-        "end_marker": Param(bool, False, help="end the utterance after each file, by a message of zero samples"),
+        "end_marker": Param(bool, False, help="mark the end of an utterance after each file"),
     }
     inputs = {"path": DataType.TEXT}
     outputs = {"audio": DataType.AUDIO}

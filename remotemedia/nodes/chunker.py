@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from remotemedia.core.data import AudioMetadata, DataType, RuntimeData
 from remotemedia.core.multiprocessing import MultiprocessNode, Param, register_node
-from remotemedia.nodes._common import audio_of
+from remotemedia.nodes._common import audio_of, ends_speech
 
 __all__ = ["AudioChunkerNode"]
 
@@ -23,8 +23,8 @@ class AudioChunkerNode(MultiprocessNode):
     output ``audio``, of the same dtype, rate and channels.
 
     Chunks that lie inside one input message are slices of it, without a copy; samples that wait for the next
-    message are copied. A shorter chunk comes out at the end of the stream, before an end-of-utterance marker (a
-    message of zero samples, which is passed on) and when the format changes.
+    message are copied. A shorter chunk comes out at the end of the stream, before the mark of the end of an utterance
+    or a turn, before a message of zero samples (both are passed on), and when the format changes.
     """
 
     params = {"chunk_size": Param(int, 512, low=1, help="samples per chunk")}
@@ -63,6 +63,12 @@ class AudioChunkerNode(MultiprocessNode):
         if end < len(samples):
             self._held = np.empty((self._chunk_size, *samples.shape[1:]), samples.dtype)
             self._hold(samples[end:])
+
+    async def on_mark(self, mark: RuntimeData) -> AsyncIterator[RuntimeData]:
+        """Yield the samples that did not fill a chunk, if speech ends here; then the mark."""
+        if self._held_count and ends_speech(mark):
+            yield self._rest(timestamp=mark.timestamp)
+        yield mark
 
     async def finish(self) -> RuntimeData | None:
         """The samples that did not fill a chunk, if any."""

@@ -83,6 +83,10 @@ class RemotePipelineNode(MultiprocessNode):
         with self._dying_with_it():
             await self._session.send(self._input, data)
 
+    async def on_mark(self, mark: RuntimeData) -> None:
+        """Sends the mark."""
+        await self.process(mark)
+
     async def finish(self) -> None:
         """Ends the remote stream, and returns when all that was made of it is put out."""
         assert self._pump is not None

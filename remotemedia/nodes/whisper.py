@@ -12,8 +12,9 @@ import numpy as np
 
 from remotemedia._weights import find_weights
 from remotemedia.core.data import DataType, RuntimeData
+from remotemedia.core.marks import END_OF_UTTERANCE
 from remotemedia.core.multiprocessing import MultiprocessNode, Param, register_node
-from remotemedia.nodes._common import SPEECH_RATE, audio_of, import_library, warn_of
+from remotemedia.nodes._common import SPEECH_RATE, audio_of, ends_speech, import_library, warn_of
 from remotemedia.nodes._faster_whisper import FasterWhisper
 from remotemedia.nodes._mono import MonoStream
 from remotemedia.nodes._transformers_whisper import TransformersWhisper
@@ -44,10 +45,10 @@ class WhisperNode(MultiprocessNode):
     with ``word``, ``start``, ``end``, ``probability`` of each word of ``text``, times in seconds of the audio since
     the start or the last interruption). The port ``text`` is also called ``text_out``.
 
-    Where an utterance ends: with ``segment`` "marks" at messages of zero samples, as SileroVADNode sends them, and at
-    the end of the stream. With "auto" the same once there was such a message. Until then a message of a second or more
-    is an utterance of its own; shorter ones gather up to a pause of ``min_silence_ms``, or 30 s, and silence without
-    speech is dropped. With "pauses" messages of any length gather, until there was a mark.
+    Where an utterance ends: with ``segment`` "marks" at the marks of SileroVADNode, at messages of zero samples, and at
+    the end of a turn and of the stream. With "auto" the same once there was such a mark or message. Until then a
+    message of a second or more is an utterance of its own; shorter ones gather up to a pause of ``min_silence_ms``, or
+    30 s, and silence without speech is dropped. With "pauses" messages of any length gather, until there was a mark.
 
     Decoding runs in a thread. An interruption is acknowledged at once, and nothing of the utterance comes out. The
     decoding ends with its window of 30 s of audio with faster-whisper, with its token with transformers.
@@ -117,6 +118,15 @@ class WhisperNode(MultiprocessNode):
                 async for output in outputs:
                     yield output
 
+    async def on_mark(self, mark: RuntimeData) -> AsyncIterator[RuntimeData | dict[str, RuntimeData]]:
+        """Yield the words of the utterance that ends here, if any; other marks than its end are passed on."""
+        for utterance in self._ended_by(mark):
+            async with aclosing(self._words(utterance, timestamp=mark.timestamp)) as outputs:
+                async for output in outputs:
+                    yield output
+        if mark.mark != END_OF_UTTERANCE:
+            yield mark
+
     async def finish(self) -> AsyncIterator[dict[str, RuntimeData]]:
         """Yield the words of the utterance that is open, if any."""
         warn_of(self, self._mono.numbers)
@@ -163,6 +173,14 @@ class WhisperNode(MultiprocessNode):
         for at in range(0, len(resampled), _AT_ONCE):
             yield from self._utterances.add(resampled[at : at + _AT_ONCE])
             yield None
+
+    def _ended_by(self, mark: RuntimeData) -> list[Utterance]:
+        if not ends_speech(mark):
+            return []
+        completed = self._utterances.add(self._mono.end()) if self._mono.holds_back(None) else []
+        # The end of a turn says nothing of where utterances end within the next one.
+        ended = self._utterances.mark() if mark.mark == END_OF_UTTERANCE else self._utterances.end()
+        return [*completed, *ended]
 
     async def _words(self, utterance: Utterance, **fields: Any) -> AsyncGenerator[dict[str, RuntimeData]]:
         """What an utterance says, while it is decoded; ``fields`` are RuntimeData's."""

@@ -38,6 +38,7 @@ from remotemedia.service._session import (
     run_until_first_failure,
 )
 from remotemedia.wire.buffers import buffer_of
+from remotemedia.wire.marks import as_understood
 from remotemedia.wire.payload import Envelope, decode
 from remotemedia.wire.sizes import ENVELOPE_BYTES
 
@@ -314,7 +315,10 @@ class _Stream:
 
     async def _send_outputs(self, session: Session) -> None:
         """Until the pipeline has no more; as fast as the client takes them, so that the nodes feel a slow client."""
-        async for node_id, data in session.outputs():
+        async for node_id, output in session.outputs():
+            data = as_understood(output, marks=self._init.marks)
+            if data is None:
+                continue
             epoch, provenance = self._epoch, session.provenance(node_id)
             async with self._responses.writing:
                 # An output that was here before the client interrupted is not for it any more.

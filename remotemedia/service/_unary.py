@@ -28,6 +28,7 @@ from remotemedia.service._session import (
     run_until_first_failure,
 )
 from remotemedia.wire.buffers import buffer_of, kind_of
+from remotemedia.wire.marks import as_understood
 from remotemedia.wire.payload import Envelope, decode, encode
 from remotemedia.wire.sizes import ENVELOPE_BYTES
 
@@ -122,8 +123,9 @@ async def _run(
         await session.end_input()
 
     async def collect() -> None:
-        async for node_id, data in session.outputs():
-            collected.add(node_id, data)
+        async for node_id, output in session.outputs():
+            if (data := as_understood(output, marks=False)) is not None:
+                collected.add(node_id, data)
 
     async with at_most(shared.service_config.max_execution_secs, "this service allows"):
         await run_until_first_failure(shared, collect(), feed(), failed=running.failed)

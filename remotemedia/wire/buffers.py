@@ -17,12 +17,23 @@ from remotemedia.core.data import DataType, Metadata, Payload, RuntimeData, enco
 from remotemedia.errors import PayloadError
 from remotemedia.wire.arrays import read_binary, read_numpy, read_tensor, write_tensor
 from remotemedia.wire.audio import read_audio, write_audio
+from remotemedia.wire.marks import read_control, write_control
 from remotemedia.wire.texts import read_file, read_json, read_json_object, read_text, write_text
 from remotemedia.wire.video import read_video, write_video
 
 __all__ = ["audio_data_of", "buffer_of", "data_of", "kind_of"]
 
-_MEMBERS = ("audio", "video", "tensor", "json", "text", "binary", "numpy", "file")
+_MEMBERS = (
+    "audio",
+    "video",
+    "tensor",
+    "json",
+    "text",
+    "binary",
+    "numpy",
+    "file",
+    "control with a name in its metadata",
+)
 
 
 def kind_of(buffer: pb.DataBuffer) -> str:
@@ -34,7 +45,7 @@ def data_of(buffer: pb.DataBuffer, payloads: Sequence[memoryview]) -> RuntimeDat
     """The message in ``buffer``; its payload is a view of the bytes received. ValueError says what is wrong in it."""
     kind = kind_of(buffer)
     read = _READERS.get(kind)
-    if read is None:
+    if read is None or (kind == "control" and not buffer.control.metadata):
         holds = f"holds {kind}, which is not data" if kind else "holds nothing"
         raise ValueError(f"the DataBuffer {holds}; set one of {', '.join(_MEMBERS)}")
     data_type, payload, metadata = read(buffer, payloads)
@@ -80,6 +91,7 @@ _READERS: dict[str, Callable[[pb.DataBuffer, Sequence[memoryview]], _Read]] = {
     "text": lambda buffer, _: (DataType.TEXT, *read_text(buffer.text)),
     "json": lambda buffer, _: (DataType.TEXT, *read_json(buffer.json)),
     "file": lambda buffer, _: (DataType.TEXT, *read_file(buffer.file)),
+    "control": lambda buffer, _: (DataType.CONTROL, *read_control(buffer.control)),
 }
 
 
@@ -122,11 +134,16 @@ def _write_text(data: RuntimeData, payloads: list[memoryview], out: pb.DataBuffe
     _write_metadata(rest, out, is_empty=data.metadata == {})
 
 
+def _write_control(data: RuntimeData, _: list[memoryview], out: pb.DataBuffer) -> None:
+    out.control.CopyFrom(write_control(data))
+
+
 _WRITERS: dict[DataType, Callable[[RuntimeData, list[memoryview], pb.DataBuffer], None]] = {
     DataType.AUDIO: _write_audio,
     DataType.VIDEO: _write_video,
     DataType.TENSOR: _write_tensor,
     DataType.TEXT: _write_text,
+    DataType.CONTROL: _write_control,
 }
 
 

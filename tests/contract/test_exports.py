@@ -29,8 +29,8 @@ FIXED = {
 
 def test_door_is_its_table() -> None:
     named = [name for names in door._HOMES.values() for name in names]
-    assert sorted(named) == door.__all__ == sorted(set(door.__all__))
-    assert dir(door) == door.__all__
+    assert sorted(named) == sorted(door.__all__) == sorted(set(door.__all__))
+    assert dir(door) == sorted(door.__all__)
 
 
 def test_fixed_names_are_there() -> None:

@@ -29,7 +29,7 @@ def test_fields_as_the_contract_has_them() -> None:
     assert (data.type, data.session_id, data.timestamp) == (DataType.AUDIO, "session", 12.5)
     assert data.payload is samples
     assert data.as_numpy() is samples
-    assert [kind.value for kind in DataType] == ["audio", "video", "text", "tensor"]
+    assert [kind.value for kind in DataType] == ["audio", "video", "text", "tensor", "control"]
 
 
 def test_timestamp_is_now_unless_given() -> None:

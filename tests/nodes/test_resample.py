@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from remotemedia.core.data import RuntimeData
+from remotemedia.core.data import AudioMetadata, RuntimeData
+from remotemedia.core.marks import END_OF_UTTERANCE, zero_samples
 from remotemedia.nodes import ResampleNode
 from remotemedia.testing import NodeHost
 
@@ -79,8 +80,8 @@ def test_a_marker_flushes_and_is_passed_on(drive, split):
     marker = RuntimeData.audio(np.empty(0, np.float32), 48_000)
     *messages, end = drive(ResampleNode("r", {}), [*part, marker])
     assert sum(len(message.payload) for message in messages) == 3200
-    assert end.payload.shape == (0,)
-    assert end.metadata.sample_rate == 16_000
+    assert end.mark == END_OF_UTTERANCE
+    assert zero_samples(end).metadata == AudioMetadata(16_000, 1, "f32")
 
 
 def test_interrupt_drops_what_is_held_back(drive):

@@ -37,7 +37,9 @@ def round_of(seed):
     consumer = _ring.Consumer(ring_fd, FORM, mine, far, {1: far}, far)
     places = {
         "slots": lambda: (ring, 4096 + rng.randrange(0, 256 * 8)),
-        "slot": lambda: (ring, 4096 + 256 * rng.randrange(8) + rng.choice([24, 28, 29, 30, 31, 32, 36, 40, 48, 56, 60])),
+        "slot": lambda: (
+            ring, 4096 + 256 * rng.randrange(8) + rng.choice([24, 28, 29, 30, 31, 32, 36, 40, 48, 56, 60])
+        ),
         "shape": lambda: (ring, 4096 + 256 * rng.randrange(8) + 64 + rng.randrange(80)),
         "text": lambda: (ring, 4096 + 256 * rng.randrange(8) + 144 + rng.randrange(112)),
         "ring": lambda: (ring, rng.choice([rng.randrange(0, 512), 128, 256, 136, 384, 388])),

@@ -44,6 +44,12 @@ class Echo(Base):
     pass
 
 
+@register_node("t-marks")
+class KnowsMarks(Base):
+    async def on_mark(self, mark: RuntimeData) -> RuntimeData:
+        return mark
+
+
 @register_node("t-loop")
 class TellLoop(Base):
     """What it is given, and which event loop it was given it on."""

@@ -660,7 +660,7 @@ class StreamRequest(_message.Message):
     def __init__(self, init: _Optional[_Union[StreamInit, _Mapping]] = ..., data_chunk: _Optional[_Union[DataChunk, _Mapping]] = ..., audio_chunk: _Optional[_Union[AudioChunk, _Mapping]] = ..., control: _Optional[_Union[StreamControl, _Mapping]] = ...) -> None: ...
 
 class StreamInit(_message.Message):
-    __slots__ = ("manifest", "data_inputs", "resource_limits", "client_version", "expected_chunk_size")
+    __slots__ = ("manifest", "data_inputs", "resource_limits", "client_version", "expected_chunk_size", "marks")
     class DataInputsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -673,12 +673,14 @@ class StreamInit(_message.Message):
     RESOURCE_LIMITS_FIELD_NUMBER: _ClassVar[int]
     CLIENT_VERSION_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_CHUNK_SIZE_FIELD_NUMBER: _ClassVar[int]
+    MARKS_FIELD_NUMBER: _ClassVar[int]
     manifest: PipelineManifest
     data_inputs: _containers.MessageMap[str, DataBuffer]
     resource_limits: ResourceLimits
     client_version: str
     expected_chunk_size: int
-    def __init__(self, manifest: _Optional[_Union[PipelineManifest, _Mapping]] = ..., data_inputs: _Optional[_Mapping[str, DataBuffer]] = ..., resource_limits: _Optional[_Union[ResourceLimits, _Mapping]] = ..., client_version: _Optional[str] = ..., expected_chunk_size: _Optional[int] = ...) -> None: ...
+    marks: bool
+    def __init__(self, manifest: _Optional[_Union[PipelineManifest, _Mapping]] = ..., data_inputs: _Optional[_Mapping[str, DataBuffer]] = ..., resource_limits: _Optional[_Union[ResourceLimits, _Mapping]] = ..., client_version: _Optional[str] = ..., expected_chunk_size: _Optional[int] = ..., marks: bool = ...) -> None: ...
 
 class DataChunk(_message.Message):
     __slots__ = ("node_id", "buffer", "named_buffers", "sequence", "timestamp_ms")

@@ -18,6 +18,7 @@ _WRITTEN = {
     "__init__": ("def __init__(self, node_id, config):", 3),
     "initialize": ("async def initialize(self):", 1),
     "process": ("async def process(self, data):", 2),
+    "on_mark": ("async def on_mark(self, mark):", 2),
     "finish": ("async def finish(self):", 1),
     "on_interrupt": ("async def on_interrupt(self):", 1),
     "cleanup": ("async def cleanup(self):", 1),

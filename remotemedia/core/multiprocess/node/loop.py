@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from remotemedia import _ring
 from remotemedia._telling import clip, shown
-from remotemedia.core.data import RuntimeData
+from remotemedia.core.data import DataType, RuntimeData
+from remotemedia.core.marks import zero_samples
 from remotemedia.core.multiprocess.channel.handover import Attached, OutputChannel
 from remotemedia.core.multiprocess.channel.loan import loan_array
 from remotemedia.core.multiprocess.channel.subscriber import Subscriber, any_ready_soon
@@ -34,6 +35,8 @@ and the node's own tasks."""
 
 _SHORT_CHARS = 1_000
 
+_CONTROL = DataType.CONTROL
+
 _NEVER_AWAITED = frozenset({RuntimeData, AsyncGeneratorType, type(None), dict})
 
 
@@ -47,6 +50,7 @@ class NodeLoop:
     def __init__(self, node: MultiprocessNode, report: Report) -> None:
         self._node = node
         self._report = report
+        self._knows_marks = type(node).on_mark is not MultiprocessNode.on_mark
         self._channels: Attached | None = None
         self._backpressure = True
         self._spin_ns = 0
@@ -275,7 +279,7 @@ class NodeLoop:
         started_ns = segment.begin_processing()
         try:
             self._in_user_code = True
-            results = [self._node.process(data)]
+            results = [self._node.process(data) if data.type is not _CONTROL else self._take_mark(data)]
             # The node may keep the message; this loop must not, or its memory would wait for the next one.
             del data
             await self._emit_result(results, epoch)
@@ -295,6 +299,13 @@ class NodeLoop:
             # Waiting for room downstream is not this node's work.
             segment.count_processed(published_ns, started_ns + self._blocked_ns, failed)
             self._node._status = NodeStatus.READY
+
+    def _take_mark(self, mark: RuntimeData) -> Any:
+        """What the node makes of a mark. One that does not know marks passes it on, or reads it as it always has."""
+        if self._knows_marks:
+            return self._node.on_mark(mark)
+        samples = zero_samples(mark)
+        return mark if samples is None else self._node.process(samples)
 
     async def _finish(self) -> None:
         assert self._channels is not None

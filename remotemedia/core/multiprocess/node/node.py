@@ -113,6 +113,14 @@ class MultiprocessNode(ABC):
         """Called once after the last message of all inputs; write it like ``process``, without the argument."""
         return Nothing()
 
+    def on_mark(self, mark: RuntimeData) -> _Result | Awaitable[_Result]:
+        """Handle a mark, such as the end of a turn: ``mark.mark`` is its name. Write it like ``process``.
+
+        It comes in order with the data. A node without this method passes marks on. One that has it passes on what it
+        returns or yields: ``yield mark`` last lets the next node know, too.
+        """
+        return mark
+
     def on_interrupt(self) -> _Done:
         """Called when an interruption has reached this node: forget what was gathered for the turn that it ended.
 

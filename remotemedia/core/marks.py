@@ -1,0 +1,45 @@
+"""Marks: messages without a payload that say where something ends, in order with the data.
+
+A mark is made by ``RuntimeData.control(name, value)``. docs/marks.md says who makes and reads which.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from remotemedia.core.data import AudioMetadata, DataType, RuntimeData
+
+__all__ = ["END_OF_TURN", "END_OF_UTTERANCE", "end_of_utterance", "zero_samples"]
+
+END_OF_TURN = "end_of_turn"
+"""The input of a turn is complete: what nodes hold back for more of it comes out."""
+
+END_OF_UTTERANCE = "end_of_utterance"
+"""A speaker has paused, or stopped."""
+
+
+def end_of_utterance(
+    form: AudioMetadata, *, timestamp: float | None = None, session_id: str = "", origin: int = 0, port: str = ""
+) -> RuntimeData:
+    """The mark after an utterance in audio of this form; a node that knows no marks gets a message of zero samples."""
+    value = {"sample_rate": form.sample_rate, "channels": form.channels, "format": form.format}
+    return RuntimeData.control(
+        END_OF_UTTERANCE, value, timestamp=timestamp, session_id=session_id, origin=origin, port=port
+    )
+
+
+def zero_samples(mark: RuntimeData) -> RuntimeData | None:
+    """The mark as an AUDIO message of zero samples, shape (0,) or (0, channels), float32.
+
+    None for one that is not the end of an utterance in audio.
+    """
+    value = mark.metadata.get("value") if isinstance(mark.metadata, dict) else None
+    if mark.type is not DataType.CONTROL or mark.mark != END_OF_UTTERANCE or not isinstance(value, dict):
+        return None
+    rate, channels = value.get("sample_rate"), value.get("channels")
+    if type(rate) is not int or type(channels) is not int or not 0 < rate < 2**32 or not 0 < channels < 2**16:
+        return None
+    samples = np.empty(0 if channels == 1 else (0, channels), np.float32)
+    data = RuntimeData(DataType.AUDIO, samples, mark.session_id, mark.timestamp, AudioMetadata(rate, channels, "f32"))
+    data.port, data.sequence, data.origin = mark.port, mark.sequence, mark.origin
+    return data
