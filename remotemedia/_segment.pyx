@@ -299,6 +299,12 @@ cdef class Segment:
         """The lineage of what is sent as a result of the message taken last."""
         return self.lineage | self.bit
 
+    def descend_from(self, Descent descent) -> None:
+        """Owner: what is sent from now on is made of this, as if its message had been taken last."""
+        self.end_turn()
+        self.taken_lineage = self.lineage = descent.lineage
+        self.since_ns = descent.since_ns
+
     def descend_from_all(self) -> None:
         """Owner: what is sent from now on may be made of anything, until the next message is taken."""
         self.taken_lineage = self.lineage = self.ancestry
@@ -398,13 +404,14 @@ cdef class Segment:
             self.end_share(parents[i], 0)
         return 0
 
-    def descent(self, uint32_t epoch) -> Descent:
-        """Owner: what the message taken last is made of, with a share of its turn. ``epoch``: found whole then."""
+    def descent(self, uint32_t epoch, bint gathered=False) -> Descent:
+        """Owner: what the message taken last is made of, with a share of its turn; with what was ``gathered``, too.
+        It was found whole in ``epoch``."""
         cdef Descent descent = Descent.__new__(Descent)
         descent.segment = self
         descent.epoch = epoch
-        descent.turn = self.turn
-        descent.lineage = self.taken_lineage | self.bit
+        descent.turn = self.made_of if gathered else self.turn
+        descent.lineage = (self.lineage if gathered else self.taken_lineage) | self.bit
         descent.since_ns = self.since_ns
         if descent.turn:
             self.share_turn(descent.turn)
@@ -752,6 +759,11 @@ cdef class Descent:
     ``epoch`` and ``lineage`` are as a message's. Of ``turn`` it has a share until ``release``, or its end. ``holds`` is
     its keeper's to count.
     """
+
+    @property
+    def released(self) -> bool:
+        """Whether its share was given up, or it never had one: it is not of this process's node."""
+        return self.segment is None
 
     def release(self) -> None:
         """Gives the share up. May be repeated."""

@@ -25,13 +25,14 @@ static inline void rm_turn_share(rm_turn *t) { atomic_fetch_add_explicit(&t->sha
 
 /* Gives a share up; true when it was the last. */
 static inline int rm_turn_end_share(rm_turn *t) {
-    /* SYNC turn-end: release what this share's holder did; acquire what the others did, for whoever is last. */
-    uint32_t before = atomic_fetch_sub_explicit(&t->shares, 1, memory_order_acq_rel);
+    /* SYNC turn-end: what this share's holder did comes before; then whoever is last looks whether the session sleeps. */
+    uint32_t before = atomic_fetch_sub(&t->shares, 1);
     if (before == 0) RM_STORE_RELAXED(&t->shares, 0); /* scribbled over */
     return before == 1;
 }
 
-static inline int rm_turn_is_over(rm_turn *t) { return RM_LOAD_ACQUIRE(&t->shares) == 0; /* SYNC turn-end */ }
+/* Before the session sleeps, its last look. */
+static inline int rm_turn_is_over(rm_turn *t) { return RM_LOAD_ORDERED(&t->shares) == 0; /* SYNC turn-end */ }
 
 /* Notes that a call for it raised. The caller has a share. */
 static inline void rm_turn_fail(rm_turn *t) { atomic_fetch_add_explicit(&t->failures, 1, memory_order_relaxed); }

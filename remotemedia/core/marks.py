@@ -5,17 +5,48 @@ A mark is made by ``RuntimeData.control(name, value)``. docs/marks.md says who m
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from remotemedia.core.data import AudioMetadata, DataType, RuntimeData
 
-__all__ = ["END_OF_TURN", "END_OF_UTTERANCE", "end_of_utterance", "zero_samples"]
+__all__ = ["END_OF_TURN", "END_OF_UTTERANCE", "TurnEnd", "end_of_utterance", "turn_end", "zero_samples"]
 
 END_OF_TURN = "end_of_turn"
 """The input of a turn is complete: what nodes hold back for more of it comes out."""
 
 END_OF_UTTERANCE = "end_of_utterance"
 """A speaker has paused, or stopped."""
+
+
+class TurnEnd(NamedTuple):
+    """What the mark of the end of a turn says, if a session has sent it.
+
+    Attributes:
+        number: of the turn.
+        inputs: the input nodes that got a part of it.
+        epoch: counts the interruptions: that of the last one before the mark was sent.
+    """
+
+    number: int
+    inputs: tuple[str, ...]
+    epoch: int
+
+    def as_mark(self) -> RuntimeData:
+        """The mark."""
+        return RuntimeData.control(END_OF_TURN, {"turn": self.number, "inputs": list(self.inputs), "epoch": self.epoch})
+
+
+def turn_end(mark: RuntimeData) -> TurnEnd | None:
+    """What it says; None for any other mark, and for one that no session has sent."""
+    value: Any = mark.metadata.get("value") if isinstance(mark.metadata, dict) else None
+    if mark.mark != END_OF_TURN or not isinstance(value, dict):
+        return None
+    number, inputs, epoch = value.get("turn"), value.get("inputs"), value.get("epoch")
+    if type(number) is not int or type(epoch) is not int or not 0 <= epoch < 2**32 or not isinstance(inputs, list):
+        return None
+    return TurnEnd(number, tuple(str(one) for one in inputs), epoch)
 
 
 def end_of_utterance(

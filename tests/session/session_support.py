@@ -76,7 +76,7 @@ async def until(condition: Callable[[], Any]) -> None:
 async def received(session: Session, node_id: str) -> list[Any]:
     """The payloads of all that is still to come."""
     found = []
-    while (data := await session.receive(node_id)) is not None:
+    while (data := await session.receive(node_id, on_failure="report")) is not None:
         found.append(data.payload)
     return found
 

@@ -94,7 +94,7 @@ def test_a_node_may_keep_marks_and_fail_at_one(px: Any) -> None:
             for message in (RuntimeData.control("fail"), RuntimeData.control("x"), RuntimeData.text("words")):
                 await session.send("n0", message)
             await session.end_input()
-            assert [data.payload async for _, data in session.outputs()] == ["words"]
+            assert [data.payload async for _, data in session.outputs(on_failure="report")] == ["words"]
             status = session.get_status().nodes["n0"]
             assert (status.messages, status.failures) == (3, 1)
             assert "asked to fail" in status.last_error

@@ -22,11 +22,13 @@ class Edge(NamedTuple):
         name: the channel's name.
         port: the node's own port; empty on an output to the session, where the message says which.
         peer: the pool id of the segment at the other end.
+        fed_by: of an input, the input nodes of the session that it descends from.
     """
 
     name: str
     port: str
     peer: int
+    fed_by: list[str] = []  # noqa: RUF012 - a field's default, never changed
 
 
 class Handover(NamedTuple):
@@ -120,6 +122,7 @@ def attach(handover: Handover, fds: list[int]) -> Attached:
                 doorbell,
                 port=edge.port,
                 spin_us=handover.spin_us,
+                fed_by=edge.fed_by,
             )
             for edge in handover.inputs
         ]

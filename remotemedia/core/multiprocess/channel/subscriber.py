@@ -70,11 +70,13 @@ class Subscriber(Side):
         *,
         port: str = "",
         spin_us: int = DEFAULT_SPIN_US,
+        fed_by: Collection[str] = (),
     ) -> Self:
         """A subscriber over a ring that the framework handed over; the segment and doorbell stay the caller's."""
         self = cls.__new__(cls)
         self._setup(name, consumer, segment, doorbell, spin_us)
         self._port = port
+        self._fed_by = frozenset(fed_by)
         return self
 
     def _setup(
@@ -83,6 +85,7 @@ class Subscriber(Side):
         self._set_up_side(name, segment, doorbell, spin_us)
         self._consumer = consumer
         self._port = ""
+        self._fed_by: frozenset[str] = frozenset()
         self._polled = False
         self._attached = threading.Event()
         if consumer is not None:
@@ -167,6 +170,11 @@ class Subscriber(Side):
     def port(self) -> str:
         """The input port this channel feeds; empty for a named channel."""
         return self._port
+
+    @property
+    def capacity(self) -> int:
+        """Messages that the channel holds; 0 before the publisher came."""
+        return self._consumer.capacity if self._consumer is not None else 0
 
     @property
     def pending(self) -> bool:

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 from remotemedia import _ring
 from remotemedia._telling import clip, shown
 from remotemedia.core.data import DataType, RuntimeData
-from remotemedia.core.marks import zero_samples
+from remotemedia.core.marks import END_OF_TURN, zero_samples
 from remotemedia.core.multiprocess.channel.handover import Attached, OutputChannel
 from remotemedia.core.multiprocess.channel.loan import loan_array
 from remotemedia.core.multiprocess.channel.subscriber import Subscriber, any_ready_soon
 from remotemedia.core.multiprocess.node.failure import describe_failure
+from remotemedia.core.multiprocess.node.held import Held, HeldMessages
 from remotemedia.core.multiprocess.node.node import MultiprocessNode, NodeStatus
+from remotemedia.core.multiprocess.node.turn_ends import TurnEnds, with_its_end
 from remotemedia.core.multiprocess.values.protocol import FromNode, InterruptAsked, Interrupted, MessageFailed, Progress
 from remotemedia.errors import ChannelClosedError, ChannelCorruptedError, PipelineError
 
@@ -64,6 +66,9 @@ class NodeLoop:
         self._call_epoch = 0
         self._owes_turn = False
         self._origin = 0
+        self._held = HeldMessages()
+        self._turn_ends = TurnEnds([])
+        self._due_ends: list[tuple[RuntimeData, list[Held]]] = []
         self._unrouted: set[str] = set()
         self._blocked_ns = 0
         self._rested_ns = 0
@@ -78,6 +83,7 @@ class NodeLoop:
         self._backpressure = backpressure
         self._spin_ns = spin_us * 1000
         self._open = deque(channels.inputs)
+        self._turn_ends = TurnEnds(channels.inputs)
         for subscriber in channels.inputs:
             self._node.input_channels[_free_key(self._node.input_channels, subscriber.port)] = subscriber
         for output in channels.outputs:
@@ -97,16 +103,45 @@ class NodeLoop:
             raise RuntimeError("loan() works once the node is connected, not in initialize()")
         return loan_array(self._channels.segment, shape, dtype, self._spin_ns)
 
-    async def emit(self, output: Any) -> None:
+    async def emit(self, output: Any, of: Held | None) -> None:
         """See ``MultiprocessNode.emit``."""
         if self._channels is None:
             raise RuntimeError("emit() works once the node is connected, not in initialize()")
+        if of is None and self._is_in_call():
+            of = self._channels.segment.descent(self._call_epoch, True)
+        elif of is not None and self._channels.turns.was_cut(of.epoch, of.lineage):
+            return
+        elif of is not None and of.released:
+            raise ValueError("emit(): `of` was released; release what you hold when all that is made of it was emitted")
         try:
             # A result of process() carries the origin of its message; emitted data carry their own.
-            await self._emit(output, self._turn, None)
+            if of is None:
+                await self._emit(output, self._turn, None)
+            else:
+                of.holds += 1  # whoever releases it meanwhile
+                await self._emit(output, of.epoch, of)
         finally:
             del output
             self._commit()
+            if of is not None:
+                self._held.release((of,))
+
+    def hold(self) -> Held:
+        """See ``MultiprocessNode.hold``."""
+        if self._channels is None or not self._is_in_call():
+            raise RuntimeError("hold() is for the message that process() is at, while it is; call it there")
+        held = self._held.hold(self._channels.segment.descent(self._call_epoch))
+        self._held.gather_into(self._channels.segment)
+        return held
+
+    def release(self, those: tuple[Held, ...]) -> None:
+        """See ``MultiprocessNode.release``."""
+        self._held.release(those)
+        if self._channels is not None and self._is_in_call():
+            self._held.gather_into(self._channels.segment)
+
+    def _is_in_call(self) -> bool:
+        return self._in_user_code and asyncio.current_task() is self._task
 
     async def ask_interrupt(self, from_nodes: list[str], drop_queued: bool) -> None:
         """See ``MultiprocessNode.interrupt``."""
@@ -200,6 +235,8 @@ class NodeLoop:
         await self._begin_turn(self._channels.turns.epoch)
         for epoch in epochs:
             self._report(Interrupted(epoch))
+        while self._due_ends and not self._interrupts:
+            await self._take_due_end(*self._due_ends.pop(0))
 
     async def _begin_turn(self, epoch: int) -> None:
         if _not_before(self._turn, epoch):
@@ -209,6 +246,7 @@ class NodeLoop:
         turns, segment = self._channels.turns, self._channels.segment
         if not turns.was_cut(before, segment.ancestry):
             return  # the interruption began elsewhere, and does not come by here
+        self._held.drop_cut(turns)
         queue_cut = turns.queue_cut(segment.bit)
         for subscriber in self._open:
             subscriber._skip_stale(None if _not_before(before, queue_cut) else queue_cut)
@@ -218,6 +256,9 @@ class NodeLoop:
             if self._is_being_ended():
                 raise
             self._report_failure(error, -1, "on_interrupt()")
+        if due := self._turn_ends.cut(turns):
+            self._due_ends += due
+            self._owes_turn = True
 
     async def _catch_up(self, epoch: int) -> int | None:
         """Begins the turn that a message just taken shows, and all that follow meanwhile.
@@ -263,16 +304,24 @@ class NodeLoop:
         assert self._channels is not None
         data = subscriber.try_receive()
         if data is None:
-            return  # skipped: it belonged to an interrupted turn
+            return None  # skipped: it belonged to an interrupted turn
         segment, epoch, published_ns = self._channels.segment, subscriber._last_epoch, subscriber._last_published_ns
         sequence, port = data.sequence, data.port
         self._origin = data.origin
         if epoch != self._turn:
             stamp, turn, current = subscriber._last_stamp, self._turn, await self._catch_up(epoch)
             if current is None or self._was_queued(stamp, turn):
-                return  # interrupted, before anything was done with it
+                segment.end_turn()
+                return None  # interrupted, before anything was done with it
             epoch = current
         self._call_epoch = epoch
+        ends: list[Held] | None = None
+        if data.type is _CONTROL:
+            ends = self._turn_ends.take(data, subscriber, segment, self._channels.turns)
+            if ends is None:  # by other inputs it is still to come
+                return segment.count_processed(published_ns, segment.begin_processing(), False)
+        if self._held or ends:
+            self._held.gather_into(segment, ends or ())
         failed = False
         self._node._status = NodeStatus.PROCESSING
         self._blocked_ns = 0
@@ -299,33 +348,61 @@ class NodeLoop:
             # Waiting for room downstream is not this node's work.
             segment.count_processed(published_ns, started_ns + self._blocked_ns, failed)
             self._node._status = NodeStatus.READY
+            for end in ends or ():
+                end.release()
 
     def _take_mark(self, mark: RuntimeData) -> Any:
         """What the node makes of a mark. One that does not know marks passes it on, or reads it as it always has."""
         if self._knows_marks:
-            return self._node.on_mark(mark)
+            given = self._node.on_mark(mark)
+            return given if mark.mark != END_OF_TURN else with_its_end(given, mark)
         samples = zero_samples(mark)
         return mark if samples is None else self._node.process(samples)
 
+    async def _take_due_end(self, mark: RuntimeData, ends: list[Held]) -> None:
+        """Handles the end of a turn that waited for others, which an interruption has dropped."""
+        assert self._channels is not None
+        segment = self._channels.segment
+        self._call_epoch = self._turn
+        segment.descend_from(ends[0])
+        self._held.gather_into(segment, ends)
+        try:
+            await self._run_hook(lambda: self._take_mark(mark), mark.sequence, mark.port)
+        finally:
+            segment.end_turn()
+            for end in ends:
+                end.release()
+
     async def _finish(self) -> None:
         assert self._channels is not None
-        self._blocked_ns = 0
         # What finish() gives may be made of anything that came before.
         self._channels.segment.descend_from_all()
+        self._held.gather_into(self._channels.segment)
         self._call_epoch = self._turn  # not the epoch of now: what was gathered belongs to this turn
+        try:
+            await self._run_hook(self._node.finish, -1, "finish()")
+        finally:
+            self._channels.segment.end_turn()
+            self._turn_ends.drop_all()
+            self._held.drop_all()
+
+    async def _run_hook(self, hook: Callable[[], Any], sequence: int, port: str) -> None:
+        """Sends what the hook gives, or reports what it raises."""
+        assert self._channels is not None
+        self._blocked_ns = 0
         started_ns = self._channels.segment.begin_processing()
         try:
             self._in_user_code = True
-            await self._emit_result([self._node.finish()], self._call_epoch)
+            await self._emit_result([hook()], self._call_epoch)
         except asyncio.CancelledError as error:
             if self._is_being_ended():
                 raise
             if not self._interrupts:
-                self._report_failure(error, -1, "finish()")
+                self._report_failure(error, sequence, port)
         except ChannelCorruptedError:
             raise
         except Exception as error:
-            self._report_failure(error, -1, "finish()")
+            self._report_failure(error, sequence, port)
         finally:
             self._leave_user_code()
             self._channels.segment.count_busy(started_ns + self._blocked_ns)
@@ -397,7 +474,7 @@ class NodeLoop:
                 producer.commit()
             staged.clear()
 
-    async def _emit(self, output: Any, epoch: int, origin: int | None) -> None:
+    async def _emit(self, output: Any, epoch: int, origin: int | Held | None) -> None:
         assert self._channels is not None
         if output is None:
             return
@@ -422,7 +499,7 @@ class NodeLoop:
                 f"None, or a dict of RuntimeData by output port, and yield any number of them{_advice(output)}"
             )
 
-    async def _emit_on(self, port: str, data: RuntimeData, epoch: int, origin: int | None) -> None:
+    async def _emit_on(self, port: str, data: RuntimeData, epoch: int, origin: int | Held | None) -> None:
         assert self._channels is not None
         channels = [c for c in self._channels.outputs if c.port in (port, "")]
         if not channels:
@@ -442,7 +519,9 @@ class NodeLoop:
             if not self._offer(channel, data, epoch, sent_port, origin):
                 await self._publish(channel, data, epoch, sent_port, origin)
 
-    def _offer(self, channel: OutputChannel, data: RuntimeData, epoch: int, port: str, origin: int | None) -> bool:
+    def _offer(
+        self, channel: OutputChannel, data: RuntimeData, epoch: int, port: str, origin: int | Held | None
+    ) -> bool:
         """Whether that was all: sent at once, dropped, or nobody listens."""
         assert self._channels is not None
         try:
@@ -450,14 +529,14 @@ class NodeLoop:
                 return True
         except ChannelClosedError:
             return True  # nobody downstream listens any more: the session is stopping
-        if self._backpressure:
+        if self._backpressure or data.type is _CONTROL:  # marks are not dropped
             return False
         channel.publisher._drop()
         self._channels.segment.count_dropped()
         return True
 
     async def _publish(
-        self, channel: OutputChannel, data: RuntimeData, epoch: int, port: str, origin: int | None
+        self, channel: OutputChannel, data: RuntimeData, epoch: int, port: str, origin: int | Held | None
     ) -> None:
         """Waits for room."""
         self._commit()  # channels with room need not wait for this one
@@ -471,7 +550,9 @@ class NodeLoop:
                 self._blocked_ns += _ring.now_ns() - since_ns
 
     def _report_failure(self, error: BaseException, sequence: int, port: str) -> None:
-        self._report(MessageFailed(*describe_failure(error), sequence, clip(port, _SHORT_CHARS)))
+        # Noted while the call has its share: the turn does not end before its failure is known.
+        turns = self._channels.segment.fail_turn() if self._channels is not None and sequence >= 0 else []
+        self._report(MessageFailed(*describe_failure(error), sequence, clip(port, _SHORT_CHARS), turns))
 
 
 async def settled(given: Any, hook: str) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from remotemedia.core.data import RuntimeData
     from remotemedia.core.multiprocess.channel.publisher import Publisher
     from remotemedia.core.multiprocess.channel.subscriber import Subscriber
+    from remotemedia.core.multiprocess.node.held import Held
     from remotemedia.core.multiprocess.node.loop import NodeLoop
 
 __all__ = ["MultiprocessNode", "NodeStatus", "Nothing", "Output"]
@@ -133,18 +134,40 @@ class MultiprocessNode(ABC):
         if self._node_loop is not None:
             self._node_loop.report_progress(fraction, message)
 
-    async def emit(self, output: Output) -> None:
+    def hold(self, data: RuntimeData) -> Held:
+        """Says that this node keeps ``data``, or what it makes of it, past this call of ``process()``.
+
+        ``data`` is the message that ``process()`` was given, during that call. The turn that it is of does not end
+        before ``release``, and what the node gives meanwhile counts as made of it, too. What an interruption cuts off,
+        and what ``finish()`` leaves, is released by itself.
+
+        Returns what ``release`` and ``emit`` take for it. RuntimeError outside a call; in a node that does not run,
+        as in a test that calls ``process()``, it holds nothing.
+        """
+        if self._node_loop is None:
+            return _held_by_nobody()
+        return self._node_loop.hold()
+
+    def release(self, *held: Held) -> None:
+        """Says that nothing more will come of what ``hold`` returned; without arguments, of all that the node holds."""
+        if self._node_loop is not None:
+            self._node_loop.release(held)
+
+    async def emit(self, output: Output, *, of: Held | None = None) -> None:
         """Sends what ``process()`` might have returned, from a task of the node's own.
 
-        Waits while a channel is full. The output belongs to the turn that is current at the call: after an interruption
-        the next node never sees it, nor what is emitted until ``on_interrupt()`` was called. It keeps its own
-        ``origin``. When nobody listens any more it goes nowhere. To come out before the end of the stream it must be
-        emitted before ``finish()`` returns. RuntimeError before the node is connected: start such tasks in ``run()``,
-        not in ``initialize()``, and end them in ``cleanup()``.
+        ``of`` is what it is made of, from ``hold``: then it belongs to that turn, and an interruption drops it if it
+        drops that. Without it, it belongs to no turn.
+
+        Waits while a channel is full. After an interruption the next node never sees it, nor what is emitted until
+        ``on_interrupt()`` was called. It keeps its own ``origin``. When nobody listens any more it goes nowhere. To
+        come out before the end of the stream it must be emitted before ``finish()`` returns. RuntimeError before the
+        node is connected: start such tasks in ``run()``, not in ``initialize()``, and end them in ``cleanup()``.
+        ValueError once ``of`` was released.
         """
         if self._node_loop is None:
             raise RuntimeError("emit() works in a running node")
-        emitting = self._node_loop.emit(output)
+        emitting = self._node_loop.emit(output, of)
         del output  # see NodeLoop._commit
         await emitting
 
@@ -179,6 +202,12 @@ class MultiprocessNode(ABC):
         if self._node_loop is None:
             raise RuntimeError("run() is called by the framework, in the node's own process")
         await self._node_loop.run()
+
+
+def _held_by_nobody() -> Held:
+    from remotemedia.core.multiprocess.node.held import Held
+
+    return Held()
 
 
 class Nothing(Coroutine[Any, Any, None]):

@@ -6,25 +6,24 @@ import os
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import ParamSpec
 
 from remotemedia.core.multiprocess.session.supervisor import Supervisor
 from remotemedia.core.multiprocess.session.wiring import Wiring
-from remotemedia.errors import MultiprocessError
 
 __all__ = ["abandon", "weakly"]
 
-ErrorT = TypeVar("ErrorT", bound=MultiprocessError)
+_Args = ParamSpec("_Args")
 
 
-def weakly(method: Callable[[ErrorT], None]) -> Callable[[ErrorT], None]:
+def weakly(method: Callable[_Args, None]) -> Callable[_Args, None]:
     """Calls the method while its object lives. The event loop knows the supervisor: that must not keep the session."""
     reference = weakref.WeakMethod(method)
 
-    def call(error: ErrorT) -> None:
+    def call(*args: _Args.args, **named: _Args.kwargs) -> None:
         found = reference()
         if found is not None:
-            found(error)
+            found(*args, **named)
 
     return call
 

@@ -18,7 +18,6 @@ from remotemedia.core.multiprocess.process.surroundings import remedy_for
 from remotemedia.core.multiprocess.session.asked import AskedInterrupts
 from remotemedia.core.multiprocess.session.dropped import abandon, weakly
 from remotemedia.core.multiprocess.session.failure_log import FailureLog
-from remotemedia.core.multiprocess.session.flow import SessionFlow
 from remotemedia.core.multiprocess.session.interpreters import interpreter_of
 from remotemedia.core.multiprocess.session.introduction import Introductions
 from remotemedia.core.multiprocess.session.status import (
@@ -29,6 +28,8 @@ from remotemedia.core.multiprocess.session.status import (
     status_of,
 )
 from remotemedia.core.multiprocess.session.supervisor import Supervisor
+from remotemedia.core.multiprocess.session.turns import SessionTurns
+from remotemedia.core.multiprocess.session.unheard import UnheardFailures
 from remotemedia.core.multiprocess.session.wiring import Wiring
 from remotemedia.core.multiprocess.values.config import MultiprocessConfig
 from remotemedia.core.multiprocess.values.logs import about
@@ -53,7 +54,7 @@ _logger = logging.getLogger("remotemedia.session")
 ErrorT = TypeVar("ErrorT", bound=MultiprocessError)
 
 
-class Session(SessionFlow):
+class Session(SessionTurns):
     """A pipeline at work. ``async with Session(...)`` initializes and starts it, and cleans up whatever happens.
 
     A session belongs to the asyncio event loop that initialized it: on another, without one (under trio), and in a
@@ -101,6 +102,8 @@ class Session(SessionFlow):
         self._drops_reported = False
         self._last_errors: dict[str, str] = {}
         self._failures = FailureLog(session_id)
+        self._unheard = UnheardFailures(pipeline)
+        self._books = None
         self._asked = AskedInterrupts(self)
         self._finalizer: weakref.finalize[..., Session] | None = None
 
@@ -175,6 +178,7 @@ class Session(SessionFlow):
         except (OSError, MemoryError) as error:
             why = f"{error}{remedy_for(error)}"
             raise ProcessSpawnError(f"session {self.session_id!r} cannot be started: {why}") from error
+        self._unheard.connect(wiring)
         supervisor.kills.warn_of(wiring.size_bytes, len(self.pipeline.nodes), self.session_id)
         assert self._finalizer is not None
         self._finalizer.detach()
@@ -279,9 +283,11 @@ class Session(SessionFlow):
     def on_error(self, callback: Callable[[NodeProcessError], None]) -> None:
         """Calls ``callback`` for each message whose ``process()`` raised.
 
-        Without one they are logged: each kind of failure once with its traceback, then how often it was repeated.
+        Without one, ``receive`` and ``outputs`` raise them, and they are logged: each kind of failure once with its
+        traceback, then how often it was repeated.
         """
         self._error_callbacks.append(callback)
+        self._unheard.is_heard = True
 
     def get_status(self) -> StatusReport:
         """What each node does now, and what went wrong last. From any thread, at any time, even after ``cleanup``."""
@@ -334,8 +340,13 @@ class Session(SessionFlow):
             callbacks = [*self._crash_callbacks, *self._roll.crash_callbacks]
             self._call("on_process_crash", callbacks, error, error.node_id)
 
-    def _message_failed(self, error: NodeProcessError) -> None:
+    def _message_failed(self, error: NodeProcessError, turns: list[int]) -> None:
         self._last_errors[error.node_id] = error.reason
+        self._unheard.count(error)
+        if not (self._books is not None and self._books.failed(turns, error)):
+            self._unheard.keep(error)
+        if self._wiring is not None:
+            self._wiring.doorbell.wake()  # whoever waits for an output may wait in vain
         if not self._error_callbacks:
             self._failures.message_failed(error)
         self._call("on_error", self._error_callbacks, error, error.node_id)

@@ -93,7 +93,7 @@ class Supervisor:
         config: MultiprocessConfig,
         introductions: Introductions,
         on_failure: Callable[[MultiprocessError], None],
-        on_error: Callable[[NodeProcessError], None],
+        on_error: Callable[[NodeProcessError, list[int]], None],
         on_event: Callable[[ProcessEvent], None],
         on_asked: Callable[[str, InterruptAsked], None],
     ) -> None:
@@ -342,7 +342,7 @@ class Supervisor:
         reason = self._reason(node_id, failed)
         error = NodeProcessError(node_id, reason, failed.sequence, failed.port, failed.traceback)
         self._on_event(NodeFailed(**self._whose(node_id), error=error))
-        self._on_error(error)
+        self._on_error(error, failed.turns)
 
     def _take_interrupted(self, node_id: str, epoch: int) -> None:
         if epoch not in self._acks:

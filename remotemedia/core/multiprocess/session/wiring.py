@@ -81,12 +81,13 @@ class Wiring:
         own = self._pools[node_id]
         upstream = {self._pools[other] for other in self._pipeline.ancestors(node_id)}
         inputs = [
-            Edge(self._names[c], self._pipeline.ports_meant(c)[1], self._pools[c.from_node])
+            Edge(self._names[c], self._pipeline.ports_meant(c)[1], self._pools[c.from_node], self._fed_by(c.from_node))
             for c in self._pipeline.connections
             if c.to_node == node_id
         ]
         if node_id in self.inputs:
-            inputs.append(Edge(_input_name(node_id), self._pipeline.input_port(node_id), ORCHESTRATOR))
+            port = self._pipeline.input_port(node_id)
+            inputs.append(Edge(_input_name(node_id), port, ORCHESTRATOR, [node_id]))
         outputs = [
             Edge(self._names[c], self._pipeline.ports_meant(c)[0], self._pools[c.to_node])
             for c in self._pipeline.connections
@@ -108,6 +109,10 @@ class Wiring:
         fds = [fd for pool in (own, *segments) for fd in self._segment_fds[pool]]
         fds += [self._ring_fds[edge.name] for edge in (*inputs, *outputs)]
         return handover, _copies(fds)
+
+    def _fed_by(self, node_id: str) -> list[str]:
+        """The input nodes that this one descends from, itself among them if it is one."""
+        return sorted({node_id, *self._pipeline.ancestors(node_id)} & set(self._pipeline.input_nodes))
 
     def release_originals(self) -> None:
         """Closes the descriptors that were only kept to be handed over."""

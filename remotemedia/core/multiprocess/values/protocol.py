@@ -115,18 +115,22 @@ class Failed(NamedTuple):
 
 
 class MessageFailed(NamedTuple):
-    """User code raised: ``process()`` for the message ``sequence`` on ``port``, or, with -1, the hook named there."""
+    """User code raised: ``process()`` for the message ``sequence`` on ``port``, or, with -1, the hook named there; that
+    message is of these turns of the session."""
 
     reason: str
     traceback: str
     out_of_memory: bool
     sequence: int
     port: str
+    turns: list[int] = []  # noqa: RUF012 - a field's default, never changed
 
     def checked(self) -> "MessageFailed":
         """With each field of its type. ValueError, TypeError or OverflowError if one makes no sense."""
         failed = Failed(self.reason, self.traceback, self.out_of_memory).checked()
-        return MessageFailed(*failed, int(self.sequence), str(self.port))
+        if not isinstance(self.turns, list):
+            raise TypeError("turns must be a list")
+        return MessageFailed(*failed, int(self.sequence), str(self.port), [int(one) for one in self.turns])
 
 
 class Interrupted(NamedTuple):

@@ -1,0 +1,119 @@
+"""The end of a turn, in a node: where branches meet, it counts once it has come by all of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import AsyncExitStack, aclosing
+from inspect import isawaitable
+from typing import Any
+
+from remotemedia import _ring
+from remotemedia.core.data import RuntimeData
+from remotemedia.core.marks import END_OF_TURN, TurnEnd, turn_end
+from remotemedia.core.multiprocess.channel.subscriber import Subscriber
+from remotemedia.core.multiprocess.node.held import Held
+
+__all__ = ["TurnEnds", "with_its_end"]
+
+
+class _Awaited:
+    """The end of one turn, which has come by some inputs. It has a share of the turn."""
+
+    __slots__ = ("by", "held", "mark")
+
+    def __init__(self, mark: RuntimeData) -> None:
+        self.mark = mark
+        self.by: set[str] = set()
+        self.held: list[Held] = []
+
+
+class TurnEnds:
+    """Those that have come to one node by some of its inputs, and not yet by all that they will come by.
+
+    Which these are follows from the graph: a turn names the input nodes that were fed, and an input knows from which it
+    descends. An interruption may have dropped an end on its way; so one from before it waits for no other.
+    """
+
+    def __init__(self, inputs: list[Subscriber]) -> None:
+        self._inputs = inputs
+        self._awaited: dict[int, _Awaited] = {}
+
+    def take(
+        self, mark: RuntimeData, by: Subscriber, segment: _ring.Segment, turns: _ring.Segment
+    ) -> list[Held] | None:
+        """What came before of the end that ``mark`` completes, for the caller to release; None if others are to come.
+
+        Empty for any other mark.
+        """
+        end = turn_end(mark) if len(self._inputs) > 1 else None
+        if end is None or turns.was_cut(end.epoch, segment.ancestry):
+            return []
+        awaited = self._awaited.setdefault(end.number, _Awaited(mark))
+        awaited.by.add(by.channel_name)
+        if awaited.by >= self._ways(end):
+            del self._awaited[end.number]
+            return awaited.held
+        awaited.held.append(segment.descent(turns.epoch))
+        return None
+
+    def cut(self, turns: _ring.Segment) -> list[tuple[RuntimeData, list[Held]]]:
+        """After an interruption: the ends that are not cut off, with what the caller is to release; none waits on."""
+        due = []
+        for awaited in self._awaited.values():
+            alive = [held for held in awaited.held if not turns.was_cut(held.epoch, held.lineage)]
+            for held in awaited.held:
+                if held not in alive:
+                    held.release()
+            if alive:
+                due.append((awaited.mark, alive))
+        self._awaited.clear()
+        return due
+
+    def drop_all(self) -> None:
+        """Lets go of everything: the stream has ended."""
+        for awaited in self._awaited.values():
+            for held in awaited.held:
+                held.release()
+        self._awaited.clear()
+
+    def _ways(self, end: TurnEnd) -> set[str]:
+        return {one.channel_name for one in self._inputs if not one._fed_by.isdisjoint(end.inputs)}
+
+
+async def with_its_end(given: Any, mark: RuntimeData) -> AsyncIterator[Any]:
+    """What a node's ``on_mark()`` gave at the end of a turn, then the mark, whatever the node did with it.
+
+    An error of the node's is raised behind the mark: nodes after it must not wait for ever.
+    """
+    failed: Exception | None = None
+    try:
+        async with AsyncExitStack() as stack:
+            outputs = _outputs_of(given)
+            await stack.enter_async_context(aclosing(outputs))
+            async for output in outputs:
+                if isinstance(output, dict):
+                    output = {port: data for port, data in output.items() if not _is_end(data)}
+                if not _is_end(output):
+                    yield output
+    except Exception as error:
+        failed = error
+    yield mark
+    if failed is not None:
+        raise failed
+
+
+async def _outputs_of(given: Any) -> AsyncGenerator[Any]:
+    if isawaitable(given):
+        given = await given
+    if isinstance(given, AsyncIterator):
+        async for output in given:
+            yield output
+    elif isinstance(given, Iterator):
+        for output in given:
+            yield output
+    else:
+        yield given
+
+
+def _is_end(output: object) -> bool:
+    return isinstance(output, RuntimeData) and output.mark == END_OF_TURN
