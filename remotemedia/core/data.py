@@ -123,6 +123,7 @@ class RuntimeData:
         session_id: str = "",
         timestamp: float | None = None,
         port: str = "",
+        origin: int = 0,
     ) -> RuntimeData:
         """Audio from an array of samples, such as float32 or int16; no copy.
 
@@ -130,11 +131,11 @@ class RuntimeData:
         confirm it, because (2, n) would count as n channels. One dimension with ``channels`` is interleaved.
         ``sample_rate`` is in Hz. TypeError or ValueError names the argument that is wrong.
         """
-        sample_format = None
+        form = None
         if type(samples) is _ndarray:
-            sample_format = _SAMPLE_FORMATS.get(samples.dtype)
+            form = _SAMPLE_FORMATS.get(samples.dtype)
         if (
-            sample_format is not None
+            form is not None
             and samples.ndim == 1
             and (channels is None or channels == 1)
             and type(sample_rate) is int
@@ -143,9 +144,12 @@ class RuntimeData:
             channels = 1
         else:
             sample_rate, channels = audio_layout(samples, sample_rate, channels)
-            sample_format = _SAMPLE_FORMATS.get(samples.dtype) or samples.dtype.name
-        metadata = AudioMetadata(sample_rate, channels, sample_format)
-        return _make(cls, _AUDIO_TYPE, samples, session_id, timestamp, metadata, port)
+            form = sample_format(samples.dtype)
+        metadata = AudioMetadata(sample_rate, channels, form)
+        message = _make(cls, _AUDIO_TYPE, samples, session_id, timestamp, metadata, port)
+        if origin:
+            message.origin = origin
+        return message
 
     @classmethod
     def text(
@@ -156,11 +160,15 @@ class RuntimeData:
         timestamp: float | None = None,
         metadata: dict[str, Any] | None = None,
         port: str = "",
+        origin: int = 0,
     ) -> RuntimeData:
         """Text from a str; TypeError for anything else."""
         if type(text) is not str:
             check_text(text)
-        return _make(cls, _TEXT_TYPE, text, session_id, timestamp, metadata, port)
+        message = _make(cls, _TEXT_TYPE, text, session_id, timestamp, metadata, port)
+        if origin:
+            message.origin = origin
+        return message
 
     @classmethod
     def tensor(
@@ -171,9 +179,13 @@ class RuntimeData:
         timestamp: float | None = None,
         metadata: dict[str, Any] | None = None,
         port: str = "",
+        origin: int = 0,
     ) -> RuntimeData:
         """A tensor from any array, or bytes; no copy. Anything else is refused when it is sent."""
-        return _make(cls, _TENSOR_TYPE, array, session_id, timestamp, metadata, port)
+        message = _make(cls, _TENSOR_TYPE, array, session_id, timestamp, metadata, port)
+        if origin:
+            message.origin = origin
+        return message
 
     @classmethod
     def video(
@@ -185,6 +197,7 @@ class RuntimeData:
         session_id: str = "",
         timestamp: float | None = None,
         port: str = "",
+        origin: int = 0,
     ) -> RuntimeData:
         """A video frame from an array, such as uint8; no copy.
 
@@ -197,7 +210,10 @@ class RuntimeData:
         if type(fps) is not float or not 0.0 <= fps < inf:
             fps = frame_rate("RuntimeData.video: fps", fps)
         metadata = VideoMetadata(width, height, format, fps)
-        return _make(cls, _VIDEO_TYPE, frame, session_id, timestamp, metadata, port)
+        message = _make(cls, _VIDEO_TYPE, frame, session_id, timestamp, metadata, port)
+        if origin:
+            message.origin = origin
+        return message
 
     @property
     def size(self) -> int:
@@ -231,6 +247,48 @@ class RuntimeData:
         in_place = _writable_in_place(array)
         return array.copy() if in_place is None else in_place
 
+    def as_float32(self) -> npt.NDArray[np.float32]:
+        """The samples of an audio message as float32 with full scale 1.0, in the payload's shape.
+
+        int16 is divided by 2**15, int32 by 2**31. Floats keep their values, also those beyond 1 and those that are
+        not numbers. Native float32 is the payload itself, not a copy, and read-only if it came through a channel; else
+        the array is a new one. TypeError for what is not audio, for bytes, and for other dtypes.
+        """
+        from remotemedia.core.samples import as_float32
+
+        return as_float32(self)
+
+    def as_int16(self) -> npt.NDArray[np.int16]:
+        """The samples of an audio message as int16, in the payload's shape.
+
+        Floats are multiplied by 2**15 and int32 divided by 2**16, rounded to the nearest (halves to even), and clipped
+        to what int16 holds; NaN becomes 0. Native int16 is the payload itself, not a copy, and read-only if it came
+        through a channel; else the array is a new one. TypeError as for ``as_float32``.
+        """
+        from remotemedia.core.samples import as_int16
+
+        return as_int16(self)
+
+    def like(self, payload: Payload) -> RuntimeData:
+        """A new message with this payload and everything else of this one: its type, session_id, timestamp, origin
+        and a copy of its metadata, but neither its port nor its sequence. The payload is not copied.
+
+        * Audio with an array: the metadata get the channels of its shape and the sample format of its dtype; the
+          sample rate stays. One dimension is mono if this payload has two, and as many channels as before otherwise.
+        * Video with an array: the metadata get the size of the picture, by their pixel format.
+        * A str makes TEXT of any message; unless this one is TEXT too, without metadata.
+
+        TypeError for a payload that the type cannot have, such as an array in a TEXT message; ValueError for an array
+        that is not audio or not a frame of the format. Both say how to make such a message.
+        """
+        from remotemedia.core.likeness import type_and_metadata
+
+        kind, metadata = type_and_metadata(self, payload)
+        message = _make(type(self), kind, payload, self.session_id, self.timestamp, metadata, "")
+        if self.origin:
+            message.origin = self.origin
+        return message
+
     def __eq__(self, other: object) -> bool:
         """Same type, payload (dtype, shape and values), session, timestamp and metadata."""
         if not isinstance(other, RuntimeData):
@@ -257,6 +315,11 @@ class RuntimeData:
         from remotemedia.core.wording import maker_for
 
         return maker_for(value)
+
+
+def sample_format(dtype: np.dtype[Any]) -> str:
+    """What AudioMetadata call samples of this dtype: ``f32``, ``f64``, ``i16``, ``i32``, else numpy's name of it."""
+    return _SAMPLE_FORMATS.get(dtype) or dtype.name
 
 
 def _make(

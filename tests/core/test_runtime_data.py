@@ -65,6 +65,18 @@ def test_makers() -> None:
     assert RuntimeData.tensor(np.zeros(1)).type is DataType.TENSOR
 
 
+@pytest.mark.parametrize("origin", [0, 1, 2**64 - 1])
+def test_makers_take_an_origin(origin: int) -> None:
+    made = [
+        RuntimeData.audio(FRAMES, 8000, origin=origin),
+        RuntimeData.text("x", origin=origin),
+        RuntimeData.tensor(FRAMES, origin=origin),
+        RuntimeData.video(PIXELS, origin=origin),
+    ]
+    assert [data.origin for data in made] == [origin] * 4
+    assert RuntimeData.text("x").origin == 0
+
+
 FRAMES = np.zeros((5, 2), np.float32)
 
 
