@@ -34,11 +34,13 @@ class DataType(Enum):
     VIDEO = "video"
     TEXT = "text"
     TENSOR = "tensor"
+    JSON = "json"
 
 
 _ndarray = np.ndarray
 # Looking a member up in its enum takes as long as filling half a RuntimeData.
 _AUDIO_TYPE, _VIDEO_TYPE, _TEXT_TYPE, _TENSOR_TYPE = DataType.AUDIO, DataType.VIDEO, DataType.TEXT, DataType.TENSOR
+_JSON_TYPE = DataType.JSON
 _SAMPLE_FORMATS = {
     np.dtype(order + code): name
     for code, name in {"f4": "f32", "f8": "f64", "i2": "i16", "i4": "i32"}.items()
@@ -91,9 +93,9 @@ class RuntimeData:
 
     Attributes:
         type: what the payload is.
-        payload: an ndarray of any fixed-size dtype and up to 8 dimensions, bytes-like, or str. What a channel
-            delivers is zero-copy: arrays are read-only views into shared memory, bytes a read-only memoryview.
-            The memory behind a view stays as it is until the last view of it is gone.
+        payload: an ndarray of any fixed-size dtype and up to 8 dimensions, bytes-like, or str; JSON is a str, its
+            text. What a channel delivers is zero-copy: arrays are read-only views into shared memory, bytes a read-only
+            memoryview. The memory behind a view stays as it is until the last view of it is gone.
         session_id: filled in by the session when left empty.
         timestamp: seconds since the epoch; the time of creation unless given.
         metadata: AudioMetadata, VideoMetadata, a dict of JSON values, or None.
@@ -166,6 +168,30 @@ class RuntimeData:
         if type(text) is not str:
             check_text(text)
         message = _make(cls, _TEXT_TYPE, text, session_id, timestamp, metadata, port)
+        if origin:
+            message.origin = origin
+        return message
+
+    @classmethod
+    def json(
+        cls,
+        value: Any,
+        *,
+        session_id: str = "",
+        timestamp: float | None = None,
+        metadata: dict[str, Any] | None = None,
+        port: str = "",
+        origin: int = 0,
+    ) -> RuntimeData:
+        """JSON from a dict, list, str, number, bool or None, with such values in it; ``as_json()`` gives it back.
+
+        The payload is the value as JSON text, a str: later changes of the value do not change the message. Tuples
+        become lists. PayloadError names the place of what is not JSON: other types, keys that are not str, NaN and
+        infinity, halves of characters, values nested too deep or within themselves.
+        """
+        from remotemedia.core.json_values import json_text
+
+        message = _make(cls, _JSON_TYPE, json_text(value), session_id, timestamp, metadata, port)
         if origin:
             message.origin = origin
         return message
@@ -247,6 +273,30 @@ class RuntimeData:
         in_place = _writable_in_place(array)
         return array.copy() if in_place is None else in_place
 
+    def as_text(self) -> str:
+        """The str of a TEXT message; the JSON text of a JSON message. TypeError for others, and for bytes."""
+        if self.type is not _TEXT_TYPE and self.type is not _JSON_TYPE:
+            raise TypeError(f"RuntimeData.as_text is for TEXT and JSON, not for {self.type.name}; use .payload")
+        if not isinstance(self.payload, str):
+            kind = type(self.payload).__name__
+            raise TypeError(f"RuntimeData.as_text needs a str, not {kind}; bytes(data.payload).decode() may make one")
+        return self.payload
+
+    def as_json(self) -> Any:
+        """The value of a JSON message, or of TEXT that is JSON: a new one with each call.
+
+        TypeError for messages that are neither, ValueError for text that is not JSON (NaN and infinity are not).
+        """
+        from remotemedia.core.json_values import parse_json
+
+        if self.type is not _TEXT_TYPE and self.type is not _JSON_TYPE:
+            raise TypeError(f"RuntimeData.as_json is for JSON and TEXT, not for {self.type.name}; use .payload")
+        text = self.as_text()
+        try:
+            return parse_json(text)
+        except ValueError as error:
+            raise ValueError(f"RuntimeData.as_json: the payload is not JSON: {error}") from None
+
     def as_float32(self) -> npt.NDArray[np.float32]:
         """The samples of an audio message as float32 with full scale 1.0, in the payload's shape.
 
@@ -269,22 +319,24 @@ class RuntimeData:
 
         return as_int16(self)
 
-    def like(self, payload: Payload) -> RuntimeData:
+    def like(self, payload: Payload | dict[str, Any] | list[Any]) -> RuntimeData:
         """A new message with this payload and everything else of this one: its type, session_id, timestamp, origin
         and a copy of its metadata, but neither its port nor its sequence. The payload is not copied.
 
         * Audio with an array: the metadata get the channels of its shape and the sample format of its dtype; the
           sample rate stays. One dimension is mono if this payload has two, and as many channels as before otherwise.
         * Video with an array: the metadata get the size of the picture, by their pixel format.
-        * A str makes TEXT of any message; unless this one is TEXT too, without metadata.
+        * A str makes TEXT of any message, and a dict makes JSON; the metadata stay only where the type does. Of a JSON
+          message a list makes JSON too.
 
-        TypeError for a payload that the type cannot have, such as an array in a TEXT message; ValueError for an array
-        that is not audio or not a frame of the format. Both say how to make such a message.
+        PayloadError for a value that is not JSON; TypeError for a payload that the type cannot have, such as an array
+        in a TEXT message; ValueError for an array that is not audio or not a frame of the format. All say how to make
+        such a message.
         """
-        from remotemedia.core.likeness import type_and_metadata
+        from remotemedia.core.likeness import fields_like
 
-        kind, metadata = type_and_metadata(self, payload)
-        message = _make(type(self), kind, payload, self.session_id, self.timestamp, metadata, "")
+        kind, own, metadata = fields_like(self, payload)
+        message = _make(type(self), kind, own, self.session_id, self.timestamp, metadata, "")
         if self.origin:
             message.origin = self.origin
         return message
@@ -386,7 +438,7 @@ def encode_metadata(metadata: Metadata | None) -> tuple[int, bytes]:
             return _VIDEO_KIND, head + metadata.format.encode()
         if isinstance(metadata, dict):
             raw = json.dumps(metadata, separators=(",", ":")).encode()
-            _check_keys(metadata)
+            check_keys(metadata)
             return _JSON_KIND, raw
     except (struct.error, TypeError, ValueError, AttributeError, RecursionError) as error:
         if isinstance(metadata, dict):
@@ -402,16 +454,16 @@ def encode_metadata(metadata: Metadata | None) -> tuple[int, bytes]:
     )
 
 
-def _check_keys(value: object) -> None:
+def check_keys(value: object) -> None:
     # json.dumps would make them str without a word, and {1: "a", "1": "b"} two entries under one key.
     if isinstance(value, dict):
         for key, inner in value.items():
             if not isinstance(key, str):
                 raise TypeError(f"key {key!r} is not a str")
-            _check_keys(inner)
+            check_keys(inner)
     elif isinstance(value, list | tuple):
         for inner in value:
-            _check_keys(inner)
+            check_keys(inner)
 
 
 def decode_metadata(kind: int, raw: bytes) -> Metadata | None:

@@ -5,48 +5,51 @@ Loaded on first use, as by far not every node makes its messages so.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from remotemedia.core.data import AudioMetadata, DataType, Metadata, RuntimeData, VideoMetadata, sample_format
+from remotemedia.core.data import AudioMetadata, DataType, Metadata, Payload, RuntimeData, VideoMetadata, sample_format
+from remotemedia.core.json_values import json_text
 from remotemedia.core.layouts import audio_layout, frame_size, knows_format
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["type_and_metadata"]
+__all__ = ["fields_like"]
 
 _LIKE = "RuntimeData.like"
+_TEXTS = (DataType.TEXT, DataType.JSON)
 _KEPT = "with timestamp=data.timestamp and origin=data.origin"
 
 
-def type_and_metadata(data: RuntimeData, payload: object) -> tuple[DataType, Metadata | None]:
-    """The type and the metadata of a message like ``data`` with ``payload``; see ``RuntimeData.like``."""
+def fields_like(data: RuntimeData, payload: Any) -> tuple[DataType, Payload, Metadata | None]:
+    """The type, payload and metadata of a message like ``data`` with ``payload``; see ``RuntimeData.like``."""
     if isinstance(payload, str):
-        is_text = data.type is DataType.TEXT
-        return DataType.TEXT, _copied(data.metadata) if is_text else None
-    is_array = isinstance(payload, np.ndarray)
-    if data.type is DataType.TEXT or not (is_array or isinstance(payload, bytes | bytearray | memoryview)):
+        return DataType.TEXT, payload, _copied(data.metadata) if data.type is DataType.TEXT else None
+    is_json = data.type is DataType.JSON
+    if isinstance(payload, dict) or (is_json and isinstance(payload, list)):
+        return DataType.JSON, json_text(payload), _copied(data.metadata) if is_json else None
+    if data.type in _TEXTS or not isinstance(payload, np.ndarray | bytes | bytearray | memoryview):
         raise TypeError(_refusal(data, payload))
+    metadata, own = _copied(data.metadata), cast("Payload", payload)
     if isinstance(payload, np.ndarray):
-        if data.type is DataType.AUDIO and isinstance(data.metadata, AudioMetadata):
-            return data.type, _audio_metadata(data.payload, data.metadata, payload)
-        if data.type is DataType.VIDEO and isinstance(data.metadata, VideoMetadata):
-            return data.type, _video_metadata(data.payload, data.metadata, payload)
-    return data.type, _copied(data.metadata)
+        if data.type is DataType.AUDIO and isinstance(metadata, AudioMetadata):
+            metadata = _audio_metadata(data.payload, metadata, payload)
+        elif data.type is DataType.VIDEO and isinstance(metadata, VideoMetadata):
+            metadata = _video_metadata(data.payload, metadata, payload)
+    return data.type, own, metadata
 
 
 def _refusal(data: RuntimeData, payload: object) -> str:
     from remotemedia.core.wording import maker_for
 
-    takes = (
-        f"{_LIKE}: a TEXT message takes a str"
-        if data.type is DataType.TEXT
-        else f"{_LIKE} takes an array, bytes or a str"
+    takes = {DataType.TEXT: "a str", DataType.JSON: "a dict or a list"}.get(
+        data.type, "an array, bytes, a str or a dict"
     )
-    way = maker_for(payload, set(DataType) - {DataType.TEXT} if data.type is DataType.TEXT else set(DataType))
-    return f"{takes}, not {type(payload).__name__}; {way}" + (f", {_KEPT}" if way.endswith("makes one") else "")
+    way = maker_for(payload, set(DataType) - {data.type} if data.type in _TEXTS else set(DataType))
+    kept = f", {_KEPT}" if way.endswith("makes one") else ""
+    return f"{_LIKE}: for {data.type.name} it takes {takes}, not {type(payload).__name__}; {way}{kept}"
 
 
 def _copied(metadata: Metadata | None) -> Metadata | None:

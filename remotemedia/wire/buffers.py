@@ -17,10 +17,18 @@ from remotemedia.core.data import DataType, Metadata, Payload, RuntimeData, enco
 from remotemedia.errors import PayloadError
 from remotemedia.wire.arrays import read_binary, read_numpy, read_tensor, write_tensor
 from remotemedia.wire.audio import read_audio, write_audio
-from remotemedia.wire.texts import read_file, read_json, read_json_object, read_text, write_text
+from remotemedia.wire.texts import (
+    JSON_MIME_TYPE,
+    read_file,
+    read_json,
+    read_json_object,
+    read_text,
+    write_json,
+    write_text,
+)
 from remotemedia.wire.video import read_video, write_video
 
-__all__ = ["audio_data_of", "buffer_of", "data_of", "kind_of"]
+__all__ = ["audio_data_of", "buffer_of", "data_of", "json_as_text", "kind_of"]
 
 _MEMBERS = ("audio", "video", "tensor", "json", "text", "binary", "numpy", "file")
 
@@ -48,6 +56,12 @@ def audio_data_of(buffer: pb.AudioBuffer, payloads: Sequence[memoryview]) -> Run
     """As ``data_of``, of audio alone."""
     samples, metadata = read_audio(buffer, payloads)
     return RuntimeData(DataType.AUDIO, samples, metadata=metadata)
+
+
+def json_as_text(data: RuntimeData) -> RuntimeData:
+    """A JSON message as TEXT that says in its metadata what it is, for nodes that do not take JSON."""
+    metadata = {**(data.metadata if isinstance(data.metadata, dict) else {}), "mime_type": JSON_MIME_TYPE}
+    return RuntimeData(DataType.TEXT, data.payload, data.session_id, data.timestamp, metadata, port=data.port)
 
 
 def buffer_of(data: RuntimeData, payloads: list[memoryview]) -> pb.DataBuffer:
@@ -78,7 +92,7 @@ _READERS: dict[str, Callable[[pb.DataBuffer, Sequence[memoryview]], _Read]] = {
     "numpy": lambda buffer, payloads: (DataType.TENSOR, *read_numpy(buffer.numpy, payloads)),
     "binary": lambda buffer, payloads: (DataType.TENSOR, *read_binary(buffer.binary, payloads)),
     "text": lambda buffer, _: (DataType.TEXT, *read_text(buffer.text)),
-    "json": lambda buffer, _: (DataType.TEXT, *read_json(buffer.json)),
+    "json": lambda buffer, _: (DataType.JSON, *read_json(buffer.json)),
     "file": lambda buffer, _: (DataType.TEXT, *read_file(buffer.file)),
 }
 
@@ -122,11 +136,18 @@ def _write_text(data: RuntimeData, payloads: list[memoryview], out: pb.DataBuffe
     _write_metadata(rest, out, is_empty=data.metadata == {})
 
 
+def _write_json(data: RuntimeData, payloads: list[memoryview], out: pb.DataBuffer) -> None:
+    rest = _dict_of(data)
+    write_json(data.payload, rest, out)
+    _write_metadata(rest, out, is_empty=data.metadata == {})
+
+
 _WRITERS: dict[DataType, Callable[[RuntimeData, list[memoryview], pb.DataBuffer], None]] = {
     DataType.AUDIO: _write_audio,
     DataType.VIDEO: _write_video,
     DataType.TENSOR: _write_tensor,
     DataType.TEXT: _write_text,
+    DataType.JSON: _write_json,
 }
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remotemedia.core.data import AudioMetadata, DataType, RuntimeData, VideoMetadata
+from remotemedia.errors import PayloadError
 
 KEPT: dict[str, Any] = {"session_id": "s", "timestamp": 12.5, "origin": 7}
 MONO = np.zeros(6, np.float32)
@@ -42,7 +43,19 @@ def test_everything_but_the_payload_stays(data: RuntimeData) -> None:
     assert (new.port, new.sequence) == ("", 0)
 
 
-@pytest.mark.parametrize("data", MESSAGES, ids=lambda data: data.type.name)
+JSON = filled(RuntimeData.json({"a": 1}, metadata={"schema_type": "s"}, **KEPT))
+
+
+@pytest.mark.parametrize("data", [*MESSAGES, JSON], ids=lambda data: data.type.name)
+def test_a_dict_makes_json(data: RuntimeData) -> None:
+    new = data.like({"words": ["ä"]})
+    assert (new.type, new.payload, new.timestamp, new.origin) == (DataType.JSON, '{"words":["ä"]}', 12.5, 7)
+    assert (new.session_id, new.port, new.sequence) == ("s", "", 0)
+    assert new.metadata == ({"schema_type": "s"} if data is JSON else None)
+    assert JSON.like([1, None]).as_json() == [1, None]
+
+
+@pytest.mark.parametrize("data", [*MESSAGES, JSON], ids=lambda data: data.type.name)
 def test_a_str_makes_text(data: RuntimeData) -> None:
     new = data.like("words")
     assert (new.type, new.payload, new.timestamp, new.origin) == (DataType.TEXT, "words", 12.5, 7)
@@ -116,12 +129,20 @@ TEXT, AUDIO = RuntimeData.text("x"), RuntimeData.audio(MONO, 8000)
             TEXT,
             MONO,
             TypeError,
-            r"TEXT message takes a str, not ndarray; RuntimeData.audio\(x, sample_rate\) or .*origin",
+            r"for TEXT it takes a str, not ndarray; RuntimeData.audio\(x, sample_rate\) or .*origin",
         ),
         (TEXT, b"a", TypeError, r"not bytes; .*RuntimeData.tensor\(x\) makes one, with timestamp=data.timestamp"),
         (TEXT, None, TypeError, "not NoneType; it cannot become AUDIO"),
-        (AUDIO, [0.5], TypeError, r"takes an array, bytes or a str, not list; .*np.asarray\(x\), sample_rate\)"),
-        (AUDIO, None, TypeError, "not NoneType; it cannot become AUDIO or VIDEO or TEXT or TENSOR$"),
+        (
+            TEXT,
+            ["a"],
+            TypeError,
+            r"for TEXT it takes a str, not list; .*RuntimeData.json\(x\) makes one, with timestamp",
+        ),
+        (JSON, MONO, TypeError, "for JSON it takes a dict or a list, not ndarray; RuntimeData.audio"),
+        (JSON, 1, TypeError, r"for JSON it takes a dict or a list, not int"),
+        (AUDIO, [0.5], TypeError, r"for AUDIO it takes an array, bytes, a str or a dict, not list; .*json\(x\)"),
+        (AUDIO, None, TypeError, "not NoneType; it cannot become AUDIO or VIDEO or TEXT or TENSOR or JSON$"),
         (AUDIO, MONO.astype(complex), TypeError, "samples must be numbers such as float32 or int16, not complex128"),
         (AUDIO, np.zeros((2, 65)), ValueError, "so 65 channels; for 2 channels pass samples.T"),
         (AUDIO, np.zeros((1, 2, 3)), ValueError, r"must have shape \(n,\) or \(n, channels\), not \(1, 2, 3\)"),
@@ -150,3 +171,8 @@ def test_a_change_of_the_new_metadata_is_not_one_of_the_old() -> None:
             assert new.metadata is not None
             new.metadata.format = "other"
         assert new.metadata != data.metadata
+
+
+def test_what_is_not_json_says_where() -> None:
+    with pytest.raises(PayloadError, match=r"RuntimeData.json: value\['a'\] is nan"):
+        AUDIO.like({"a": float("nan")})

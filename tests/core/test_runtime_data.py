@@ -29,7 +29,7 @@ def test_fields_as_the_contract_has_them() -> None:
     assert (data.type, data.session_id, data.timestamp) == (DataType.AUDIO, "session", 12.5)
     assert data.payload is samples
     assert data.as_numpy() is samples
-    assert [kind.value for kind in DataType] == ["audio", "video", "text", "tensor"]
+    assert [kind.value for kind in DataType] == ["audio", "video", "text", "tensor", "json"]
 
 
 def test_timestamp_is_now_unless_given() -> None:
@@ -72,8 +72,9 @@ def test_makers_take_an_origin(origin: int) -> None:
         RuntimeData.text("x", origin=origin),
         RuntimeData.tensor(FRAMES, origin=origin),
         RuntimeData.video(PIXELS, origin=origin),
+        RuntimeData.json(None, origin=origin),
     ]
-    assert [data.origin for data in made] == [origin] * 4
+    assert [data.origin for data in made] == [origin] * 5
     assert RuntimeData.text("x").origin == 0
 
 

@@ -136,6 +136,9 @@ class Takes(Base):
         "audio": DataType.AUDIO,
         "both": (DataType.TEXT, DataType.TENSOR),
         "media": (DataType.AUDIO, DataType.TENSOR),
+        "json": DataType.JSON,
+        "words": (DataType.TEXT, DataType.JSON),
+        "rows": (DataType.JSON, DataType.TENSOR),
         "any": None,
     }
     outputs = {"said": DataType.TEXT}
