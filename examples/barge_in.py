@@ -6,8 +6,7 @@ python examples/barge_in.py
 import asyncio
 from collections.abc import AsyncIterator
 
-from remotemedia.core.data import RuntimeData
-from remotemedia.core.multiprocessing import MultiprocessNode, Param, Pipeline, Session, register_node
+from remotemedia import MultiprocessNode, Param, Pipeline, RuntimeData, Session, register_node
 
 
 @register_node("Ears")

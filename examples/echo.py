@@ -6,8 +6,7 @@ python examples/echo.py
 import asyncio
 import os
 
-from remotemedia.core.data import RuntimeData
-from remotemedia.core.multiprocessing import MultiprocessNode, Pipeline, Session, register_node
+from remotemedia import MultiprocessNode, Pipeline, RuntimeData, Session, register_node
 
 
 @register_node("Echo")

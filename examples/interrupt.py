@@ -6,8 +6,7 @@ python examples/interrupt.py
 import asyncio
 from collections.abc import AsyncIterator
 
-from remotemedia.core.data import RuntimeData
-from remotemedia.core.multiprocessing import MultiprocessConfig, MultiprocessNode, Pipeline, Session, register_node
+from remotemedia import MultiprocessConfig, MultiprocessNode, Pipeline, RuntimeData, Session, register_node
 
 
 @register_node("Talker")

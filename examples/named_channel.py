@@ -14,8 +14,7 @@ import sys
 
 import numpy as np
 
-from remotemedia.core.data import RuntimeData
-from remotemedia.core.multiprocessing import Publisher, Subscriber
+from remotemedia import Publisher, RuntimeData, Subscriber
 
 FRAMES = 60
 SHAPE = (1080, 1920, 3)

@@ -6,9 +6,7 @@ python examples/remote.py
 import asyncio
 import os
 
-from remotemedia.client import PipelineClient
-from remotemedia.core.data import RuntimeData
-from remotemedia.core.multiprocessing import MultiprocessNode, Pipeline, Session, register_node
+from remotemedia import MultiprocessNode, Pipeline, PipelineClient, RuntimeData, Session, register_node
 from remotemedia.service.config import ServiceConfig
 from remotemedia.service.server import Service
 

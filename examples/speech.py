@@ -8,8 +8,7 @@ Needs the libraries of pip install '.[speech]', typed in the checkout of remotem
 import asyncio
 import sys
 
-from remotemedia.core.data import RuntimeData
-from remotemedia.core.multiprocessing import InitProgress, Pipeline, Session
+from remotemedia import InitProgress, Pipeline, RuntimeData, Session
 
 
 def on_progress(progress: InitProgress) -> None:

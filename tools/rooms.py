@@ -27,6 +27,7 @@ __all__ = [
     "picture",
     "room_of",
     "rooms",
+    "short_names",
     "uses",
 ]
 
@@ -158,7 +159,7 @@ def imports_of(source: str, module: str, *, package: bool) -> Iterator[Import]:
                 # ``from package import module`` names a module, ``from module import name`` does not.
                 inner = f"{base}.{alias.name}"
                 is_module = inner in all_modules() or inner == EXTENSION
-                yield Import(node.lineno, inner if is_module else base, late)
+                yield Import(node.lineno, inner if is_module else short_names().get(inner, base), late)
 
 
 def _import_statements(around: ast.AST, *, late: bool) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
@@ -169,6 +170,16 @@ def _import_statements(around: ast.AST, *, late: bool) -> Iterator[tuple[ast.Imp
             in_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
             for_types = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
             yield from _import_statements(node, late=late or in_function or for_types)
+
+
+@functools.cache
+def short_names() -> dict[str, str]:
+    """The names that the top package loads on first use, such as ``remotemedia.Session``, and the module of each."""
+    source = ast.parse(all_modules()["remotemedia"].read_text())
+    homes = next(
+        node.value for node in source.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_HOMES"
+    )
+    return {f"remotemedia.{name}": home for home, names in ast.literal_eval(homes).items() for name in names}
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from remotemedia.cli._run_signals import Stop, terminable
 from remotemedia.cli._run_sinks import FileSink
 from remotemedia.cli._run_sources import open_source
 from remotemedia.cli._screen import Screen
+from remotemedia.core.data import DataType
 from remotemedia.core.multiprocessing import MultiprocessConfig, Pipeline
 
 __all__ = ["RunRequest", "run_files"]
@@ -70,10 +71,22 @@ def _open(request: RunRequest, resources: ExitStack) -> tuple[list[Feed], list[S
         resources.callback(sink.close)
         sink.open()
     for node_id, file in inputs.items():
-        source = open_source(file, request.input_format, chunk_ms=request.chunk_ms, whole_text=request.whole_text)
+        source = open_source(
+            file,
+            request.input_format,
+            chunk_ms=request.chunk_ms,
+            whole_text=request.whole_text,
+            as_json=_takes_json_alone(request.pipeline, node_id),
+        )
         resources.callback(source.close)
         feeds.append(Feed(node_id, source))
     return feeds, sinks
+
+
+def _takes_json_alone(pipeline: Pipeline, node_id: str) -> bool:
+    """Whether a text can only be meant as JSON there."""
+    takes = pipeline.input_types(node_id)
+    return takes is not None and DataType.JSON in takes and DataType.TEXT not in takes
 
 
 def _as_json(summary: Summary) -> dict[str, Any]:

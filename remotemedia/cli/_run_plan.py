@@ -71,9 +71,12 @@ def _check_declared(pipeline: Pipeline, node_id: str, port: str | None, file: st
     if Path(file).suffix.lower() in AUDIO_SUFFIXES:
         fits, what = {DataType.AUDIO}, f"{' and '.join(AUDIO_SUFFIXES)} files hold audio"
     elif file == STDOUT or is_special(Path(file)):
-        fits, what = {DataType.AUDIO, DataType.TEXT}, "audio and text can be written"
+        fits, what = {DataType.AUDIO, DataType.TEXT, DataType.JSON}, "audio, text and JSON can be written"
     else:
-        fits, what = {DataType.TEXT}, f"such a file holds text, and {' and '.join(AUDIO_SUFFIXES)} hold audio"
+        fits, what = (
+            {DataType.TEXT, DataType.JSON},
+            f"such a file holds text or JSON, and {' and '.join(AUDIO_SUFFIXES)} hold audio",
+        )
     if None not in found and not found & fits:
         kinds = " and ".join(sorted(kind.name for kind in found if kind is not None)) or "nothing"
         raise Mistake(f"-O {text}: node {node_id!r} puts out {kinds}; {what}")

@@ -1,4 +1,4 @@
-"""What ``remotemedia run`` writes: text by the line, audio as WAV or FLAC, into files or pipes."""
+"""What ``remotemedia run`` writes: text and JSON by the line, audio as WAV or FLAC, into files or pipes."""
 
 from __future__ import annotations
 
@@ -85,8 +85,11 @@ class FileSink(Sink):
                 await self._take_audio(data)
             elif data.type is DataType.TEXT and isinstance(data.payload, str):
                 await self._take_text(data.payload)
+            elif data.type is DataType.JSON and isinstance(data.payload, str):
+                # A value is a line: in JSON an end of line can only stand between two tokens.
+                await self._take_text(data.payload.replace("\r", " ").replace("\n", " "), "JSON")
             else:
-                raise self._unfit(data.type.name, "which cannot be written: text and audio can")
+                raise self._unfit(data.type.name, "which cannot be written: text, JSON and audio can")
         self.messages += 1
 
     async def finish(self) -> bool:
@@ -98,13 +101,13 @@ class FileSink(Sink):
             self.warning = f"{self.file}: {replaced}"
         return self._content is not None or not self.wants_audio
 
-    async def _take_text(self, text: str) -> None:
+    async def _take_text(self, text: str, kind: str = "text") -> None:
         if self._content is None:
             if self.wants_audio:
-                raise self._unfit("text", "and the file is one of audio; choose another ending, such as .txt")
+                raise self._unfit(kind, "and the file is one of audio; choose another ending, such as .txt")
             self._content = _Text(PipeWriter(self._fd))
         if not isinstance(self._content, _Text):
-            raise self._unfit("text", "after audio; -O NODE.PORT=FILE takes one port alone")
+            raise self._unfit(kind, "after audio; -O NODE.PORT=FILE takes one port alone")
         await self._content.take(text)
 
     async def _take_audio(self, data: RuntimeData) -> None:

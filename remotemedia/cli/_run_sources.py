@@ -1,4 +1,4 @@
-"""What ``remotemedia run`` feeds: audio files, text files, and pipes of either."""
+"""What ``remotemedia run`` feeds: audio files, files of text or JSON, and pipes of either."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from remotemedia._audio.wav import WavBody, no_sound
 from remotemedia.cli._errors import Mistake
 from remotemedia.cli._pipes import PipeReader
 from remotemedia.cli._wav import read_wav_head, unfit_for_a_pipe
-from remotemedia.core.data import RuntimeData
+from remotemedia.core.data import DataType, RuntimeData
+from remotemedia.core.json_values import parse_json
 
 if TYPE_CHECKING:
     from remotemedia.cli._audio_file import AudioFile
@@ -29,12 +30,15 @@ _AUDIO_KINDS = (WAV, "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF", "W64")
 _SNIFFED_BYTES = 4096
 
 
-def open_source(file: str, form: str, *, chunk_ms: int, whole_text: bool) -> Source:
-    """The source that fits ``file`` and ``form`` ("audio", "text" or "auto"). Mistake for unreadable input."""
+def open_source(file: str, form: str, *, chunk_ms: int, whole_text: bool, as_json: bool = False) -> Source:
+    """The source that fits ``file`` and ``form`` ("audio", "text" or "auto"). Mistake for unreadable input.
+
+    With ``as_json`` each text is one JSON value.
+    """
     if file == STDIN:
         if sys.__stdin__ is None:
             raise Mistake("-i -: stdin is closed")
-        return _Stream("stdin", sys.__stdin__.fileno(), form, chunk_ms, whole_text)
+        return _Stream("stdin", sys.__stdin__.fileno(), form, chunk_ms, whole_text, as_json)
     path = Path(file)
     try:
         mode = path.stat().st_mode
@@ -50,7 +54,7 @@ def open_source(file: str, form: str, *, chunk_ms: int, whole_text: bool) -> Sou
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise Mistake(f"{path} cannot be read: {error.strerror}") from None
-    source = _Stream(str(path), fd, "text" if stat.S_ISREG(mode) else form, chunk_ms, whole_text, owned=True)
+    source = _Stream(str(path), fd, "text" if stat.S_ISREG(mode) else form, chunk_ms, whole_text, as_json, owned=True)
     if stat.S_ISREG(mode):
         source.total = path.stat().st_size
     return source
@@ -96,9 +100,11 @@ class _AudioSource:
 
 
 class _Stream:
-    """Text or WAV from a descriptor; its first bytes say which."""
+    """Text, JSON or WAV from a descriptor; its first bytes say whether it is WAV."""
 
-    def __init__(self, name: str, fd: int, form: str, chunk_ms: int, whole_text: bool, *, owned: bool = False) -> None:
+    def __init__(
+        self, name: str, fd: int, form: str, chunk_ms: int, whole_text: bool, as_json: bool, *, owned: bool = False
+    ) -> None:
         self.name = name
         self.unit = "B"
         self.total: float | None = None
@@ -107,6 +113,7 @@ class _Stream:
         self._form = form
         self._chunk_ms = chunk_ms
         self._whole_text = whole_text
+        self._as_json = as_json
         self._reader = PipeReader(fd)
         self._body: WavBody | None = None
 
@@ -168,7 +175,20 @@ class _Stream:
                 raise Mistake(
                     f"{self.name} is not UTF-8 text: line {line} has the byte {raw[error.start]:#04x}{hint}"
                 ) from None
-            yield RuntimeData.text(text if self._whole_text else text.removesuffix("\n").removesuffix("\r")), size
+            if not self._whole_text:
+                text = text.removesuffix("\n").removesuffix("\r")
+            if not self._as_json:
+                yield RuntimeData.text(text), size
+            elif text.strip():
+                yield self._json(text, number), size
+
+    def _json(self, text: str, line: int) -> RuntimeData:
+        try:
+            parse_json(text)
+        except ValueError as error:
+            where = self.name if self._whole_text else f"line {line} of {self.name}"
+            raise Mistake(f"{where} is not JSON, which its node takes: {error}") from None
+        return RuntimeData(DataType.JSON, text)
 
     def close(self) -> None:
         if self._owned:

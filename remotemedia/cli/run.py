@@ -52,8 +52,8 @@ Exit codes:
     multiple=True,
     metavar="[NODE=]FILE",
     type=click.Path(),
-    help="What to feed: audio (WAV, FLAC, OGG), text (a message per line), or - for stdin (WAV or text). Once per "
-    "input node; NODE= may be left out where there is only one.",
+    help="What to feed: audio (WAV, FLAC, OGG), text or JSON (a message per line), or - for stdin (WAV or text). Once "
+    "per input node; NODE= may be left out where there is only one.",
 )
 @click.option(
     "-O",
@@ -63,8 +63,8 @@ Exit codes:
     multiple=True,
     metavar="[NODE[.PORT]=]FILE",
     type=click.Path(),
-    help="Where the output goes: audio to .wav or .flac, text by the line to any other file, - for stdout. Output "
-    "without -O is not written.",
+    help="Where the output goes: audio to .wav or .flac, text and JSON by the line to any other file, - for stdout. "
+    "Output without -O is not written.",
 )
 @click.option(
     "--input-format",

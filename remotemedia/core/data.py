@@ -35,12 +35,14 @@ class DataType(Enum):
     TEXT = "text"
     TENSOR = "tensor"
     CONTROL = "control"
+    JSON = "json"
 
 
 _ndarray = np.ndarray
 # Looking a member up in its enum takes as long as filling half a RuntimeData.
 _AUDIO_TYPE, _VIDEO_TYPE, _TEXT_TYPE, _TENSOR_TYPE = DataType.AUDIO, DataType.VIDEO, DataType.TEXT, DataType.TENSOR
 _CONTROL_TYPE = DataType.CONTROL
+_JSON_TYPE = DataType.JSON
 _SAMPLE_FORMATS = {
     np.dtype(order + code): name
     for code, name in {"f4": "f32", "f8": "f64", "i2": "i16", "i4": "i32"}.items()
@@ -93,9 +95,9 @@ class RuntimeData:
 
     Attributes:
         type: what the payload is.
-        payload: an ndarray of any fixed-size dtype and up to 8 dimensions, bytes-like, or str. What a channel
-            delivers is zero-copy: arrays are read-only views into shared memory, bytes a read-only memoryview.
-            The memory behind a view stays as it is until the last view of it is gone.
+        payload: an ndarray of any fixed-size dtype and up to 8 dimensions, bytes-like, or str; JSON is a str, its
+            text. What a channel delivers is zero-copy: arrays are read-only views into shared memory, bytes a read-only
+            memoryview. The memory behind a view stays as it is until the last view of it is gone.
         session_id: filled in by the session when left empty.
         timestamp: seconds since the epoch; the time of creation unless given.
         metadata: AudioMetadata, VideoMetadata, a dict of JSON values, or None.
@@ -125,6 +127,7 @@ class RuntimeData:
         session_id: str = "",
         timestamp: float | None = None,
         port: str = "",
+        origin: int = 0,
     ) -> RuntimeData:
         """Audio from an array of samples, such as float32 or int16; no copy.
 
@@ -132,11 +135,11 @@ class RuntimeData:
         confirm it, because (2, n) would count as n channels. One dimension with ``channels`` is interleaved.
         ``sample_rate`` is in Hz. TypeError or ValueError names the argument that is wrong.
         """
-        sample_format = None
+        form = None
         if type(samples) is _ndarray:
-            sample_format = _SAMPLE_FORMATS.get(samples.dtype)
+            form = _SAMPLE_FORMATS.get(samples.dtype)
         if (
-            sample_format is not None
+            form is not None
             and samples.ndim == 1
             and (channels is None or channels == 1)
             and type(sample_rate) is int
@@ -145,9 +148,12 @@ class RuntimeData:
             channels = 1
         else:
             sample_rate, channels = audio_layout(samples, sample_rate, channels)
-            sample_format = _SAMPLE_FORMATS.get(samples.dtype) or samples.dtype.name
-        metadata = AudioMetadata(sample_rate, channels, sample_format)
-        return _make(cls, _AUDIO_TYPE, samples, session_id, timestamp, metadata, port)
+            form = sample_format(samples.dtype)
+        metadata = AudioMetadata(sample_rate, channels, form)
+        message = _make(cls, _AUDIO_TYPE, samples, session_id, timestamp, metadata, port)
+        if origin:
+            message.origin = origin
+        return message
 
     @classmethod
     def text(
@@ -158,11 +164,39 @@ class RuntimeData:
         timestamp: float | None = None,
         metadata: dict[str, Any] | None = None,
         port: str = "",
+        origin: int = 0,
     ) -> RuntimeData:
         """Text from a str; TypeError for anything else."""
         if type(text) is not str:
             check_text(text)
-        return _make(cls, _TEXT_TYPE, text, session_id, timestamp, metadata, port)
+        message = _make(cls, _TEXT_TYPE, text, session_id, timestamp, metadata, port)
+        if origin:
+            message.origin = origin
+        return message
+
+    @classmethod
+    def json(
+        cls,
+        value: Any,
+        *,
+        session_id: str = "",
+        timestamp: float | None = None,
+        metadata: dict[str, Any] | None = None,
+        port: str = "",
+        origin: int = 0,
+    ) -> RuntimeData:
+        """JSON from a dict, list, str, number, bool or None, with such values in it; ``as_json()`` gives it back.
+
+        The payload is the value as JSON text, a str: later changes of the value do not change the message. Tuples
+        become lists. PayloadError names the place of what is not JSON: other types, keys that are not str, NaN and
+        infinity, halves of characters, values nested too deep or within themselves.
+        """
+        from remotemedia.core.json_values import json_text
+
+        message = _make(cls, _JSON_TYPE, json_text(value), session_id, timestamp, metadata, port)
+        if origin:
+            message.origin = origin
+        return message
 
     @classmethod
     def tensor(
@@ -173,9 +207,13 @@ class RuntimeData:
         timestamp: float | None = None,
         metadata: dict[str, Any] | None = None,
         port: str = "",
+        origin: int = 0,
     ) -> RuntimeData:
         """A tensor from any array, or bytes; no copy. Anything else is refused when it is sent."""
-        return _make(cls, _TENSOR_TYPE, array, session_id, timestamp, metadata, port)
+        message = _make(cls, _TENSOR_TYPE, array, session_id, timestamp, metadata, port)
+        if origin:
+            message.origin = origin
+        return message
 
     @classmethod
     def video(
@@ -187,6 +225,7 @@ class RuntimeData:
         session_id: str = "",
         timestamp: float | None = None,
         port: str = "",
+        origin: int = 0,
     ) -> RuntimeData:
         """A video frame from an array, such as uint8; no copy.
 
@@ -199,7 +238,10 @@ class RuntimeData:
         if type(fps) is not float or not 0.0 <= fps < inf:
             fps = frame_rate("RuntimeData.video: fps", fps)
         metadata = VideoMetadata(width, height, format, fps)
-        return _make(cls, _VIDEO_TYPE, frame, session_id, timestamp, metadata, port)
+        message = _make(cls, _VIDEO_TYPE, frame, session_id, timestamp, metadata, port)
+        if origin:
+            message.origin = origin
+        return message
 
     @classmethod
     def control(
@@ -268,6 +310,76 @@ class RuntimeData:
         in_place = _writable_in_place(array)
         return array.copy() if in_place is None else in_place
 
+    def as_text(self) -> str:
+        """The str of a TEXT message; the JSON text of a JSON message. TypeError for others, and for bytes."""
+        if self.type is not _TEXT_TYPE and self.type is not _JSON_TYPE:
+            raise TypeError(f"RuntimeData.as_text is for TEXT and JSON, not for {self.type.name}; use .payload")
+        if not isinstance(self.payload, str):
+            kind = type(self.payload).__name__
+            raise TypeError(f"RuntimeData.as_text needs a str, not {kind}; bytes(data.payload).decode() may make one")
+        return self.payload
+
+    def as_json(self) -> Any:
+        """The value of a JSON message, or of TEXT that is JSON: a new one with each call. Of a mark, its value.
+
+        TypeError for messages that are neither, ValueError for text that is not JSON (NaN and infinity are not).
+        """
+        from remotemedia.core.json_values import parse_json
+
+        if self.mark and isinstance(self.metadata, dict):
+            return self.metadata.get("value")
+        if self.type is not _TEXT_TYPE and self.type is not _JSON_TYPE:
+            raise TypeError(f"RuntimeData.as_json is for JSON and TEXT, not for {self.type.name}; use .payload")
+        text = self.as_text()
+        try:
+            return parse_json(text)
+        except ValueError as error:
+            raise ValueError(f"RuntimeData.as_json: the payload is not JSON: {error}") from None
+
+    def as_float32(self) -> npt.NDArray[np.float32]:
+        """The samples of an audio message as float32 with full scale 1.0, in the payload's shape.
+
+        int16 is divided by 2**15, int32 by 2**31. Floats keep their values, also those beyond 1 and those that are
+        not numbers. Native float32 is the payload itself, not a copy, and read-only if it came through a channel; else
+        the array is a new one. TypeError for what is not audio, for bytes, and for other dtypes.
+        """
+        from remotemedia.core.samples import as_float32
+
+        return as_float32(self)
+
+    def as_int16(self) -> npt.NDArray[np.int16]:
+        """The samples of an audio message as int16, in the payload's shape.
+
+        Floats are multiplied by 2**15 and int32 divided by 2**16, rounded to the nearest (halves to even), and clipped
+        to what int16 holds; NaN becomes 0. Native int16 is the payload itself, not a copy, and read-only if it came
+        through a channel; else the array is a new one. TypeError as for ``as_float32``.
+        """
+        from remotemedia.core.samples import as_int16
+
+        return as_int16(self)
+
+    def like(self, payload: Payload | dict[str, Any] | list[Any]) -> RuntimeData:
+        """A new message with this payload and everything else of this one: its type, session_id, timestamp, origin
+        and a copy of its metadata, but neither its port nor its sequence. The payload is not copied.
+
+        * Audio with an array: the metadata get the channels of its shape and the sample format of its dtype; the
+          sample rate stays. One dimension is mono if this payload has two, and as many channels as before otherwise.
+        * Video with an array: the metadata get the size of the picture, by their pixel format.
+        * A str makes TEXT of any message, and a dict makes JSON; the metadata stay only where the type does. Of a JSON
+          message a list makes JSON too.
+
+        PayloadError for a value that is not JSON; TypeError for a payload that the type cannot have, such as an array
+        in a TEXT message; ValueError for an array that is not audio or not a frame of the format. All say how to make
+        such a message.
+        """
+        from remotemedia.core.likeness import fields_like
+
+        kind, own, metadata = fields_like(self, payload)
+        message = _make(type(self), kind, own, self.session_id, self.timestamp, metadata, "")
+        if self.origin:
+            message.origin = self.origin
+        return message
+
     def __eq__(self, other: object) -> bool:
         """Same type, payload (dtype, shape and values), session, timestamp and metadata."""
         if not isinstance(other, RuntimeData):
@@ -294,6 +406,11 @@ class RuntimeData:
         from remotemedia.core.wording import maker_for
 
         return maker_for(value)
+
+
+def sample_format(dtype: np.dtype[Any]) -> str:
+    """What AudioMetadata call samples of this dtype: ``f32``, ``f64``, ``i16``, ``i32``, else numpy's name of it."""
+    return _SAMPLE_FORMATS.get(dtype) or dtype.name
 
 
 def _make(
@@ -360,7 +477,7 @@ def encode_metadata(metadata: Metadata | None) -> tuple[int, bytes]:
             return _VIDEO_KIND, head + metadata.format.encode()
         if isinstance(metadata, dict):
             raw = json.dumps(metadata, separators=(",", ":")).encode()
-            _check_keys(metadata)
+            check_keys(metadata)
             return _JSON_KIND, raw
     except (struct.error, TypeError, ValueError, AttributeError, RecursionError) as error:
         if isinstance(metadata, dict):
@@ -376,16 +493,16 @@ def encode_metadata(metadata: Metadata | None) -> tuple[int, bytes]:
     )
 
 
-def _check_keys(value: object) -> None:
+def check_keys(value: object) -> None:
     # json.dumps would make them str without a word, and {1: "a", "1": "b"} two entries under one key.
     if isinstance(value, dict):
         for key, inner in value.items():
             if not isinstance(key, str):
                 raise TypeError(f"key {key!r} is not a str")
-            _check_keys(inner)
+            check_keys(inner)
     elif isinstance(value, list | tuple):
         for inner in value:
-            _check_keys(inner)
+            check_keys(inner)
 
 
 def decode_metadata(kind: int, raw: bytes) -> Metadata | None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from remotemedia._telling import shown
 
-__all__ = ["audio_layout", "check_text", "frame_rate", "frame_size", "whole_number"]
+__all__ = ["audio_layout", "check_text", "frame_rate", "frame_size", "knows_format", "whole_number"]
 
 LARGEST = 2**32 - 1
 """The largest number that the header of a message can hold."""
@@ -75,45 +75,45 @@ def frame_rate(name: str, value: Any) -> float:
     raise wrong(f"{name} must be a number of frames per second (0 = unknown), not {shown(value, _SHOWN_CHARS)}")
 
 
-def audio_layout(samples: Any, sample_rate: Any, channels: Any) -> tuple[int, int]:
+def audio_layout(samples: Any, sample_rate: Any, channels: Any, caller: str = "RuntimeData.audio") -> tuple[int, int]:
     """Sample rate and channels of ``samples``: one dimension, interleaved if there are several channels, or
-    (frames, channels). Without ``channels`` the shape says how many."""
+    (frames, channels). Without ``channels`` the shape says how many. Errors begin with the name of the caller."""
     if not isinstance(samples, np.ndarray):
         raise TypeError(_no_array("audio", "samples", samples))
     if samples.dtype.kind not in "fiu":
-        raise TypeError(f"RuntimeData.audio: samples must be numbers such as float32 or int16, not {samples.dtype}")
+        raise TypeError(f"{caller}: samples must be numbers such as float32 or int16, not {samples.dtype}")
     shape = samples.shape
     if samples.ndim not in (1, 2):
-        raise ValueError(f"RuntimeData.audio: samples must have shape (n,) or (n, channels), not {shape}")
-    rate = whole_number("RuntimeData.audio: sample_rate in Hz", sample_rate, 1)
+        raise ValueError(f"{caller}: samples must have shape (n,) or (n, channels), not {shape}")
+    rate = whole_number(f"{caller}: sample_rate in Hz", sample_rate, 1)
     if channels is None:
-        return rate, _channels_of(shape)
-    channels = whole_number("RuntimeData.audio: channels", channels, 1)
+        return rate, _channels_of(shape, caller)
+    channels = whole_number(f"{caller}: channels", channels, 1)
     if samples.ndim == 1:
         if samples.size % channels:
-            raise ValueError(f"RuntimeData.audio: {samples.size} samples are not frames of {channels} channels each")
+            raise ValueError(f"{caller}: {samples.size} samples are not frames of {channels} channels each")
     elif shape[1] != channels:
         turn = "; use samples.T" if shape[0] == channels else ""
         found = f"{shape[1]} channels, not {channels}"
-        raise ValueError(f"RuntimeData.audio: shape {shape} is (n, channels), so {found}{turn}")
+        raise ValueError(f"{caller}: shape {shape} is (n, channels), so {found}{turn}")
     return rate, channels
 
 
-def _channels_of(shape: tuple[int, ...]) -> int:
+def _channels_of(shape: tuple[int, ...], caller: str) -> int:
     if len(shape) == 1:
         return 1
     if shape[1] == 0:
-        raise ValueError(f"RuntimeData.audio: shape {shape} is (n, channels), and has no channels")
+        raise ValueError(f"{caller}: shape {shape} is (n, channels), and has no channels")
     if shape[1] > _MOST_CHANNELS:
         raise ValueError(
-            f"RuntimeData.audio: shape {shape} is (n, channels), so {shape[1]} channels; for {shape[0]} channels pass "
+            f"{caller}: shape {shape} is (n, channels), so {shape[1]} channels; for {shape[0]} channels pass "
             f"samples.T, else channels={shape[1]}"
         )
     return shape[1]
 
 
-def frame_size(frame: Any, pixel_format: Any) -> tuple[int, int]:
-    """Width and height of the picture in ``frame``."""
+def frame_size(frame: Any, pixel_format: Any, caller: str = "RuntimeData.video") -> tuple[int, int]:
+    """Width and height of the picture in ``frame``. Errors begin with the name of the caller."""
     if not isinstance(frame, np.ndarray):
         raise TypeError(_no_array("video", "pixels", frame))
     shape = frame.shape
@@ -129,14 +129,23 @@ def frame_size(frame: Any, pixel_format: Any) -> tuple[int, int]:
             return shape[1], shape[0]
         wanted = "(height, width)," if values == 1 else f"(height, width, {values}),"
     turn = "; use frame.transpose(1, 2, 0)" if len(shape) == 3 and shape[0] == values else ""
-    raise ValueError(f"RuntimeData.video: a frame of {pixel_format!r} must have shape {wanted} not {shape}{turn}")
+    raise ValueError(f"{caller}: a frame of {pixel_format!r} must have shape {wanted} not {shape}{turn}")
+
+
+def knows_format(pixel_format: object) -> bool:
+    """Whether a shape says how large a picture of this format is."""
+    return isinstance(pixel_format, str) and _plain_name(pixel_format) in _FORMATS
+
+
+def _plain_name(pixel_format: str) -> str:
+    lower = pixel_format.lower()
+    return _ALSO.get(lower, lower)
 
 
 def _values_per_pixel(pixel_format: Any) -> int:
     if not isinstance(pixel_format, str):
         raise TypeError(f"RuntimeData.video: format must be a str, not {shown(pixel_format, _SHOWN_CHARS)}")
-    lower = pixel_format.lower()
-    values = _FORMATS.get(_ALSO.get(lower, lower))
+    values = _FORMATS.get(_plain_name(pixel_format))
     if values is None:
         raise ValueError(
             f"RuntimeData.video: format {shown(pixel_format, _SHOWN_CHARS)} is not one of {', '.join(_FORMATS)}; for "

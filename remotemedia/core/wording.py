@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import reprlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from remotemedia.core.data import AudioMetadata, DataType, RuntimeData, VideoMet
 from remotemedia.core.layouts import frame_rate, whole_number
 from remotemedia.errors import PayloadError
 
-__all__ = ["entry_refused", "maker_for", "message_shown", "with_whole_numbers"]
+__all__ = ["entry_refused", "maker_for", "message_shown", "value_refused", "with_whole_numbers"]
 
 _SHOWN_CHARS = 60
 _SHOWN_BYTES = 16
@@ -100,16 +100,18 @@ def _counted(count: int, unit: str) -> str:
 
 def maker_for(value: object, types: Collection[DataType] = tuple(DataType)) -> str:
     """How to make a message of one of ``types`` from ``value``, which is not a message."""
-    found = _makers(value)
+    found = _makers(value, types)
     ways = [found[kind] for kind in DataType if kind in types and kind in found]
     if ways:
         return f"{' or '.join(ways)} makes one"
-    allowed = " or ".join(kind.name for kind in DataType if kind in types)
+    allowed = " or ".join(kind.name for kind in DataType if kind in types and kind is not DataType.CONTROL)
     return f"it cannot become {allowed}" if allowed else "nothing can be sent there"
 
 
-def _makers(value: object) -> dict[DataType, str]:
+def _makers(value: object, types: Collection[DataType]) -> dict[DataType, str]:
     if isinstance(value, str):
+        if DataType.TEXT not in types:
+            return {DataType.JSON: "RuntimeData.json(json.loads(x))"}
         return {DataType.TEXT: "RuntimeData.text(x)"}
     if isinstance(value, bytes | bytearray | memoryview):
         return {
@@ -120,8 +122,12 @@ def _makers(value: object) -> dict[DataType, str]:
     if isinstance(value, np.ndarray):
         return _makers_of_arrays("x")
     if isinstance(value, dict):
+        if DataType.JSON in types:
+            return {DataType.JSON: "RuntimeData.json(x)"}
         return {DataType.TEXT: "RuntimeData.text(json.dumps(x))"}
-    if isinstance(value, list | tuple | int | float | np.generic) or hasattr(value, "__array__"):
+    if isinstance(value, list | tuple | int | float):
+        return {**_makers_of_arrays("np.asarray(x)"), DataType.JSON: "RuntimeData.json(x)"}
+    if isinstance(value, np.generic) or hasattr(value, "__array__"):
         return _makers_of_arrays("np.asarray(x)")
     return {}
 
@@ -134,7 +140,7 @@ def _makers_of_arrays(array: str) -> dict[DataType, str]:
     }
 
 
-# --- what is wrong with its metadata ---------------------------------------------------------------------------
+# --- what is wrong in it ----------------------------------------------------------------------------------
 
 
 def with_whole_numbers(metadata: AudioMetadata | VideoMetadata) -> AudioMetadata | VideoMetadata:
@@ -167,29 +173,58 @@ def entry_refused(metadata: dict[Any, Any], error: Exception) -> str:
     """Which entry of ``metadata`` JSON refuses, and why."""
     if isinstance(error, RecursionError) or "Circular" in str(error):  # too deep to be shown, or without an end
         return f"metadata of a dict cannot travel: {error}"
-    at, place = _wrong_entry(metadata, "metadata", 20) or (metadata, "metadata")
+    return _refused_in(metadata, "metadata", "cannot travel", error, _is_refused)
+
+
+def value_refused(value: object, error: Exception) -> str:
+    """Which place in ``value`` is not JSON, and why."""
+    if isinstance(error, RecursionError):
+        return "RuntimeData.json: the value is not JSON: it is nested too deep"
+    if "Circular" in str(error):
+        return "RuntimeData.json: the value is not JSON: it holds itself"
+    if isinstance(error, UnicodeEncodeError):
+        error = ValueError(f"{error.object[error.start]!a} is half of a character")
+    return "RuntimeData.json: " + _refused_in(value, "value", "is not JSON", error, _is_no_json)
+
+
+def _refused_in(outer: object, name: str, verdict: str, error: Exception, is_refused: Callable[[Any], bool]) -> str:
+    at, place = _wrong_entry(outer, name, 20, is_refused) or (outer, name)
     hint = ""
     if isinstance(at, np.ndarray | np.generic):
         hint = "; use its tolist()"
-    shown = "" if at is metadata else f" is {_short.repr(at)}, which"
-    return f"{place}{shown} cannot travel: {error}{hint}"
+    elif isinstance(at, float):
+        hint = "; None can stand for it"
+    shown = "" if at is outer and isinstance(at, dict) else f" is {_short.repr(at)}, which"
+    return f"{place}{shown} {verdict}: {error}{hint}"
 
 
-def _wrong_entry(value: Any, place: str, levels: int) -> tuple[Any, str] | None:
+def _wrong_entry(value: Any, place: str, levels: int, is_refused: Callable[[Any], bool]) -> tuple[Any, str] | None:
     """The innermost value that JSON refuses, and where it is; None if there is none, or it is too deep to be shown."""
     if isinstance(value, dict):
-        if not all(isinstance(key, str) for key in value):
+        if not all(isinstance(key, str) for key in value) or any(map(is_refused, value)):
             return value, place
         entries: Any = value.items()
     elif isinstance(value, list | tuple):
         entries = enumerate(value)
     else:
-        try:
-            json.dumps(value)
-        except (TypeError, ValueError):
-            return value, place
-        return None
+        return (value, place) if is_refused(value) else None
     for key, entry in entries if levels else ():
-        if found := _wrong_entry(entry, f"{place}[{_short.repr(key)}]", levels - 1):
+        if found := _wrong_entry(entry, f"{place}[{_short.repr(key)}]", levels - 1, is_refused):
             return found
     return None
+
+
+def _is_refused(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return True
+    return False
+
+
+def _is_no_json(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError):
+        return True
+    return False

@@ -86,7 +86,7 @@ class Chunks:
                     has_data = self.frames.join(node_id, port, what, buffer.audio, payloads)
                 except ValueError as error:
                     raise BadRequest(f"{what}: {error}", node_id) from None
-            data = input_data(buffer, payloads, node_id, what, self._limits)
+            data = input_data(buffer, payloads, (self._pipeline, node_id, port), what, self._limits)
         self._clock.count(kind)
         return Chunk(node_id, data, port) if has_data else None
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 import remotemedia_v1_pb2 as pb
 
-from remotemedia.core.data import AudioMetadata, RuntimeData
+from remotemedia.core.data import AudioMetadata, DataType, RuntimeData
 from remotemedia.core.multiprocessing import (
     InitProgress,
     MultiprocessConfig,
@@ -24,7 +24,7 @@ from remotemedia.errors import NodeInitializationError, NodeProcessError, Resour
 from remotemedia.service._call import Call
 from remotemedia.service._manifests import BadRequest, SessionPlan, session_plan
 from remotemedia.service.config import ServiceConfig
-from remotemedia.wire.buffers import data_of
+from remotemedia.wire.buffers import data_of, json_as_text
 
 __all__ = [
     "OpenSession",
@@ -199,13 +199,26 @@ def _finished(tasks: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
 
 
 def input_data(
-    buffer: pb.DataBuffer, payloads: Sequence[memoryview], node_id: str, what: str, limits: pb.ResourceLimits
+    buffer: pb.DataBuffer,
+    payloads: Sequence[memoryview],
+    target: tuple[Pipeline, str, str],
+    what: str,
+    limits: pb.ResourceLimits,
 ) -> RuntimeData:
-    """The data for a node. BadRequest when they are none, ResourceLimitError when they are too long."""
+    """The data for a node of a pipeline, on a port or on "", its only one.
+
+    Where that takes TEXT and not JSON, JSON arrives as TEXT. BadRequest when they are none, ResourceLimitError when
+    they are too long.
+    """
+    pipeline, node_id, port = target
     try:
         data = data_of(buffer, payloads)
     except ValueError as error:
         raise BadRequest(f"{what}: {error}", node_id) from None
+    if data.type is DataType.JSON:
+        takes = pipeline.input_types(node_id, port)
+        if takes is not None and DataType.TEXT in takes and DataType.JSON not in takes:
+            data = json_as_text(data)
     _check_size(data, limits, what)
     return data
 

@@ -103,7 +103,9 @@ def _inputs(request: Envelope[pb.ExecuteRequest], plan: SessionPlan, clock: Cloc
         for node_id, buffer in message.data_inputs.items():
             what = f"data_inputs[{node_id!r}]"
             check_input_node(plan.pipeline, node_id, what)
-            inputs[node_id] = input_data(buffer, request.payloads, node_id, what, message.resource_limits)
+            inputs[node_id] = input_data(
+                buffer, request.payloads, (plan.pipeline, node_id, ""), what, message.resource_limits
+            )
             clock.count(kind_of(buffer))
     return inputs
 

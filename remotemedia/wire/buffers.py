@@ -18,10 +18,18 @@ from remotemedia.errors import PayloadError
 from remotemedia.wire.arrays import read_binary, read_numpy, read_tensor, write_tensor
 from remotemedia.wire.audio import read_audio, write_audio
 from remotemedia.wire.marks import read_control, write_control
-from remotemedia.wire.texts import read_file, read_json, read_json_object, read_text, write_text
+from remotemedia.wire.texts import (
+    JSON_MIME_TYPE,
+    read_file,
+    read_json,
+    read_json_object,
+    read_text,
+    write_json,
+    write_text,
+)
 from remotemedia.wire.video import read_video, write_video
 
-__all__ = ["audio_data_of", "buffer_of", "data_of", "kind_of"]
+__all__ = ["audio_data_of", "buffer_of", "data_of", "json_as_text", "kind_of"]
 
 _MEMBERS = (
     "audio",
@@ -61,6 +69,12 @@ def audio_data_of(buffer: pb.AudioBuffer, payloads: Sequence[memoryview]) -> Run
     return RuntimeData(DataType.AUDIO, samples, metadata=metadata)
 
 
+def json_as_text(data: RuntimeData) -> RuntimeData:
+    """A JSON message as TEXT that says in its metadata what it is, for nodes that do not take JSON."""
+    metadata = {**(data.metadata if isinstance(data.metadata, dict) else {}), "mime_type": JSON_MIME_TYPE}
+    return RuntimeData(DataType.TEXT, data.payload, data.session_id, data.timestamp, metadata, port=data.port)
+
+
 def buffer_of(data: RuntimeData, payloads: list[memoryview]) -> pb.DataBuffer:
     """The buffer for ``data``, whose payload is appended to ``payloads``.
 
@@ -89,7 +103,7 @@ _READERS: dict[str, Callable[[pb.DataBuffer, Sequence[memoryview]], _Read]] = {
     "numpy": lambda buffer, payloads: (DataType.TENSOR, *read_numpy(buffer.numpy, payloads)),
     "binary": lambda buffer, payloads: (DataType.TENSOR, *read_binary(buffer.binary, payloads)),
     "text": lambda buffer, _: (DataType.TEXT, *read_text(buffer.text)),
-    "json": lambda buffer, _: (DataType.TEXT, *read_json(buffer.json)),
+    "json": lambda buffer, _: (DataType.JSON, *read_json(buffer.json)),
     "file": lambda buffer, _: (DataType.TEXT, *read_file(buffer.file)),
     "control": lambda buffer, _: (DataType.CONTROL, *read_control(buffer.control)),
 }
@@ -138,12 +152,19 @@ def _write_control(data: RuntimeData, _: list[memoryview], out: pb.DataBuffer) -
     out.control.CopyFrom(write_control(data))
 
 
+def _write_json(data: RuntimeData, payloads: list[memoryview], out: pb.DataBuffer) -> None:
+    rest = _dict_of(data)
+    write_json(data.payload, rest, out)
+    _write_metadata(rest, out, is_empty=data.metadata == {})
+
+
 _WRITERS: dict[DataType, Callable[[RuntimeData, list[memoryview], pb.DataBuffer], None]] = {
     DataType.AUDIO: _write_audio,
     DataType.VIDEO: _write_video,
     DataType.TENSOR: _write_tensor,
     DataType.TEXT: _write_text,
     DataType.CONTROL: _write_control,
+    DataType.JSON: _write_json,
 }
 
 

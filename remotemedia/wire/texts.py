@@ -1,16 +1,16 @@
-"""TextBuffer, JsonData and FileBuffer <-> a str; the metadata say which of the three it is."""
+"""TextBuffer, JsonData and FileBuffer <-> a str. Of text, the metadata say which of the three it is."""
 
 from __future__ import annotations
 
 import json
-import math
 from encodings.aliases import aliases
-from typing import Any, NoReturn
+from typing import Any
 
 import remotemedia_v1_pb2 as pb
 
 from remotemedia._telling import shown
 from remotemedia.core.data import Payload
+from remotemedia.core.json_values import parse_json
 from remotemedia.errors import PayloadError
 from remotemedia.wire.arrays import take_text
 
@@ -23,13 +23,13 @@ __all__ = [
     "read_json_object",
     "read_json_text",
     "read_text",
+    "write_json",
     "write_text",
 ]
 
 JSON_MIME_TYPE = "application/json"
 # Not any name: Python looks for a module of it, and remembers each that it did not find.
 _ENCODINGS = frozenset(aliases) | frozenset(aliases.values())
-_SHOWN_DIGITS = 20
 _FILE_FIELDS = ("filename", "mime_type", "size", "offset", "length", "stream_id")
 
 
@@ -48,10 +48,7 @@ def read_text(buffer: pb.TextBuffer) -> tuple[str, dict[str, Any]]:
 
 def read_json(buffer: pb.JsonData) -> tuple[str, dict[str, Any]]:
     read_json_text(buffer.json_payload, "JsonData.json_payload")
-    metadata = {"mime_type": JSON_MIME_TYPE}
-    if buffer.schema_type:
-        metadata["schema_type"] = buffer.schema_type
-    return buffer.json_payload, metadata
+    return buffer.json_payload, {"schema_type": buffer.schema_type} if buffer.schema_type else {}
 
 
 def read_file(buffer: pb.FileBuffer) -> tuple[str, dict[str, Any]]:
@@ -78,6 +75,15 @@ def write_text(payload: Payload, rest: dict[str, Any], out: pb.DataBuffer) -> No
         out.text.channel = take_text(rest, "channel")
 
 
+def write_json(payload: Payload, rest: dict[str, Any], out: pb.DataBuffer) -> None:
+    """Sets ``out.json``; takes from ``rest`` what that can say."""
+    if not isinstance(payload, str):
+        raise PayloadError(f"json needs a str, its text, and has {type(payload).__name__}")
+    read_json_text(payload, "its payload")
+    out.json.json_payload = payload
+    out.json.schema_type = take_text(rest, "schema_type")
+
+
 def _file_of(path: str, metadata: dict[str, Any]) -> pb.FileBuffer | None:
     """None when the metadata's "file" is somebody's own, not what ``read_file`` makes."""
     try:
@@ -93,14 +99,6 @@ def read_json_text(text: str | bytes, field: str) -> Any:
         return parse_json(text)
     except ValueError as error:
         raise ValueError(f"{field} is not JSON: {error}") from None
-
-
-def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON text; ValueError says why it is not JSON."""
-    try:
-        return json.loads(text, parse_constant=_refuse_number, parse_float=_finite, parse_int=_whole)
-    except RecursionError:
-        raise ValueError("it is nested too deep") from None
 
 
 def read_json_object(text: str | bytes, field: str) -> dict[str, Any]:
@@ -127,19 +125,3 @@ def _is_json(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _refuse_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON value")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    return number if math.isfinite(number) else _refuse_number(text[:_SHOWN_DIGITS])
-
-
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(f"a number of {len(text)} digits, {text[:_SHOWN_DIGITS]}..., is too long") from None

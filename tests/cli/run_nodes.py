@@ -80,6 +80,18 @@ class Leaving(Base):
             fifo.read()
 
 
+@register_node("run-json")
+class Json(Base):
+    """The number of entries of a JSON value, and the value."""
+
+    inputs = {"value": DataType.JSON}
+    outputs = {"counted": DataType.JSON}
+
+    async def process(self, data):
+        value = data.as_json()
+        return data.like([len(value), value])
+
+
 @register_node("run-ports")
 class Ports(Base):
     """Letters on one port, their number on another."""
@@ -105,6 +117,7 @@ KINDS = {
     "not numbers": lambda: RuntimeData.audio(np.array([np.nan, 0.5, np.inf, -np.inf, 2, -2], np.float32), 8000),
     "float64 not numbers": lambda: RuntimeData.audio(np.array([[np.nan, 0.5], [1e300, -np.inf]]), 8000, 2),
     "great rate": lambda: RuntimeData.audio(ZEROS, 2**32 - 1),
+    "json": lambda: RuntimeData(DataType.JSON, '{"a":\r\n ["ü", "\u2028"]}\n'),
     "surrogate": lambda: RuntimeData.text("\ud800"),
 }
 

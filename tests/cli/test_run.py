@@ -56,6 +56,22 @@ def test_whole_text_is_one_message(rx, tmp_path):
     assert (tmp_path / "out.txt").read_bytes() == b"a\r\nb\n\n"
 
 
+def test_json_by_the_line(rx, tmp_path):
+    path = rx.manifest(tmp_path, "run-json")
+    values = b'{"a": 1, "b": [null]}\n\n  \r\n["\xc3\xbc"]\r\n'
+    done = rx.run(path, "-i", "-", "-O", "-", "--quiet", data=values)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == b'[2,{"a":1,"b":[null]}]\n[1,["\xc3\xbc"]]\n'
+    (tmp_path / "in.json").write_text(json.dumps({"a": [1, 2]}, indent=2))
+    done = rx.run(path, "-i", "in.json", "-O", "out.jsonl", "--whole-text")
+    assert (tmp_path / "out.jsonl").read_bytes() == b'[1,{"a":[1,2]}]\n'
+
+
+def test_a_json_value_is_one_line(rx, tmp_path):
+    done = rx.run(rx.manifest(tmp_path, "run-kinds"), "-i", "-", "-O", "-", "--quiet", data=b"json\ntext\n")
+    assert done.stdout.decode().split("\n") == ['{"a":   ["ü", "\u2028"]} ', "text", ""]
+
+
 def test_line_ends_and_byte_order_mark_are_no_text(rx, tmp_path):
     done = rx.run(rx.manifest(tmp_path, "run-echo"), "-i", "-", "-O", "-", data=b"\xef\xbb\xbfa\r\nb\n")
     assert (done.returncode, done.stdout) == (0, b"a\nb\n")

@@ -34,6 +34,7 @@ def folder(rx, tmp_path):
     (tmp_path / "cut.flac").write_bytes(whole[: len(whole) // 2])
     rx.manifest(tmp_path, "run-kinds", name="one.json")
     rx.manifest(tmp_path, "run-kinds", "run-ports", name="two.json", connections=[])
+    rx.manifest(tmp_path, "run-json", name="json.json")
     rx.manifest(tmp_path, "run-echo", "run-echo", name="row.json")
     rx.manifest(tmp_path, "PocketSphinxNode", name="speech.json")
     rx.manifest(tmp_path, "SileroVADNode", name="vad.json")
@@ -62,6 +63,7 @@ BEFORE_THE_START = {
         "-O a.x=o: node 'a' has no output port 'x'; its output ports are: 'text', 'partial'",
     ),
     "a port without a name": ("one.json -i in.txt -O a.=o", "-O a.=o: there is no node 'a.' (output nodes: a)"),
+    "declared JSON into a WAV": ("json.json -i - -O o.wav", "-O o.wav: node 'a' puts out JSON; .wav and .flac files"),
     "declared text into a WAV": ("speech.json -i in.wav -O o.wav", "-O o.wav: node 'a' puts out TEXT; .wav and .flac"),
     "declared audio into text": ("vad.json -i in.wav -O o.txt", "-O o.txt: node 'a' puts out AUDIO; such a file holds"),
     "two outputs of a node": ("one.json -i in.txt -O 1 -O 2", "-O 2: the output of node 'a' has a file already"),
@@ -111,6 +113,13 @@ WHILE_IT_RUNS = {
     "text into a WAV": ("one.json -i - -O folder.wav/o.wav", UNFIT.replace("old.txt", "folder.wav/o.wav"), "text"),
     "audio into text": ("one.json -i - -O old.txt", UNFIT + "audio which goes into files that end in", "audio"),
     "audio after text": ("one.json -i - -O old.txt", UNFIT + "audio after text; -O NODE.PORT=FILE", "text\naudio"),
+    "JSON into a WAV": ("one.json -i - -O folder.wav/o.wav", "'a' puts out JSON and the file is one of audio", "json"),
+    "JSON after audio": ("one.json -i - -O -", "node 'a' puts out JSON after audio; -O NODE.PORT=FILE", "audio\njson"),
+    "a line that is not JSON": (
+        "json.json -i -",
+        "line 3 of stdin is not JSON, which its node takes: Expecting",
+        "1\n\n{\n",
+    ),
     "text after audio": ("one.json -i - -O -", "node 'a' puts out text after audio; -O NODE.PORT=FILE", "audio\ntext"),
     "another rate": ("one.json -i - -O -", "16000 Hz with 1 channels of float32 after 8000 Hz", "audio\nother rate"),
     "other channels": ("one.json -i - -O -", "with 2 channels of float32 after 8000 Hz", "audio\nstereo"),
@@ -121,7 +130,11 @@ WHILE_IT_RUNS = {
     "audio without a rate": ("one.json -i - -O -", "that does not say its rate and channels", "no rate"),
     "a rate that no file has": ("one.json -i - -O -", "1 channels at 4294967295 Hz", "great rate"),
     "a rate of zero": ("one.json -i - -O -", "1 channels at 0 Hz", "rate 0"),
-    "a tensor": ("one.json -i - -O old.txt", UNFIT + "TENSOR which cannot be written: text and audio can", "tensor"),
+    "a tensor": (
+        "one.json -i - -O old.txt",
+        UNFIT + "TENSOR which cannot be written: text, JSON and audio can",
+        "tensor",
+    ),
     "a full disk": ("one.json -i - -O /dev/full", "cannot be written to /dev/full: No space left on device", "text"),
 }
 

@@ -43,6 +43,8 @@ MESSAGES = {
     "scalar": RuntimeData.tensor(np.array(1.5)),
     "text": text("zwölf Boxkämpfer \U0001f94a"),
     "empty text": text(""),
+    "json": RuntimeData.json({"words": ["zwölf", None, 1.5]}),
+    "json with metadata": RuntimeData.json([], metadata={"schema_type": "rows", "page": 3}),
     "text with metadata": text("hi", metadata={"speaker": "ann", "score": 0.5}),
 }
 

@@ -29,8 +29,12 @@ DOOR = f"{ROOT}.core.multiprocessing"
 LATE_ONLY = {
     # Pipeline.from_manifest and to_manifest are there for the user; the package behind them is loaded on a call.
     (f"{HOUSE}.graph.pipeline", f"{ROOT}.manifest"),
+    # The short names are there for the user; each is loaded on first use.
+    (ROOT, DATA),
+    (ROOT, DOOR),
+    (ROOT, CLIENT),
 }
-"""Imports upwards, allowed in a function."""
+"""Imports upwards, allowed in a function or for types."""
 
 NEVER_HEAVY = {
     ROOT: {"numpy", "asyncio"},
@@ -200,6 +204,12 @@ UPWARDS = "may not import room"
         (f"{ROOT}.cli.run", f"from {ROOT}.manifest import _load", "private to its room"),
         ("bench.x", "from remotemedia import _ring", ""),
         ("examples.x", "from remotemedia import _ring", UPWARDS),
+        (f"{HOUSE}.process.child", "from remotemedia import RuntimeData", "'process' may not import room 'core'"),
+        (f"{HOUSE}.session.session", "from remotemedia import Pipeline", "may not import room 'door'"),
+        (f"{ROOT}.cli.run", "from remotemedia import __version__, Session", ""),
+        (ROOT, "from remotemedia.core.data import RuntimeData", "may not import room 'core'"),
+        (ROOT, "if TYPE_CHECKING:\n    from remotemedia.core.data import RuntimeData", ""),
+        (ROOT, "if TYPE_CHECKING:\n    from remotemedia.audio import load_audio_file", "may not import room 'audio'"),
         (f"{ROOT}.new", "from remotemedia.core.data import RuntimeData", "may not import room 'core'"),
     ],
 )

@@ -29,7 +29,7 @@ def test_fields_as_the_contract_has_them() -> None:
     assert (data.type, data.session_id, data.timestamp) == (DataType.AUDIO, "session", 12.5)
     assert data.payload is samples
     assert data.as_numpy() is samples
-    assert [kind.value for kind in DataType] == ["audio", "video", "text", "tensor", "control"]
+    assert [kind.value for kind in DataType] == ["audio", "video", "text", "tensor", "control", "json"]
 
 
 def test_timestamp_is_now_unless_given() -> None:
@@ -63,6 +63,19 @@ def test_makers() -> None:
     assert video.metadata == VideoMetadata(640, 480, "rgb", 30.0)
     assert RuntimeData.text("x").type is DataType.TEXT
     assert RuntimeData.tensor(np.zeros(1)).type is DataType.TENSOR
+
+
+@pytest.mark.parametrize("origin", [0, 1, 2**64 - 1])
+def test_makers_take_an_origin(origin: int) -> None:
+    made = [
+        RuntimeData.audio(FRAMES, 8000, origin=origin),
+        RuntimeData.text("x", origin=origin),
+        RuntimeData.tensor(FRAMES, origin=origin),
+        RuntimeData.video(PIXELS, origin=origin),
+        RuntimeData.json(None, origin=origin),
+    ]
+    assert [data.origin for data in made] == [origin] * 5
+    assert RuntimeData.text("x").origin == 0
 
 
 FRAMES = np.zeros((5, 2), np.float32)

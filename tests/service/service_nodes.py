@@ -69,6 +69,16 @@ class See(Base):
         return RuntimeData.text(json.dumps([data.type.value, dtype, shape, data.metadata], default=str))
 
 
+@register_node("t-see-text")
+class SeeText(See):
+    inputs = {"in": DataType.TEXT}
+
+
+@register_node("t-see-words")
+class SeeWords(See):
+    inputs = {"in": (DataType.TEXT, DataType.JSON)}
+
+
 @register_node("t-tell")
 class Tell(Base):
     """Says at the end what its params are."""

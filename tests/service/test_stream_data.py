@@ -183,10 +183,35 @@ def test_what_a_node_sees(px: Any, sv: Any) -> None:
             assert seen["video"][:3] == ["video", "uint8", [4, 6, 3]]
             assert seen["tensor"] == ["tensor", "float32", [2, 3, 4], {"layout": "NCH"}]
             assert seen["numpy"] == ["tensor", "float64", [2, 3], None]
-            assert seen["json"][0] == "text" and seen["json"][3]["schema_type"] == "note"
+            assert seen["json"] == ["json", "str", [16], {"schema_type": "note"}]
             assert seen["text"] == ["text", "str", [6], {"language": "de", "channel": "ui"}]
             assert seen["binary"][3] == {"mime_type": "image/x"}
             assert seen["metadata"][3] == {"who": "me", "why": ""}
+
+    px.run(main())
+
+
+def test_json_is_text_where_only_text_is_taken(px: Any, sv: Any) -> None:
+    """In both calls, and by the port's name or without."""
+    sent, _ = KINDS["json"]
+    as_text = ["text", "str", [16], {"mime_type": "application/json", "schema_type": "note"}]
+
+    async def main() -> None:
+        async with sv.serving() as client:
+            for node_type, expected in (
+                ("t-see-text", as_text),
+                ("t-see-words", ["json", "str", [16], {"schema_type": "note"}]),
+            ):
+                stream = await client.ready(sv.chain(node_type))
+                await stream.chunk("n0", sent)
+                await stream.send(data_chunk=pb.DataChunk(node_id="n0", named_buffers={"in": sent}))
+                await stream.close()
+                seen = [json.loads(said) for _, _, said in await stream.results()]
+                result = await client.result(sv.chain(node_type), {"n0": sent})
+                seen.append(json.loads(sv.said(result.data_outputs["n0"])))
+                for kind, dtype, shape, metadata in seen:
+                    assert [kind, dtype, shape, dict(sorted(metadata.items()))] == expected
+                assert len(seen) == 3
 
     px.run(main())
 

@@ -44,12 +44,6 @@ class Echo(Base):
     pass
 
 
-@register_node("t-marks")
-class KnowsMarks(Base):
-    async def on_mark(self, mark: RuntimeData) -> RuntimeData:
-        return mark
-
-
 @register_node("t-loop")
 class TellLoop(Base):
     """What it is given, and which event loop it was given it on."""
@@ -142,6 +136,9 @@ class Takes(Base):
         "audio": DataType.AUDIO,
         "both": (DataType.TEXT, DataType.TENSOR),
         "media": (DataType.AUDIO, DataType.TENSOR),
+        "json": DataType.JSON,
+        "words": (DataType.TEXT, DataType.JSON),
+        "rows": (DataType.JSON, DataType.TENSOR),
         "any": None,
     }
     outputs = {"said": DataType.TEXT}

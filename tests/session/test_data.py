@@ -132,6 +132,8 @@ PLAIN: list[tuple[str, Any, str]] = [
     ("tensor", ARRAY, "TENSOR ndarray"),
     ("tensor", b"a", "TENSOR memoryview"),
     ("tensor", bytearray(b"a"), "TENSOR memoryview"),
+    ("json", {"a": 1}, "JSON str"),
+    ("json", "{}", "takes JSON on port 'json', not str; RuntimeData.json(json.loads(x)) makes one"),
     ("any", "a", r"takes RuntimeData on port 'any', not str; RuntimeData.text(x) makes one"),
     ("any", ARRAY, "not ndarray; RuntimeData.audio(x, sample_rate) or RuntimeData.video(x, format) or Run"),
     ("media", ARRAY, "takes AUDIO or TENSOR on port 'media', not ndarray; RuntimeData.audio(x, sample_rate) or "),
@@ -150,7 +152,7 @@ def test_plain_values_go_where_the_declaration_makes_them_plain(px: Any) -> None
     async def main() -> None:
         async with Session("s", pipeline) as session:
             for port, value, said in PLAIN:
-                if said.startswith("T"):
+                if said.startswith(("TE", "JSON")):
                     await session.send("a", value, port)
                     data = await session.receive("a")
                     assert data is not None and data.payload == f"{said} on {port}"

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 
 from remotemedia.core.data import AudioMetadata, DataType, RuntimeData, VideoMetadata
 from remotemedia.errors import PayloadError
-from remotemedia.wire.buffers import buffer_of, data_of
+from remotemedia.wire.buffers import buffer_of, data_of, kind_of
 from remotemedia.wire.payload import Envelope, decode, encode
 
 
@@ -79,7 +79,20 @@ def test_bytes(payload: Any, metadata: dict[str, Any] | None, timestamp: float) 
 @example("a", {"language": "", "channel": "ui"}, 1.0)
 def test_texts(text: str, metadata: dict[str, Any] | None, timestamp: float) -> None:
     data = RuntimeData.text(text, timestamp=timestamp, metadata=metadata)
+    expected = data
+    if kind_of(sent(data)) == "json":  # a text that says that it is JSON, and is
+        assert metadata is not None
+        rest = {key: value for key, value in metadata.items() if key != "mime_type"}
+        expected = RuntimeData(DataType.JSON, text, "", timestamp, rest or None)
+    assert there_and_back(data) == expected
+
+
+@given(json_values, free | st.just({"schema_type": "s", "more": 1}), times)
+@example({}, {"schema_type": ""}, 1.0)
+def test_json(value: Any, metadata: dict[str, Any] | None, timestamp: float) -> None:
+    data = RuntimeData.json(value, timestamp=timestamp, metadata=metadata)
     assert there_and_back(data) == data
+    assert sent(data).json.json_payload == data.payload
 
 
 @given(st.text(min_size=1), st.fixed_dictionaries({}, optional={"size": st.integers(0, 2**64), "filename": words}))
@@ -205,6 +218,11 @@ def test_a_contiguous_payload_is_not_copied(array: Any) -> None:
         (DataType.TENSOR, F32, {"a": math.nan}, "this tensor has no form on the wire: .*JSON"),
         (DataType.TENSOR, F32, {1: 2}, "key 1 is not a str"),
         (DataType.TENSOR, F32, {"a": F32}, "cannot travel"),
+        (DataType.JSON, b"{}", None, "json needs a str, its text, and has bytes"),
+        (DataType.JSON, "{", None, "this json has no form on the wire: its payload is not JSON: Expecting"),
+        (DataType.JSON, "NaN", None, "its payload is not JSON: NaN is not a JSON value"),
+        (DataType.JSON, '"\ud800"', None, "this json has no form on the wire"),
+        (DataType.JSON, "1", Audio(8000, 1, "f32"), "json has metadata as a dict, not as AudioMetadata"),
         (DataType.TEXT, b"abc", None, "text needs a str, and has bytes"),
         (DataType.TEXT, "\ud800", None, "this text has no form on the wire: .*surrogates"),
     ],

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import remotemedia_v1_pb2 as pb
 
-from remotemedia.core.data import AudioMetadata, RuntimeData
-from remotemedia.wire.buffers import audio_data_of, buffer_of, data_of, kind_of
+from remotemedia.core.data import AudioMetadata, DataType, RuntimeData
+from remotemedia.wire.buffers import audio_data_of, buffer_of, data_of, json_as_text, kind_of
 from remotemedia.wire.payload import Envelope, decode, encode
 
 KINDS = {
@@ -95,7 +95,8 @@ def test_an_echo_is_what_was_sent(buffer: pb.DataBuffer) -> None:
         (of("text", text_data=b"\xe9", encoding="ISO-8859-1"), "é", None),
         (of("text", {"metadata": {"language": "x"}}, text_data=b"a"), "a", {"language": "x"}),
         (of("text", {"metadata": {"language": "x"}}, text_data=b"a", language="y"), "a", {"language": "y"}),
-        (of("json", {"metadata_json": '{"a": 1}'}, json_payload="1"), "1", {"a": 1, "mime_type": "application/json"}),
+        (of("json", {"metadata_json": '{"a": 1}'}, json_payload="1"), "1", {"a": 1}),
+        (of("json", {"metadata": {"schema_type": "a"}}, json_payload="1", schema_type="b"), "1", {"schema_type": "b"}),
         (
             of("audio", {"metadata": {"a": "b"}}, sample_rate=8, metadata_json=b"{}"),
             F32[:0],
@@ -114,6 +115,18 @@ def test_the_older_chunk_of_audio() -> None:
     envelope = decode(pb.StreamRequest, message.SerializeToString())
     data = audio_data_of(envelope.message.audio_chunk.buffer, envelope.payloads)
     assert data == RuntimeData.audio(F32.reshape(3, 2), 16000, 2, timestamp=data.timestamp)
+
+
+def test_json_for_those_who_take_text() -> None:
+    """As it was before JSON was a type of its own: a text that says what it is, and goes out as it came."""
+    buffer = of(
+        "json", {"metadata": {"a": "b"}, "port": "p", "timestamp_secs": 1.5}, json_payload="{ }", schema_type="s"
+    )
+    data = json_as_text(received(buffer))
+    metadata = {"a": "b", "mime_type": "application/json", "schema_type": "s"}
+    assert data == RuntimeData(DataType.TEXT, "{ }", "", 1.5, metadata)
+    assert data.port == "p"
+    assert buffer_of(data, []) == buffer
 
 
 def test_kinds() -> None:

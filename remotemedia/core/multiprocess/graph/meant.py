@@ -9,18 +9,25 @@ from remotemedia.core.wording import maker_for
 
 __all__ = ["message_meant"]
 
+_TEXTS = {DataType.TEXT, DataType.JSON}
+
 
 def message_meant(value: object, declared: frozenset[DataType] | None, node_id: str, port: str) -> RuntimeData:
     """The message that ``value`` stands for on a port that declares these types. If that is not certain, a TypeError
     says how to make a message.
 
-    A str can only be text. An array or bytes may be anything except text; only a tensor needs no further metadata, so
-    only a tensor can be certain.
+    Where text is taken, a str can only be text. A dict can only be JSON, and so can a list where no arrays are taken.
+    An array or bytes may be anything except text and JSON; only a tensor needs no further metadata, so only a tensor
+    can be certain.
     """
     if declared is not None:
         if isinstance(value, str) and DataType.TEXT in declared:
             return RuntimeData.text(value)
-        if isinstance(value, np.ndarray) and declared - {DataType.TEXT} == {DataType.TENSOR}:
+        if isinstance(value, dict) and DataType.JSON in declared:
+            return RuntimeData.json(value)
+        if isinstance(value, list) and DataType.JSON in declared and declared <= _TEXTS:
+            return RuntimeData.json(value)
+        if isinstance(value, np.ndarray) and declared - _TEXTS == {DataType.TENSOR}:
             return RuntimeData.tensor(value)
         if isinstance(value, bytes | bytearray | memoryview) and declared == {DataType.TENSOR}:
             return RuntimeData(DataType.TENSOR, memoryview(value))

@@ -19,7 +19,7 @@ from remotemedia.core.multiprocess.node.declaration import Ports, data_types, po
 from remotemedia.errors import PipelineError, Problem
 
 if TYPE_CHECKING:
-    from remotemedia.core.data import RuntimeData
+    from remotemedia.core.data import DataType, RuntimeData
     from remotemedia.core.multiprocess.node.node import MultiprocessNode
 
 __all__ = ["SESSION_NAME", "Connection", "NodeConfig", "Pipeline"]
@@ -156,9 +156,9 @@ class Pipeline:
     def as_message(self, node_id: str, value: object, port: str = "") -> RuntimeData:
         """The message that a plain value stands for on an input port, if the node's declaration leaves one meaning.
 
-        Nothing is copied. A str can be sent where the port takes TEXT, an array or bytes where it takes TENSOR and
-        nothing else that could be meant. Elsewhere the TypeError says how to make a message. A message is returned
-        unchanged.
+        Arrays and bytes are not copied. A str can be sent where the port takes TEXT, a dict where it takes JSON, a list
+        where it takes JSON and no arrays, an array or bytes where it takes TENSOR and nothing else that could be meant.
+        Elsewhere the TypeError says how to make a message. A message is returned unchanged.
         """
         from remotemedia.core.data import RuntimeData  # here: making a pipeline does not need numpy
         from remotemedia.core.multiprocess.graph.meant import message_meant
@@ -166,7 +166,12 @@ class Pipeline:
         if isinstance(value, RuntimeData):
             return value
         port = self.input_port_meant(node_id, port) if port else self.input_port(node_id)
-        return message_meant(value, data_types(self._ports(node_id, "inputs"), port), node_id, port)
+        return message_meant(value, self.input_types(node_id, port), node_id, port)
+
+    def input_types(self, node_id: str, port: str = "") -> frozenset[DataType] | None:
+        """The data types that an input port declares; None = any, or nothing is declared."""
+        port = self._port_meant(node_id, "inputs", port) if port else self.input_port(node_id)
+        return data_types(self._ports(node_id, "inputs"), port)
 
     def input_port_meant(self, node_id: str, port: str) -> str:
         """The input port's declared name, where ``port`` may be another name of it (``port_aliases``).
