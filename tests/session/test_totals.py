@@ -112,7 +112,7 @@ class _Counted(Account):
 
     def __init__(self, book: Book, figures: Totals) -> None:
         self.figures = figures
-        self.wiring = None
+        self._wiring = None
         self._book = book
         book.open(self)
 

@@ -22,44 +22,49 @@ __all__ = ["Account", "Book"]
 
 
 class Account:
-    """The part of one session, without a reference to the session: that may be dropped before it is closed.
-
-    Attributes:
-        wiring: once there is one.
-    """
+    """The part of one session, without a reference to the session: that may be dropped before it is closed."""
 
     def __init__(self, book: Book, pipeline: Pipeline, supervisor: Supervisor) -> None:
-        self.wiring: Wiring | None = None
+        self._wiring: Wiring | None = None
         self._book = book
         self._pipeline = pipeline
         self._place = PipelinePlace.of(pipeline.name)
         self._supervisor = supervisor
+        self._types: dict[str, str] = {}
         book.open(self)
+
+    def wire(self, wiring: Wiring) -> None:
+        """It has shared memory now, and no more nodes will come; ``close`` closes it."""
+        self._types = self._node_types()
+        self._wiring = wiring
+
+    def _node_types(self) -> dict[str, str]:
+        return {node.node_id: node.node_type for node in self._pipeline.nodes.copy()}
 
     def close(self) -> None:
         """Its processes are gone: gives its shared memory back. May be repeated, and called by a finalizer."""
-        if self.wiring is not None:
-            self.wiring.close()
+        if self._wiring is not None:
+            self._wiring.close()
         self._book.close(self)
 
     def names(self) -> Totals:
         """Its places, without figures."""
-        own = self._place
-        nodes = {NodePlace(*own, node.node_id, node.node_type): NodeTotals() for node in self._pipeline.nodes.copy()}
-        ends = {} if self.wiring is None else self.wiring.channel_ends
+        own, wiring = self._place, self._wiring
+        types = self._node_types() if wiring is None else self._types
+        nodes = {NodePlace(*own, *node): NodeTotals() for node in types.items()}
+        ends = {} if wiring is None else wiring.channel_ends
         channels = {ChannelPlace(*own, channel, *both): ChannelTotals() for channel, both in ends.items()}
         return Totals({own: PipelineTotals()}, nodes, channels)
 
     def totals(self) -> Totals:
         """What it did; final once it is closed. From any thread."""
-        own, wiring = self._place, self.wiring
+        own, wiring = self._place, self._wiring
         failures = int(self._supervisor.failure is not None)
         if wiring is None:
             return Totals({own: PipelineTotals(1, failures)})
-        types = {node.node_id: node.node_type for node in self._pipeline.nodes.copy()}
         children = self._supervisor.children.copy()
         nodes = {
-            NodePlace(*own, stats.node_id, types[stats.node_id]): NodeTotals.of(
+            NodePlace(*own, stats.node_id, self._types[stats.node_id]): NodeTotals.of(
                 stats, children[stats.node_id].usage.cpu_secs()
             )
             for stats in wiring.node_stats()

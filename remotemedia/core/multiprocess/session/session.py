@@ -181,7 +181,7 @@ class Session(SessionFlow):
             raise ProcessSpawnError(f"session {self.session_id!r} cannot be started: {why}") from error
         supervisor.kills.warn_of(wiring.size_bytes, len(self.pipeline.nodes), self.session_id)
         assert self._account is not None
-        self._account.wiring = wiring
+        self._account.wire(wiring)
         self._introductions.wire(wiring)
         supervisor.wrote_to_payload = wiring.wrote_to_payload
         supervisor.connect()
