@@ -182,6 +182,7 @@ def test_an_executor_whose_sessions_come_and_go(px: Any) -> None:
                     session = await executor.create_session(f"call-{number}", px.chain("t-echo", "t-echo"))
                     await session.send("n0", px.text("x"))
                     await session.receive("n1")
+                    await px.until(lambda session=session: session.node_stats()[1].messages == 1)
                     if number:
                         await executor.terminate_session(f"call-{number - 1}")
                 ended.set()

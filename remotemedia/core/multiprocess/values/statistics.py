@@ -8,24 +8,34 @@ from operator import add
 
 from remotemedia import _ring
 
-__all__ = ["ChannelStats", "Durations", "NodeStats"]
+__all__ = ["ChannelStats", "Durations", "NodeStats", "as_ns"]
 
 
 @dataclass(frozen=True)
 class Durations:
-    """How long something took, time after time. Two of them can be added.
+    """How long something took, time after time. Two of them can be added, in any order with the same sum.
 
     Attributes:
         count: how many times.
-        sum_secs: all of them together.
-        max_secs: the longest.
+        sum_ns: all of them together, in nanoseconds.
+        max_ns: the longest.
         buckets: times by duration; ``histogram()`` says where each bucket ends.
     """
 
     count: int
-    sum_secs: float
-    max_secs: float
+    sum_ns: int
+    max_ns: int
     buckets: tuple[int, ...]
+
+    @property
+    def sum_secs(self) -> float:
+        """All of them together."""
+        return self.sum_ns / 1e9
+
+    @property
+    def max_secs(self) -> float:
+        """The longest."""
+        return self.max_ns / 1e9
 
     @property
     def mean_secs(self) -> float:
@@ -52,20 +62,20 @@ class Durations:
     def __add__(self, other: Durations) -> Durations:
         return Durations(
             self.count + other.count,
-            self.sum_secs + other.sum_secs,
-            max(self.max_secs, other.max_secs),
+            self.sum_ns + other.sum_ns,
+            max(self.max_ns, other.max_ns),
             tuple(map(add, self.buckets, other.buckets)),
         )
 
     @classmethod
     def of(cls, buckets: Sequence[int], sum_ns: int, max_ns: int) -> Durations:
         """From a segment's counters."""
-        return cls(sum(buckets), sum_ns / 1e9, max_ns / 1e9, tuple(buckets))
+        return cls(sum(buckets), sum_ns, max_ns, tuple(buckets))
 
     @classmethod
     def none(cls) -> Durations:
         """Nothing took any time yet."""
-        return cls(0, 0.0, 0.0, (0,) * _ring.LATENCY_BUCKETS)
+        return cls(0, 0, 0, (0,) * _ring.LATENCY_BUCKETS)
 
     @classmethod
     def first_outputs(cls, counters: _ring.NodeCounters) -> Durations:
@@ -187,14 +197,14 @@ class NodeStats:
     @property
     def latency(self) -> Durations:
         """The latencies of its messages."""
-        return Durations(self.messages, self.latency_sum_secs, self.latency_max_secs, self.latency_buckets)
+        sum_ns, max_ns = as_ns(self.latency_sum_secs), as_ns(self.latency_max_secs)
+        return Durations(self.messages, sum_ns, max_ns, self.latency_buckets)
 
     @property
     def first_output(self) -> Durations:
         """The times to first outputs."""
-        return Durations(
-            self.first_outputs, self.first_output_sum_secs, self.first_output_max_secs, self.first_output_buckets
-        )
+        sum_ns, max_ns = as_ns(self.first_output_sum_secs), as_ns(self.first_output_max_secs)
+        return Durations(self.first_outputs, sum_ns, max_ns, self.first_output_buckets)
 
     def latency_histogram(self) -> list[tuple[float, int]]:
         """For each bucket the latency in seconds that its messages stayed below, and how many they are.
@@ -238,6 +248,11 @@ class NodeStats:
             first.buckets,
             first.sum_secs,
         )
+
+
+def as_ns(secs: float) -> int:
+    """Whole nanoseconds, which sum up exactly: a sum of floats depends on their order."""
+    return round(secs * 1e9)
 
 
 def _bound_ns(bucket: int) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from operator import add
 from typing import NamedTuple, Self, TypeVar
 
-from remotemedia.core.multiprocess.values.statistics import ChannelStats, Durations, NodeStats
+from remotemedia.core.multiprocess.values.statistics import ChannelStats, Durations, NodeStats, as_ns
 
 __all__ = [
     "MOST_ENTRIES",
@@ -63,7 +63,7 @@ class ChannelPlace(NamedTuple):
 
 
 class _Sum:
-    """Figures that can be added, one by one."""
+    """Figures that can be added, one by one. Whole numbers: a sum that depended on the order could fall."""
 
     def __add__(self, other: Self) -> Self:
         mine, theirs = (vars(figures).values() for figures in (self, other))
@@ -87,15 +87,15 @@ class PipelineTotals(_Sum):
 
 @dataclass(frozen=True)
 class NodeTotals(_Sum):
-    """Of one node in all sessions of its pipeline; the fields are those of NodeStats, and the processor time."""
+    """Of one node in all sessions of its pipeline: what NodeStats has of one, and the processor time."""
 
     messages: int = 0
     published: int = 0
     failures: int = 0
     drops: int = 0
     unrouted: int = 0
-    busy_secs: float = 0.0
-    cpu_secs: float = 0.0
+    busy_ns: int = 0
+    cpu_ns: int = 0
     latency: Durations = field(default_factory=Durations.none)
     first_output: Durations = field(default_factory=Durations.none)
 
@@ -108,24 +108,34 @@ class NodeTotals(_Sum):
             stats.failures,
             stats.drops,
             stats.unrouted,
-            stats.busy_secs,
-            cpu_secs,
+            as_ns(stats.busy_secs),
+            as_ns(cpu_secs),
             stats.latency,
             stats.first_output,
         )
 
+    @property
+    def busy_secs(self) -> float:
+        """As in NodeStats."""
+        return self.busy_ns / 1e9
+
+    @property
+    def cpu_secs(self) -> float:
+        """Processor time of the processes."""
+        return self.cpu_ns / 1e9
+
 
 @dataclass(frozen=True)
 class ChannelTotals(_Sum):
-    """Of one channel in all sessions of its pipeline; the fields are those of ChannelStats."""
+    """Of one channel in all sessions of its pipeline: what ChannelStats has of one."""
 
     message_count: int = 0
     bytes_transferred: int = 0
     bytes_copied: int = 0
     drops: int = 0
     blocked_count: int = 0
-    blocked_secs: float = 0.0
-    blocked_memory_secs: float = 0.0
+    blocked_ns: int = 0
+    blocked_memory_ns: int = 0
 
     @classmethod
     def of(cls, stats: ChannelStats) -> ChannelTotals:
@@ -136,9 +146,19 @@ class ChannelTotals(_Sum):
             stats.bytes_copied,
             stats.drops,
             stats.blocked_count,
-            stats.blocked_secs,
-            stats.blocked_memory_secs,
+            as_ns(stats.blocked_secs),
+            as_ns(stats.blocked_memory_secs),
         )
+
+    @property
+    def blocked_secs(self) -> float:
+        """As in ChannelStats."""
+        return self.blocked_ns / 1e9
+
+    @property
+    def blocked_memory_secs(self) -> float:
+        """As in ChannelStats."""
+        return self.blocked_memory_ns / 1e9
 
 
 @dataclass(frozen=True)
