@@ -173,11 +173,17 @@ def _fact(console: Console, text: str, style: str = "") -> None:
 
 
 def _node_table(summary: Summary, lines: box.Box | None) -> Table:
-    table = _table(lines, "node", "pid", "messages", "busy", "mean latency", "p95 below")
+    table = _table(lines, "node", "pid", "messages", "busy", "latency\np50/p95", "first output\np50/p95")
     for node in summary.nodes:
-        times = map(_duration, (node.busy_secs, node.latency_mean_secs, node.latency_p95_secs))
-        table.add_row(node.node_id, str(summary.pids[node.node_id]), str(node.messages), *times)
+        latency = _durations(node.latency_p50_secs, node.latency_p95_secs)
+        first = _durations(node.first_output_p50_secs, node.first_output_p95_secs) if node.first_outputs else "-"
+        pid, messages = str(summary.pids[node.node_id]), str(node.messages)
+        table.add_row(node.node_id, pid, messages, _duration(node.busy_secs), latency, first)
     return table
+
+
+def _durations(*secs: float) -> str:
+    return "/".join(map(_duration, secs))
 
 
 def _channel_table(summary: Summary, lines: box.Box | None) -> Table:
@@ -201,7 +207,7 @@ def _duration(secs: float) -> str:
     if secs >= 1:
         return f"{secs:.2f} s"
     milliseconds = secs * 1000
-    return f"{milliseconds:.0f} ms" if milliseconds >= 100 else f"{milliseconds:.2f} ms"
+    return f"{milliseconds:.{0 if milliseconds >= 99.95 else 1 if milliseconds >= 9.995 else 2}f} ms"
 
 
 def _size(count: int) -> str:

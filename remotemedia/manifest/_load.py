@@ -51,6 +51,7 @@ def load_manifest(source: Path | str | Mapping[str, Any]) -> Manifest:
     if build.problems:
         raise ManifestError(build.problems)
     metadata = build.root.get("metadata", {})
+    build.pipeline.name = metadata.get("name", "")
     return Manifest(metadata.get("name"), metadata, metadata.get("multiprocess", {}), document.path, build.pipeline)
 
 

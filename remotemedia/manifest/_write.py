@@ -15,8 +15,8 @@ __all__ = ["manifest_of"]
 def manifest_of(pipeline: Pipeline, name: str | None = None) -> dict[str, Any]:
     """The manifest of a pipeline as JSON values; what it does not need is left out. Copies the configs."""
     manifest: dict[str, Any] = {"version": "v1"}
-    if name is not None:
-        manifest["metadata"] = {"name": name}
+    if name is not None or pipeline.name:
+        manifest["metadata"] = {"name": pipeline.name if name is None else name}
     manifest["nodes"] = [
         {"id": node.node_id, "node_type": node.node_type}
         | ({"params": copy.deepcopy(node.config)} if node.config else {})

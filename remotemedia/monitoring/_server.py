@@ -30,14 +30,20 @@ _logger = logging.getLogger("remotemedia.monitoring")
 
 
 def serve_metrics(
-    source: MultiprocessExecutor | Session, *, port: int = 0, host: str = "127.0.0.1", also: Iterable[Collector] = ()
+    source: MultiprocessExecutor | Session,
+    *,
+    port: int = 0,
+    host: str = "127.0.0.1",
+    also: Iterable[Collector] = (),
+    session_ids: bool = False,
 ) -> MetricsServer:
     """Serves the figures of ``source`` to Prometheus at ``http://host:port/metrics``, from a thread of its own.
 
     ``port`` 0 takes any free one; the answer's ``port`` says which. ``also``: whose figures are on the same page.
+    ``session_ids``: each session has gauges of its own, with its id as a label.
     Anyone who can reach the address can read it: there is no password. Raises OSError when the address cannot be had.
     """
-    return MetricsServer([PrometheusCollector(source), *also], host, port)
+    return MetricsServer([PrometheusCollector(source, session_ids=session_ids), *also], host, port)
 
 
 class MetricsServer:

@@ -71,6 +71,10 @@ def execution_metrics(session: Session, clock: Clock) -> pb.ExecutionMetrics:
                 execution_time_ms=stats.busy_secs * 1000,
                 memory_bytes=int(used.nodes[stats.node_id].memory_mb * 1_000_000),
                 items_processed=stats.messages,
+                first_outputs=stats.first_outputs,
+                first_output_p50_secs=stats.first_output_p50_secs,
+                first_output_p95_secs=stats.first_output_p95_secs,
+                first_output_p99_secs=stats.first_output_p99_secs,
             )
             for stats in session.node_stats()
         },

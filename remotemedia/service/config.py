@@ -80,6 +80,7 @@ class ServiceConfig:
         status_results: whether progress of loading nodes is also sent as results of a node ``_status``.
         metrics_port: port of the Prometheus page; 0 = the kernel chooses, None = no page.
         metrics_host: address the Prometheus page listens at.
+        metrics_session_ids: whether each session has gauges of its own on that page, with its id as a label.
         access_log: whether each call is logged at its end.
         json_log: whether ``remotemedia serve`` writes its log as JSON, an object per line.
         reflection: whether the service describes itself to clients such as grpcurl.
@@ -109,6 +110,7 @@ class ServiceConfig:
     status_results: bool = False
     metrics_port: int | None = None
     metrics_host: str = "127.0.0.1"
+    metrics_session_ids: bool = False
     access_log: bool = True
     json_log: bool = False
     reflection: bool = True
@@ -143,6 +145,7 @@ class ServiceConfig:
             "status_results": FLAG,
             "metrics_port": whole_number(0, 65535, optional=True),
             "metrics_host": _HOST,
+            "metrics_session_ids": FLAG,
             "access_log": FLAG,
             "json_log": FLAG,
             "reflection": FLAG,

@@ -263,7 +263,13 @@ def _serve_metrics(config: ServiceConfig, shared: Shared, gate: Gate) -> Metrics
     from remotemedia.service._prometheus import ServiceCollector
 
     also = [ServiceCollector(gate)]
-    return serve_metrics(shared.executor, port=config.metrics_port or 0, host=config.metrics_host, also=also)
+    return serve_metrics(
+        shared.executor,
+        port=config.metrics_port or 0,
+        host=config.metrics_host,
+        also=also,
+        session_ids=config.metrics_session_ids,
+    )
 
 
 def _options(max_message_bytes: int) -> list[tuple[str, int]]:

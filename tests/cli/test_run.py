@@ -235,6 +235,8 @@ def test_several_inputs_outputs_and_ports(rx, tmp_path):
     ]
     assert (summary["session_id"], summary["failed_messages"], summary["unwritten_messages"]) == ("test", 0, 0)
     assert len({node["pid"] for node in summary["nodes"]}) == 3
+    assert [node["first_outputs"] for node in summary["nodes"]] == [2, 1, 1]
+    assert all(0 < node["first_output_p50_secs"] <= node["first_output_p95_secs"] for node in summary["nodes"])
     assert {channel["name"] for channel in summary["channels"]} >= {"session_to_a", "b_to_session"}
 
 

@@ -10,7 +10,6 @@ from remotemedia.client import PipelineClient
 from remotemedia.core.data import AudioMetadata, RuntimeData
 from remotemedia.core.marks import end_of_utterance
 from remotemedia.core.multiprocessing import Pipeline
-from tests.session import mark_nodes  # noqa: F401 - registers its nodes
 
 pytestmark = pytest.mark.usefixtures("leak_check")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import re
 import signal
@@ -42,8 +43,17 @@ class Scrape:
         assert len(found) <= 1, f"{name} with {labels} is {len(found)} series"
         return found[0] if found else None
 
-    def sessions(self) -> set[str]:
-        return {sample.labels["session_id"] for sample in self._samples}
+    def values_of(self, label: str) -> set[str]:
+        return {sample.labels[label] for sample in self._samples if label in sample.labels}
+
+    def counters(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+        """All that must never fall."""
+        return {
+            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+            for family in self.families
+            if family.type in ("counter", "histogram")
+            for sample in family.samples
+        }
 
 
 def scrape(url: str) -> Scrape:
@@ -77,6 +87,11 @@ def test_a_session(px: Any) -> None:
                 assert seen.value("remotemedia_node_latency_seconds_bucket", node_id="n1", le="+Inf") == 3
                 latency = session.node_stats()[1].latency_max_secs
                 assert seen.value("remotemedia_node_latency_seconds_sum", node_id="n1") >= latency
+                assert seen.value("remotemedia_node_first_output_seconds_count", node_id="n1") == 3
+                assert seen.value("remotemedia_node_first_output_seconds_bucket", node_id="n1", le="+Inf") == 3
+                assert seen.value("remotemedia_session_first_output_seconds_count", pipeline="unnamed") == 0
+                assert seen.value("remotemedia_sessions_total", pipeline="unnamed") == 1
+                assert seen.values_of("session_id") == set()
                 ends = {"channel": "n0_to_n1", "publisher": "n0", "subscriber": "n1"}
                 assert seen.value("remotemedia_channel_messages_total", **ends) == 3
                 assert seen.value("remotemedia_channel_bytes_total", **ends) == len("ab" + "raise c")
@@ -96,7 +111,10 @@ def test_a_session(px: Any) -> None:
                     await session.receive("n1")
                 crashed = await asyncio.to_thread(scrape, server.url)
                 assert crashed.value("remotemedia_node_state", node_id="n1", state="error") == 1
-                assert crashed.value("remotemedia_node_cpu_seconds_total", node_id="n1") is None
+                cpu_secs = first.value("remotemedia_node_cpu_seconds_total", node_id="n1")
+                assert crashed.value("remotemedia_node_cpu_seconds_total", node_id="n1") >= cpu_secs  # type: ignore[operator]
+                assert crashed.value("remotemedia_node_memory_bytes", node_id="n1") is None
+                assert crashed.value("remotemedia_session_failures_total") == 1
             gone = await asyncio.to_thread(scrape, server.url)
             assert gone.value("remotemedia_session_state", state="stopped") == 1
             assert gone.value("remotemedia_node_messages_total", node_id="n0") == 4
@@ -146,7 +164,7 @@ def test_the_table_in_the_docs_is_complete(px: Any) -> None:
 
 
 def test_an_executor_whose_sessions_come_and_go(px: Any) -> None:
-    """The scraping thread meets sessions in every state; each answer must be whole."""
+    """The scraping thread meets sessions in every state; each answer must be whole, and no total may ever fall."""
 
     async def main() -> None:
         ended = asyncio.Event()
@@ -158,20 +176,116 @@ def test_an_executor_whose_sessions_come_and_go(px: Any) -> None:
 
         async with MultiprocessExecutor(MultiprocessConfig()) as executor:
             with serve_metrics(executor) as server:
-                assert (await asyncio.to_thread(scrape, server.url)).sessions() == set()
+                assert (await asyncio.to_thread(scrape, server.url)).values_of("pipeline") == set()
                 scraping = asyncio.create_task(keep_scraping(server.url))
                 for number in range(4):
                     session = await executor.create_session(f"call-{number}", px.chain("t-echo", "t-echo"))
                     await session.send("n0", px.text("x"))
                     await session.receive("n1")
+                    await px.until(lambda session=session: session.node_stats()[1].messages == 1)
                     if number:
                         await executor.terminate_session(f"call-{number - 1}")
                 ended.set()
                 await scraping
                 last = await asyncio.to_thread(scrape, server.url)
-        assert last.sessions() == {"call-3"}
-        assert {name for answer in answers for name in answer.sessions()} >= {"call-0", "call-1", "call-2"}
+        assert last.value("remotemedia_sessions_total") == 4
+        assert last.value("remotemedia_session_state", state="running") == 1
+        assert last.value("remotemedia_node_messages_total", node_id="n1", node_type="t-echo") == 4
+        assert last.value("remotemedia_channel_bytes_total", channel="n0_to_n1") == 4
         assert all(len(answer.families) == len(last.families) for answer in answers)
+        for before, after in itertools.pairwise([*answers, last]):
+            now = after.counters()
+            assert {name: value for name, value in before.counters().items() if now.get(name, -1) < value} == {}
+
+    px.run(main())
+
+
+def test_a_session_that_crashed_between_two_scrapes_is_in_the_totals(px: Any) -> None:
+    async def main() -> None:
+        async with MultiprocessExecutor(MultiprocessConfig()) as executor:
+            with serve_metrics(executor) as server:
+                for name in ("calls", "", "calls"):
+                    pipeline = px.chain("t-echo", "t-do")
+                    pipeline.name = name
+                    session = await executor.create_session("s", pipeline)
+                    await session.send("n0", px.text("raise the alarm"))
+                    assert await session.receive("n1") is not None
+                    await px.until(lambda session=session: session.node_stats()[1].messages == 1)
+                    os.kill(session.pids["n0"], signal.SIGKILL)
+                    with pytest.raises(ProcessCrashError):
+                        await session.receive("n1")
+                    await executor.terminate_session("s")
+                seen = await asyncio.to_thread(scrape, server.url)
+        for name, sessions in (("calls", 2), ("unnamed", 1)):
+            assert seen.value("remotemedia_sessions_total", pipeline=name) == sessions
+            assert seen.value("remotemedia_session_failures_total", pipeline=name) == sessions
+            assert seen.value("remotemedia_session_processes", pipeline=name) is None
+            node = {"pipeline": name, "node_id": "n1", "node_type": "t-do"}
+            assert seen.value("remotemedia_node_messages_total", **node) == sessions
+            assert seen.value("remotemedia_node_failures_total", **node) == sessions
+            assert seen.value("remotemedia_node_latency_seconds_count", **node) == sessions
+            assert seen.value("remotemedia_node_first_output_seconds_count", **node) == sessions
+            assert seen.value("remotemedia_node_cpu_seconds_total", **node) > 0
+            assert seen.value("remotemedia_node_memory_bytes", **node) is None
+
+    px.run(main())
+
+
+def test_gauges_of_one_pipeline_stand_together_or_by_session_id(px: Any) -> None:
+    async def main() -> None:
+        async with MultiprocessExecutor(MultiprocessConfig()) as executor:
+            for number in range(2):
+                pipeline = px.chain("t-echo", "t-echo")
+                pipeline.name = "calls"
+                await executor.create_session(f"call-{number}", pipeline)
+            with serve_metrics(executor) as together, serve_metrics(executor, session_ids=True) as apart:
+                one = await asyncio.to_thread(scrape, together.url)
+                two = await asyncio.to_thread(scrape, apart.url)
+        assert one.value("remotemedia_session_processes", pipeline="calls") == 4
+        assert one.value("remotemedia_session_state", state="running") == 2
+        assert one.value("remotemedia_channel_capacity_messages", channel="n0_to_n1") == 200
+        assert one.value("remotemedia_node_state", node_id="n0", state="ready") == 2
+        assert one.values_of("session_id") == set()
+        for number in range(2):
+            mine = {"pipeline": "calls", "session_id": f"call-{number}"}
+            assert two.value("remotemedia_session_processes", **mine) == 2
+            assert two.value("remotemedia_session_state", state="running", **mine) == 1
+            assert two.value("remotemedia_channel_capacity_messages", channel="n0_to_n1", **mine) == 100
+        assert two.value("remotemedia_sessions_total", pipeline="calls") == 2
+        gauges = {family.name for family in two.families if family.type == "gauge"}
+        ids = {f.name for f in two.families if any("session_id" in sample.labels for sample in f.samples)}
+        assert ids == gauges
+
+    px.run(main())
+
+
+def test_names_that_clients_invent_have_one_entry_together(px: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("remotemedia.core.multiprocess.values.totals.MOST_ENTRIES", 2)
+
+    async def main() -> None:
+        async with MultiprocessExecutor(MultiprocessConfig()) as executor:
+            with serve_metrics(executor) as server:
+                for name in ("a", "b", "c", "d", "a"):
+                    pipeline = px.chain("t-echo")
+                    pipeline.name = name
+                    session = await executor.create_session(f"call-{name}", pipeline)
+                    await session.send("n0", px.text("x"))
+                    await session.receive("n0")
+                    if name != "d":
+                        await executor.terminate_session(session.session_id)
+                    else:
+                        while_d = await asyncio.to_thread(scrape, server.url)
+                        await px.until(lambda session=session: session.node_stats()[0].messages == 1)
+                seen = await asyncio.to_thread(scrape, server.url)
+        assert seen.values_of("pipeline") == while_d.values_of("pipeline") == {"a", "b", "other"}
+        assert while_d.value("remotemedia_session_processes", pipeline="other") == 1
+        assert seen.value("remotemedia_sessions_total", pipeline="a") == 2
+        assert seen.value("remotemedia_sessions_total", pipeline="b") == 1
+        assert seen.value("remotemedia_sessions_total", pipeline="other") == 2
+        other = {"pipeline": "other", "node_id": "other", "node_type": "other"}
+        assert seen.value("remotemedia_node_messages_total", **other) == 2
+        assert seen.value("remotemedia_node_state", **other, state="ready") == 1
+        assert seen.value("remotemedia_node_messages_total", pipeline="a", node_id="n0") == 2
 
     px.run(main())
 

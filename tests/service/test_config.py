@@ -45,6 +45,7 @@ WRONG: list[tuple[str, Any, type[Exception], str]] = [
     ("status_results", "no", TypeError, "true or false, not 'no'"),
     ("metrics_port", 70000, ValueError, "a whole number from 0 to 65535 or None, not 70000"),
     ("metrics_host", "a b", ValueError, "an address or a host name"),
+    ("metrics_session_ids", "yes", TypeError, "true or false, not 'yes'"),
     ("access_log", None, TypeError, "true or false, not None"),
     ("json_log", 1, TypeError, "true or false, not 1"),
     ("reflection", 0, TypeError, "true or false, not 0"),

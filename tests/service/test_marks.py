@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 import remotemedia_v1_pb2 as pb
 
-from tests.session import mark_nodes  # noqa: F401 - registers its nodes
-
 pytestmark = pytest.mark.usefixtures("leak_check")
 
 FORM = {"sample_rate": 16_000, "channels": 2, "format": "f32"}

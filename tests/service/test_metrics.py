@@ -73,6 +73,34 @@ def test_a_scrape(gated: Any) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("session_ids", [False, True])
+def test_what_calls_counted_stays_when_they_end(sv: Any, session_ids: bool) -> None:
+    async def main() -> None:
+        async with sv.serving(metrics_port=0, metrics_session_ids=session_ids) as client:
+            url = client.service.metrics_url
+            for _ in range(2):
+                await client.result(sv.chain("t-echo"), {"n0": "abc"})
+            stream = await client.ready(sv.chain("t-echo"))
+            during = await asyncio.to_thread(scrape, url)
+            await stream.chunk("n0", "abc")
+            await stream.result()
+            await stream.close()
+            await stream.finish()
+            await sv.until(lambda: not client.service.executor.sessions)
+            after = await asyncio.to_thread(scrape, url)
+        assert during["remotemedia_sessions_total test"] == after["remotemedia_sessions_total test"] == 3
+        assert [x["remotemedia_node_messages_total n0 t-echo test"] for x in (during, after)] == [2, 3]
+        assert after["remotemedia_node_first_output_seconds_count n0 t-echo test"] == 3
+        assert after["remotemedia_channel_bytes_total session_to_n0 test session n0"] == 9
+        processes = {name: value for name, value in during.items() if name.startswith("remotemedia_session_processes")}
+        (name,) = processes
+        assert processes[name] == 1
+        assert len(name.split()) == (3 if session_ids else 2)
+        assert not any(name.startswith("remotemedia_session_processes") for name in after)
+
+    asyncio.run(main())
+
+
 def test_every_metric_is_documented() -> None:
     families = list(ServiceCollector(Gate(ServiceConfig())).collect())
     names = {family.name + ("_total" if family.type == "counter" else "") for family in families}

@@ -40,6 +40,9 @@ def test_from_init_to_closed(px: Any, sv: Any) -> None:
             assert (closed.session_id, closed.reason) == (ready.session_id, "Client requested close")
             metrics = closed.final_metrics
             assert {name: each.items_processed for name, each in metrics.node_metrics.items()} == {"n0": 1, "n1": 1}
+            for each in metrics.node_metrics.values():
+                assert each.first_outputs == 1
+                assert 0 < each.first_output_p50_secs <= each.first_output_p95_secs <= each.first_output_p99_secs
             assert metrics.wall_time_ms > 0 and metrics.data_type_breakdown == {"text": 1}
             await stream.finish()
             assert len(stream.progress) == said

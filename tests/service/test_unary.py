@@ -28,6 +28,9 @@ def test_one_output_is_also_called_output(px: Any, sv: Any) -> None:
             assert result.data_outputs["n1"].text.encoding == "utf-8"
             metrics = result.metrics
             assert {name: each.items_processed for name, each in metrics.node_metrics.items()} == {"n0": 1, "n1": 1}
+            for each in metrics.node_metrics.values():
+                assert each.first_outputs == 1
+                assert 0 < each.first_output_p50_secs <= each.first_output_p95_secs <= each.first_output_p99_secs
             assert metrics.memory_used_bytes > 1_000_000
             assert metrics.data_type_breakdown == {"text": 1}
             assert metrics.proto_to_runtime_ms + metrics.runtime_to_proto_ms == pytest.approx(

@@ -43,14 +43,3 @@ class Swallow(MultiprocessNode):
     async def on_mark(self, mark: RuntimeData) -> None:
         if mark.mark == "fail":
             raise ValueError("asked to fail")
-
-
-@register_node("t-marks")
-class KnowsMarks(MultiprocessNode):
-    """Passes everything on, marks as they are."""
-
-    async def process(self, data: RuntimeData) -> RuntimeData:
-        return data
-
-    async def on_mark(self, mark: RuntimeData) -> RuntimeData:
-        return mark

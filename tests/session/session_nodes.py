@@ -44,6 +44,11 @@ class Echo(Base):
     pass
 
 
+@register_node("t-marks")
+class KnowsMarks(Base):
+    on_mark = Base.process
+
+
 @register_node("t-loop")
 class TellLoop(Base):
     """What it is given, and which event loop it was given it on."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocess.kernel.procfs import ProcessUsage
+from remotemedia.core.multiprocessing import PipelinePlace
 
 pytestmark = pytest.mark.usefixtures("leak_check")
 
@@ -91,10 +93,62 @@ def test_processor_time_and_latency(px: Any) -> None:
     px.run(main())
 
 
+def test_first_outputs_of_nodes(px: Any) -> None:
+    async def main() -> None:
+        pipeline = px.chain(("t-work", {"secs": 0.02}), ("t-repeat", {"times": 3}), ("t-repeat", {"times": 0}))
+        pipeline.add_output("n1")
+        async with px.Session("s", pipeline) as session:
+            for _ in range(4):
+                await session.send("n0", px.text("x"))
+                for _ in range(3):
+                    await session.receive("n1")
+            await px.until(lambda: [stats.messages for stats in session.node_stats()] == [4, 4, 12])
+            worked, repeated, silent = session.node_stats()
+            # One for each message, however many outputs it has; none where it has none.
+            assert [worked.first_outputs, repeated.first_outputs, silent.first_outputs] == [4, 4, 0]
+            assert repeated.published == 12
+            assert 0.02 <= worked.first_output_p50_secs <= worked.first_output_p95_secs <= worked.first_output_p99_secs
+            assert 0.02 <= worked.first_output_mean_secs <= worked.first_output_max_secs
+            assert worked.first_output_p99_secs <= worked.first_output_max_secs
+            assert sum(count for _, count in worked.first_output_histogram()) == 4
+            assert worked.first_output_sum_secs == pytest.approx(4 * worked.first_output_mean_secs)
+            # The first is sent before process() is done with all of them.
+            assert repeated.first_output_max_secs <= repeated.latency_max_secs
+            assert silent.first_output_mean_secs == silent.first_output_p99_secs == silent.first_output_max_secs == 0
+            metrics = session.get_metrics().nodes["n0"]
+            assert metrics.first_output_p50_secs == worked.first_output_p50_secs
+            assert metrics.first_output_p95_secs == worked.first_output_p95_secs
+            assert metrics.first_output_p99_secs == worked.first_output_p99_secs
+        assert session.node_stats()[0].first_output == worked.first_output
+
+    px.run(main())
+
+
+def test_first_outputs_of_turns(px: Any) -> None:
+    async def main() -> None:
+        async with px.session("t-echo") as session:
+            none = session.get_metrics()
+            assert (none.first_outputs, none.first_output_p50_secs, none.first_output_p99_secs) == (0, 0.0, 0.0)
+            segment = session._wiring.segment
+            for _ in range(3):
+                segment.first_output(time.monotonic_ns() - 10**9)
+            segment.first_output(time.monotonic_ns() - 10**10)
+            found = session.get_metrics()
+            assert found.first_outputs == 4
+            assert 1 <= found.first_output_p50_secs < 10 <= found.first_output_p95_secs <= found.first_output_p99_secs
+            assert session.totals().pipelines[PipelinePlace("unnamed")].first_output.count == 4
+            assert session.node_stats()[0].first_outputs == 0  # these are the session's
+        after = session.get_metrics()
+        assert (after.first_outputs, after.first_output_p95_secs) == (4, found.first_output_p95_secs)
+
+    px.run(main())
+
+
 def test_before_initialize(px: Any) -> None:
     metrics = px.session("t-echo").get_metrics()
     assert (metrics.process_count, metrics.memory_mb) == (0, 0.0)
     assert list(metrics.nodes) == ["n0"]
+    assert (metrics.first_outputs, metrics.nodes["n0"].first_output_p95_secs) == (0, 0.0)
 
 
 @pytest.fixture
@@ -112,7 +166,9 @@ def test_a_process_that_ended_has_no_usage(sleeper: subprocess.Popen[bytes]) -> 
     os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)
     zombie = usage.read()
     assert zombie is not None and zombie.memory_bytes == 0
+    usage.read_last()
     sleeper.wait()
+    assert usage.cpu_secs() == zombie.cpu_secs
     assert usage.read() is None
     assert ProcessUsage(sleeper.pid).read() is None
 

@@ -592,16 +592,24 @@ class ExecutionMetrics(_message.Message):
     def __init__(self, wall_time_ms: _Optional[float] = ..., cpu_time_ms: _Optional[float] = ..., memory_used_bytes: _Optional[int] = ..., node_metrics: _Optional[_Mapping[str, NodeMetrics]] = ..., serialization_time_ms: _Optional[float] = ..., proto_to_runtime_ms: _Optional[float] = ..., runtime_to_proto_ms: _Optional[float] = ..., data_type_breakdown: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class NodeMetrics(_message.Message):
-    __slots__ = ("execution_time_ms", "memory_bytes", "items_processed", "custom_metrics")
+    __slots__ = ("execution_time_ms", "memory_bytes", "items_processed", "custom_metrics", "first_outputs", "first_output_p50_secs", "first_output_p95_secs", "first_output_p99_secs")
     EXECUTION_TIME_MS_FIELD_NUMBER: _ClassVar[int]
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     ITEMS_PROCESSED_FIELD_NUMBER: _ClassVar[int]
     CUSTOM_METRICS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_OUTPUT_P50_SECS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_OUTPUT_P95_SECS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_OUTPUT_P99_SECS_FIELD_NUMBER: _ClassVar[int]
     execution_time_ms: float
     memory_bytes: int
     items_processed: int
     custom_metrics: str
-    def __init__(self, execution_time_ms: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., items_processed: _Optional[int] = ..., custom_metrics: _Optional[str] = ...) -> None: ...
+    first_outputs: int
+    first_output_p50_secs: float
+    first_output_p95_secs: float
+    first_output_p99_secs: float
+    def __init__(self, execution_time_ms: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., items_processed: _Optional[int] = ..., custom_metrics: _Optional[str] = ..., first_outputs: _Optional[int] = ..., first_output_p50_secs: _Optional[float] = ..., first_output_p95_secs: _Optional[float] = ..., first_output_p99_secs: _Optional[float] = ...) -> None: ...
 
 class ErrorResponse(_message.Message):
     __slots__ = ("error_type", "message", "failing_node_id", "context", "stack_trace")

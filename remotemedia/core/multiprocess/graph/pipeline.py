@@ -59,9 +59,15 @@ class Pipeline:
 
     Nodes without a connection into them take what ``session.send`` sends; nodes without one out of them are what
     ``session.receive`` reads. ``add_input`` and ``add_output`` open further nodes to the session.
+
+    Args:
+        name: by which metrics tell it from others; a manifest's ``metadata.name``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "") -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a pipeline must be a str, not {type(name).__name__}")
+        self.name = name
         self.nodes: list[NodeConfig] = []
         self.connections: list[Connection] = []
         self.extra_inputs: list[str] = []
@@ -280,7 +286,10 @@ class Pipeline:
         return load_manifest(source).pipeline
 
     def to_manifest(self, name: str | None = None) -> dict[str, Any]:
-        """The manifest, as JSON values, that ``from_manifest`` makes an equal pipeline of; copies the configs."""
+        """The manifest, as JSON values, that ``from_manifest`` makes an equal pipeline of; copies the configs.
+
+        ``name`` replaces the pipeline's own.
+        """
         from remotemedia.manifest import manifest_of
 
         return manifest_of(self, name)

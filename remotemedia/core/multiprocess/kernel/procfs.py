@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ class ProcessUsage:
 
     def __init__(self, pid: int) -> None:
         self._folder = Path(f"/proc/{pid}")
+        self._seen_secs = 0.0
+        self._final_secs: float | None = None
         try:
             self._born = self._stat()[_BORN_TICKS:][:1]
         except (FileNotFoundError, ProcessLookupError):
@@ -49,7 +52,26 @@ class ProcessUsage:
             int(line.split()[1]) for line in status.splitlines() if line.startswith((b"RssAnon:", b"RssFile:"))
         )
         ticks = int(stat[_USER_TICKS]) + int(stat[_SYSTEM_TICKS])
-        return Usage(ticks / _TICKS_PER_SEC, memory_kb * 1024)
+        self._seen_secs = ticks / _TICKS_PER_SEC
+        return Usage(self._seen_secs, memory_kb * 1024)
+
+    def read_last(self) -> None:
+        """It has ended and was not reaped: its processor time is final. For one thread."""
+        with contextlib.suppress(OSError):  # no descriptor is left to look
+            found = self.read()
+            if found is not None:
+                self._final_secs = found.cpu_secs
+
+    def cpu_secs(self) -> float:
+        """Processor time so far; when it is gone, what it had: at its end or, if somebody else reaped it, when it was
+        read last. From any thread."""
+        found = None
+        if self._final_secs is None:
+            with contextlib.suppress(OSError):
+                found = self.read()
+        if self._final_secs is not None:  # it may have ended meanwhile
+            return self._final_secs
+        return self._seen_secs if found is None else found.cpu_secs
 
     def exiting(self) -> bool:
         """Whether it has ended, or the kernel is taking it down. Not to be asked once it may have been reaped."""

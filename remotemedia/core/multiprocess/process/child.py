@@ -121,6 +121,7 @@ class Child:
     def _on_exit(self) -> None:
         self._ended = time.monotonic()
         self._loop.remove_reader(self._pidfd)
+        self.usage.read_last()
         try:
             # Looked at before it is reaped: as long as it is a zombie, no stranger can have its group's number.
             info = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -154,6 +155,7 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOWAIT)
+            self.usage.read_last()
             if not self._loop.is_closed():
                 _orphans.take_in(self._loop, self.pid)
             os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)

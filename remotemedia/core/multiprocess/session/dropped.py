@@ -8,8 +8,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import ParamSpec
 
+from remotemedia.core.multiprocess.session.account import Account
 from remotemedia.core.multiprocess.session.supervisor import Supervisor
-from remotemedia.core.multiprocess.session.wiring import Wiring
 
 __all__ = ["abandon", "weakly"]
 
@@ -28,10 +28,9 @@ def weakly(method: Callable[_Args, None]) -> Callable[_Args, None]:
     return call
 
 
-def abandon(owner_pid: int, supervisor: Supervisor, wiring: Wiring | None) -> None:
+def abandon(owner_pid: int, supervisor: Supervisor, account: Account) -> None:
     """Ends a session nobody has any more, without waiting for its event loop; in a forked child it does nothing."""
-    if os.getpid() != owner_pid or supervisor.kill_elsewhere(partial(abandon, owner_pid, supervisor, wiring)):
+    if os.getpid() != owner_pid or supervisor.kill_elsewhere(partial(abandon, owner_pid, supervisor, account)):
         return
     supervisor.abandon()
-    if wiring is not None:
-        wiring.close()
+    account.close()

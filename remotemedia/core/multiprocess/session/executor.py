@@ -18,6 +18,7 @@ from remotemedia.core.multiprocess.session.session import Session
 from remotemedia.core.multiprocess.values.config import MultiprocessConfig
 from remotemedia.core.multiprocess.values.events import DEFAULT_BACKLOG, EventStream
 from remotemedia.core.multiprocess.values.progress import InitProgress
+from remotemedia.core.multiprocess.values.totals import Totals
 from remotemedia.errors import MultiprocessError, ProcessCrashError, SessionStateError
 
 __all__ = ["MultiprocessExecutor", "NodeHandle", "default_executor"]
@@ -186,6 +187,10 @@ class MultiprocessExecutor:
     def on_process_crash(self, callback: Callable[[ProcessCrashError], None]) -> None:
         """Calls ``callback`` when a process of any session has crashed; the error names session and node."""
         self._roll.crash_callbacks.append(callback)
+
+    def totals(self) -> Totals:
+        """What all of its sessions did, those that have ended included. From any thread, at any time."""
+        return self._roll.book.totals()
 
     # --- inside ---
 

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from remotemedia.core.multiprocess.session.account import Book
 from remotemedia.core.multiprocess.values.events import EventBus
 from remotemedia.errors import MultiprocessError, ProcessCrashError
 
@@ -21,11 +22,13 @@ class Roll:
 
     Attributes:
         bus: takes what happens to every process.
+        book: keeps what they did.
         crash_callbacks: called with each crash of a process, after the session's own.
     """
 
     def __init__(self) -> None:
         self.bus = EventBus()
+        self.book = Book()
         self.crash_callbacks: list[Callable[[ProcessCrashError], None]] = []
         # Every session with processes, so that ids differ; and those the executor made, which live until it ends them.
         # The first may be read by any thread, an exporter of metrics for one.

@@ -15,6 +15,7 @@ from remotemedia._event_loop import running_loop
 from remotemedia.core.multiprocess.classes.reference import stop_if_loading
 from remotemedia.core.multiprocess.graph.pipeline import Pipeline
 from remotemedia.core.multiprocess.process.surroundings import remedy_for
+from remotemedia.core.multiprocess.session.account import Account
 from remotemedia.core.multiprocess.session.asked import AskedInterrupts
 from remotemedia.core.multiprocess.session.dropped import abandon, weakly
 from remotemedia.core.multiprocess.session.failure_log import FailureLog
@@ -36,6 +37,7 @@ from remotemedia.core.multiprocess.values.logs import about
 from remotemedia.core.multiprocess.values.progress import InitProgress
 from remotemedia.core.multiprocess.values.protocol import Start
 from remotemedia.core.multiprocess.values.statistics import ChannelStats, NodeStats
+from remotemedia.core.multiprocess.values.totals import Totals
 from remotemedia.errors import (
     MultiprocessError,
     NodeProcessError,
@@ -96,6 +98,7 @@ class Session(SessionTurns):
         self._introductions = Introductions(self.config)
         self._wiring = None
         self._supervisor = None
+        self._account: Account | None = None
         self._loop = None
         self._crash_callbacks: list[Callable[[ProcessCrashError], None]] = []
         self._error_callbacks: list[Callable[[NodeProcessError], None]] = []
@@ -152,8 +155,9 @@ class Session(SessionTurns):
         )
         self.status = SessionStatus.INITIALIZING
         self._supervisor, self._loop = supervisor, asyncio.get_running_loop()
+        self._account = Account(self._roll.book, self.pipeline, supervisor)
         # A session that is dropped, or an interpreter that ends, takes its processes along.
-        self._finalizer = weakref.finalize(self, abandon, os.getpid(), supervisor, None)
+        self._finalizer = weakref.finalize(self, abandon, os.getpid(), supervisor, self._account)
         return supervisor
 
     @asynccontextmanager
@@ -180,9 +184,8 @@ class Session(SessionTurns):
             raise ProcessSpawnError(f"session {self.session_id!r} cannot be started: {why}") from error
         self._unheard.connect(wiring)
         supervisor.kills.warn_of(wiring.size_bytes, len(self.pipeline.nodes), self.session_id)
-        assert self._finalizer is not None
-        self._finalizer.detach()
-        self._finalizer = weakref.finalize(self, abandon, os.getpid(), supervisor, wiring)
+        assert self._account is not None
+        self._account.wire(wiring)
         self._introductions.wire(wiring)
         supervisor.wrote_to_payload = wiring.wrote_to_payload
         supervisor.connect()
@@ -248,8 +251,9 @@ class Session(SessionTurns):
                 if self._finalizer is not None:
                     self._finalizer.detach()
                 self._failures.end()
+                if self._account is not None:
+                    self._account.close()
                 if wiring is not None:
-                    wiring.close()
                     self._report_drops(wiring)
                 self._roll.release(self)
 
@@ -314,6 +318,10 @@ class Session(SessionTurns):
     def node_stats(self) -> list[NodeStats]:
         """Counters of every node, in the order they were added."""
         return self._wired().node_stats()
+
+    def totals(self) -> Totals:
+        """What it did so far, as ``MultiprocessExecutor.totals`` has it of many. From any thread, at any time."""
+        return Totals() if self._account is None else self._account.totals()
 
     @property
     def pids(self) -> dict[str, int]:

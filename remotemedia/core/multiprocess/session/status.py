@@ -13,7 +13,7 @@ from remotemedia.core.multiprocess.node.node import NodeStatus
 from remotemedia.core.multiprocess.process.child import Child
 from remotemedia.core.multiprocess.session.supervisor import Supervisor
 from remotemedia.core.multiprocess.session.wiring import Wiring
-from remotemedia.core.multiprocess.values.statistics import NodeStats
+from remotemedia.core.multiprocess.values.statistics import Durations, NodeStats
 from remotemedia.errors import (
     InitializationTimeout,
     MultiprocessError,
@@ -84,6 +84,8 @@ class NodeMetrics:
         cpu_secs: processor time of its process so far, of all threads; 0 when it is gone.
         latency_p50_secs, latency_p95_secs, latency_p99_secs: from a message's being published upstream to its being
             handled; to an eighth (12.5 %) above.
+        first_output_p50_secs, first_output_p95_secs, first_output_p99_secs: from a message's being published upstream
+            to the first output made of it being sent; to an eighth above, and 0 when there was none.
     """
 
     node_id: str
@@ -92,11 +94,14 @@ class NodeMetrics:
     latency_p50_secs: float
     latency_p95_secs: float
     latency_p99_secs: float
+    first_output_p50_secs: float
+    first_output_p95_secs: float
+    first_output_p99_secs: float
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """What a session uses.
+    """What a session uses, and how soon it answered.
 
     Attributes:
         session_id: the session.
@@ -106,6 +111,9 @@ class Metrics:
         shared_used_bytes: payload memory in use in all pools: on loan, published, or held by its receiver.
         shared_resident_bytes: memory that the kernel has given to the pools, including memory free in them by now.
         nodes: by node id, in the order they were added.
+        first_outputs: turns (``Session.ask``) of which there was an output.
+        first_output_p50_secs, first_output_p95_secs, first_output_p99_secs: from a turn's last input before its first
+            output to that output's arrival; to an eighth (12.5 %) above, and 0 when there was none.
     """
 
     session_id: str
@@ -115,6 +123,10 @@ class Metrics:
     shared_used_bytes: int
     shared_resident_bytes: int
     nodes: dict[str, NodeMetrics]
+    first_outputs: int
+    first_output_p50_secs: float
+    first_output_p95_secs: float
+    first_output_p99_secs: float
 
 
 def status_of(
@@ -169,8 +181,12 @@ def metrics_of(session_id: str, pipeline: Pipeline, supervisor: Supervisor | Non
             counted.latency_p50_secs if counted is not None else 0.0,
             counted.latency_p95_secs if counted is not None else 0.0,
             counted.latency_p99_secs if counted is not None else 0.0,
+            counted.first_output_p50_secs if counted is not None else 0.0,
+            counted.first_output_p95_secs if counted is not None else 0.0,
+            counted.first_output_p99_secs if counted is not None else 0.0,
         )
     used_bytes, resident_bytes = wiring.shared_bytes() if wiring is not None else (0, 0)
+    first = wiring.first_outputs() if wiring is not None else Durations.none()
     return Metrics(
         session_id,
         process_count=sum(usage is not None for usage in usages.values()),
@@ -179,6 +195,10 @@ def metrics_of(session_id: str, pipeline: Pipeline, supervisor: Supervisor | Non
         shared_used_bytes=used_bytes,
         shared_resident_bytes=resident_bytes,
         nodes=nodes,
+        first_outputs=first.count,
+        first_output_p50_secs=first.quantile_secs(0.50),
+        first_output_p95_secs=first.quantile_secs(0.95),
+        first_output_p99_secs=first.quantile_secs(0.99),
     )
 
 

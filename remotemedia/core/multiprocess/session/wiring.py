@@ -21,7 +21,7 @@ from remotemedia.core.multiprocess.channel.subscriber import Subscriber
 from remotemedia.core.multiprocess.graph.pipeline import SESSION_NAME, Pipeline
 from remotemedia.core.multiprocess.values.config import MultiprocessConfig
 from remotemedia.core.multiprocess.values.interruption import Interruption, Provenance
-from remotemedia.core.multiprocess.values.statistics import ChannelStats, NodeStats
+from remotemedia.core.multiprocess.values.statistics import ChannelStats, Durations, NodeStats
 from remotemedia.errors import PipelineError
 
 __all__ = ["Wiring"]
@@ -40,7 +40,7 @@ class Wiring:
         self._config = config
         self._pools = {node_id: number for number, node_id in enumerate(pipeline.node_ids, ORCHESTRATOR + 1)}
         self._views: dict[str, _ring.RingView] = {}
-        self._final: tuple[list[ChannelStats], list[NodeStats]] | None = None
+        self._final: tuple[list[ChannelStats], list[NodeStats], Durations] | None = None
         # Kept to ask the kernel how much of each segment is there; closed under the lock, as others may be asking.
         self._pool_fds: list[int] = []
         self._pool_lock = threading.Lock()
@@ -122,6 +122,11 @@ class Wiring:
 
     # --- for the session ---
 
+    @property
+    def channel_ends(self) -> dict[str, tuple[str, str]]:
+        """Publisher and subscriber of each channel, by its name."""
+        return self._ends
+
     def channel_stats(self) -> list[ChannelStats]:
         """Of every channel, in the order of the graph; after ``close`` as they were then."""
         # Another thread may ask while the session ends: the copy is whole, or the final figures are there.
@@ -136,6 +141,11 @@ class Wiring:
         if self._final is not None:
             return self._final[1]
         return [NodeStats.of(node_id, segment.counters()) for node_id, segment in nodes.items()]
+
+    def first_outputs(self) -> Durations:
+        """Of the session's turns; after ``close`` as they were then."""
+        counters = self.segment.counters()
+        return Durations.first_outputs(counters) if self._final is None else self._final[2]
 
     def shared_bytes(self) -> tuple[int, int]:
         """Of all payload pools: bytes in use, and bytes there is memory for now. (0, 0) after ``close``."""
@@ -198,6 +208,7 @@ class Wiring:
         self._final = (
             [replace(stats, blocked_now_secs=0.0) for stats in self.channel_stats()],
             [replace(stats, current_secs=0.0) for stats in self.node_stats()],
+            self.first_outputs(),
         )
         self._close_pools()
         self.close_channels()

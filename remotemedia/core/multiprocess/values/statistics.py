@@ -4,10 +4,83 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import add
 
 from remotemedia import _ring
 
-__all__ = ["ChannelStats", "NodeStats"]
+__all__ = ["ChannelStats", "Durations", "NodeStats", "as_ns"]
+
+
+@dataclass(frozen=True)
+class Durations:
+    """How long something took, time after time. Two of them can be added, in any order with the same sum.
+
+    Attributes:
+        count: how many times.
+        sum_ns: all of them together, in nanoseconds.
+        max_ns: the longest.
+        buckets: times by duration; ``histogram()`` says where each bucket ends.
+    """
+
+    count: int
+    sum_ns: int
+    max_ns: int
+    buckets: tuple[int, ...]
+
+    @property
+    def sum_secs(self) -> float:
+        """All of them together."""
+        return self.sum_ns / 1e9
+
+    @property
+    def max_secs(self) -> float:
+        """The longest."""
+        return self.max_ns / 1e9
+
+    @property
+    def mean_secs(self) -> float:
+        """0 when there was none."""
+        return self.sum_secs / self.count if self.count else 0.0
+
+    def quantile_secs(self, quantile: float) -> float:
+        """The duration that this share of them stayed below, to an eighth (12.5 %) above; 0 when there was none."""
+        wanted = quantile * sum(self.buckets)
+        seen = 0
+        for bucket, count in enumerate(self.buckets):
+            seen += count
+            if count and seen >= wanted:
+                return min(_BOUNDS_SECS[bucket], self.max_secs)
+        return 0.0
+
+    def histogram(self) -> list[tuple[float, int]]:
+        """For each bucket the duration in seconds that its times stayed below, and how many they are.
+
+        Eight buckets to each power of two of nanoseconds; the last one also has what took longer.
+        """
+        return list(zip(_BOUNDS_SECS, self.buckets, strict=True))
+
+    def __add__(self, other: Durations) -> Durations:
+        return Durations(
+            self.count + other.count,
+            self.sum_ns + other.sum_ns,
+            max(self.max_ns, other.max_ns),
+            tuple(map(add, self.buckets, other.buckets)),
+        )
+
+    @classmethod
+    def of(cls, buckets: Sequence[int], sum_ns: int, max_ns: int) -> Durations:
+        """From a segment's counters."""
+        return cls(sum(buckets), sum_ns, max_ns, tuple(buckets))
+
+    @classmethod
+    def none(cls) -> Durations:
+        """Nothing took any time yet."""
+        return cls(0, 0, 0, (0,) * _ring.LATENCY_BUCKETS)
+
+    @classmethod
+    def first_outputs(cls, counters: _ring.NodeCounters) -> Durations:
+        """The times to first outputs that a segment counts: a node's of its messages, or the session's of its turns."""
+        return cls.of(counters["first_output"], counters["first_output_sum_ns"], counters["first_output_max_ns"])
 
 
 @dataclass(frozen=True)
@@ -89,6 +162,12 @@ class NodeStats:
         latency_buckets: messages by latency; ``latency_histogram()`` says where each bucket ends.
         latency_sum_secs: all latencies together.
         current_secs: how long it has been at the message at hand, room downstream awaited or not; 0 when at none.
+        first_outputs: messages of which an output was made and sent.
+        first_output_mean_secs, first_output_max_secs: from a message's being published upstream to the first output
+            made of it being sent; 0 when there was none.
+        first_output_p50_secs, first_output_p95_secs, first_output_p99_secs: the same, to an eighth (12.5 %) above.
+        first_output_buckets, first_output_sum_secs: as those of the latency; ``first_output_histogram()`` says where
+            each bucket ends.
     """
 
     node_id: str
@@ -106,20 +185,44 @@ class NodeStats:
     latency_buckets: tuple[int, ...]
     latency_sum_secs: float
     current_secs: float
+    first_outputs: int
+    first_output_mean_secs: float
+    first_output_max_secs: float
+    first_output_p50_secs: float
+    first_output_p95_secs: float
+    first_output_p99_secs: float
+    first_output_buckets: tuple[int, ...]
+    first_output_sum_secs: float
+
+    @property
+    def latency(self) -> Durations:
+        """The latencies of its messages."""
+        sum_ns, max_ns = as_ns(self.latency_sum_secs), as_ns(self.latency_max_secs)
+        return Durations(self.messages, sum_ns, max_ns, self.latency_buckets)
+
+    @property
+    def first_output(self) -> Durations:
+        """The times to first outputs."""
+        sum_ns, max_ns = as_ns(self.first_output_sum_secs), as_ns(self.first_output_max_secs)
+        return Durations(self.first_outputs, sum_ns, max_ns, self.first_output_buckets)
 
     def latency_histogram(self) -> list[tuple[float, int]]:
         """For each bucket the latency in seconds that its messages stayed below, and how many they are.
 
         Eight buckets to each power of two of nanoseconds; the last one also has what took longer.
         """
-        return list(zip(_BOUNDS_SECS, self.latency_buckets, strict=True))
+        return self.latency.histogram()
+
+    def first_output_histogram(self) -> list[tuple[float, int]]:
+        """The same of the times to first outputs."""
+        return self.first_output.histogram()
 
     @classmethod
     def of(cls, node_id: str, counters: _ring.NodeCounters) -> NodeStats:
         """From a segment's counters."""
+        latency = Durations.of(counters["latency"], counters["latency_sum_ns"], counters["latency_max_ns"])
+        first = Durations.first_outputs(counters)
         received = counters["received"]
-        highest = counters["latency_max_ns"] / 1e9
-        buckets = tuple(counters["latency"])
         return cls(
             node_id,
             received,
@@ -128,15 +231,28 @@ class NodeStats:
             counters["dropped"],
             counters["unrouted"],
             counters["busy_ns"] / 1e9,
-            counters["latency_sum_ns"] / 1e9 / received if received else 0.0,
-            highest,
-            min(_quantile_secs(buckets, 0.50), highest),
-            min(_quantile_secs(buckets, 0.95), highest),
-            min(_quantile_secs(buckets, 0.99), highest),
-            buckets,
-            counters["latency_sum_ns"] / 1e9,
+            latency.sum_secs / received if received else 0.0,
+            latency.max_secs,
+            latency.quantile_secs(0.50),
+            latency.quantile_secs(0.95),
+            latency.quantile_secs(0.99),
+            latency.buckets,
+            latency.sum_secs,
             _secs_since(counters["processing_since_ns"]),
+            first.count,
+            first.mean_secs,
+            first.max_secs,
+            first.quantile_secs(0.50),
+            first.quantile_secs(0.95),
+            first.quantile_secs(0.99),
+            first.buckets,
+            first.sum_secs,
         )
+
+
+def as_ns(secs: float) -> int:
+    """Whole nanoseconds, which sum up exactly: a sum of floats depends on their order."""
+    return round(secs * 1e9)
 
 
 def _bound_ns(bucket: int) -> int:
@@ -149,14 +265,3 @@ _BOUNDS_SECS = tuple(_bound_ns(bucket) / 1e9 for bucket in range(_ring.LATENCY_B
 
 def _secs_since(then_ns: int) -> float:
     return max(0, _ring.now_ns() - then_ns) / 1e9 if then_ns else 0.0
-
-
-def _quantile_secs(buckets: Sequence[int], quantile: float) -> float:
-    """Upper end of the bucket the quantile falls in."""
-    wanted = quantile * sum(buckets)
-    seen = 0
-    for bucket, count in enumerate(buckets):
-        seen += count
-        if count and seen >= wanted:
-            return _BOUNDS_SECS[bucket]
-    return 0.0
