@@ -308,6 +308,7 @@ cdef class Segment:
     def descend_from_all(self) -> None:
         """Owner: what is sent from now on may be made of anything, until the next message is taken."""
         self.taken_lineage = self.lineage = self.ancestry
+        self.since_ns = 0
 
     # --- turns ---
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from remotemedia.core.multiprocess.classes.registry import lookup_node, register_node, registered_nodes
     from remotemedia.core.multiprocess.graph.pipeline import Connection, NodeConfig, Pipeline
     from remotemedia.core.multiprocess.node.declaration import Param
+    from remotemedia.core.multiprocess.node.held import Held
     from remotemedia.core.multiprocess.node.node import MultiprocessNode, NodeStatus
     from remotemedia.core.multiprocess.session.executor import MultiprocessExecutor, NodeHandle, default_executor
     from remotemedia.core.multiprocess.session.session import Session
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         SessionStatus,
         StatusReport,
     )
+    from remotemedia.core.multiprocess.session.turns import Turn
     from remotemedia.core.multiprocess.values.config import MultiprocessConfig
     from remotemedia.core.multiprocess.values.events import (
         EventsLost,
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
         Totals,
         place_in,
     )
+    from remotemedia.core.multiprocess.values.turn import Origin
     from remotemedia.errors import (
         AuthenticationError,
         ChannelClosedError,
@@ -97,6 +100,9 @@ _HOMES = {
         "ProcessStarted",
     ),
     "remotemedia.core.multiprocess.session.executor": ("MultiprocessExecutor", "NodeHandle", "default_executor"),
+    "remotemedia.core.multiprocess.node.held": ("Held",),
+    "remotemedia.core.multiprocess.session.turns": ("Turn",),
+    "remotemedia.core.multiprocess.values.turn": ("Origin",),
     "remotemedia.core.multiprocess.node.node": ("MultiprocessNode", "NodeStatus"),
     "remotemedia.core.multiprocess.graph.pipeline": ("Connection", "NodeConfig", "Pipeline"),
     "remotemedia.core.multiprocess.values.progress": ("InitProgress",),
@@ -166,6 +172,7 @@ __all__ = [
     "EventStream",
     "EventsLost",
     "ExitReason",
+    "Held",
     "InitProgress",
     "InitializationTimeout",
     "Interruption",
@@ -186,6 +193,7 @@ __all__ = [
     "NodeStats",
     "NodeStatus",
     "NodeTotals",
+    "Origin",
     "Param",
     "PayloadError",
     "Pipeline",
@@ -212,6 +220,7 @@ __all__ = [
     "StatusReport",
     "Subscriber",
     "Totals",
+    "Turn",
     "default_executor",
     "load_audio_file",
     "lookup_node",

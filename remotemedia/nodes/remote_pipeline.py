@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, aclosing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from remotemedia.core.data import RuntimeData
-from remotemedia.core.multiprocessing import InitProgress, MultiprocessNode, Param, SessionStatus, register_node
+from remotemedia.core.marks import END_OF_TURN
+from remotemedia.core.multiprocessing import Held, InitProgress, MultiprocessNode, Param, SessionStatus, register_node
 
 __all__ = ["RemotePipelineNode"]
 
+_NUMBERS_KEPT = 10_000
 _EXIT_REMOTE_FAILED = 1
 
 
@@ -54,6 +57,9 @@ class RemotePipelineNode(MultiprocessNode):
                 raise ValueError(f"{type(self).__name__}: of the params {one!r} and {other!r} give one")
         if self.config["manifest"] is None and self.config["manifest_path"] is None:
             raise ValueError(f"{type(self).__name__}: param 'manifest' or 'manifest_path' must say what to run")
+        self._relays_ends = True
+        self._sent: OrderedDict[int, tuple[int, Held | None]] = OrderedDict()
+        self._count = 0
         self._stack = AsyncExitStack()
         self._heard: dict[str, float] = {}
         self._pump: asyncio.Task[None] | None = None
@@ -80,6 +86,13 @@ class RemotePipelineNode(MultiprocessNode):
 
     async def process(self, data: RuntimeData) -> None:
         """Sends; waits while the remote pipeline takes no more."""
+        held = self.hold(data)
+        if not held.turn:
+            self.release(held)
+        self._count += 1
+        self._sent[self._count], data.origin = (data.origin, held if held.turn else None), self._count
+        while len(self._sent) > _NUMBERS_KEPT and next(iter(self._sent.values()))[1] is None:
+            self._sent.popitem(last=False)
         with self._dying_with_it():
             await self._session.send(self._input, data)
 
@@ -96,6 +109,8 @@ class RemotePipelineNode(MultiprocessNode):
 
     async def on_interrupt(self) -> None:
         """Interrupts the remote pipeline. From now on, nothing of the old turn is there for ``_put_out`` to take."""
+        self._sent.clear()
+        self.release()
         with self._dying_with_it():
             await self._session.interrupt()
 
@@ -113,7 +128,18 @@ class RemotePipelineNode(MultiprocessNode):
             async with aclosing(self._session.outputs(self._output)) as outputs:
                 async for _, data in outputs:
                     data.session_id = ""  # it is a message of the session here now
-                    await self.emit({data.port: data} if data.port in self.output_channels else data)
+                    data.origin, held = self._sent.get(data.origin, (0, None))
+                    output = {data.port: data} if data.port in self.output_channels else data
+                    await self.emit(output, of=None if held is None or held.released else held)
+                    if held is not None and data.mark == END_OF_TURN:
+                        self._end_turn(held)
+
+    def _end_turn(self, held: Held) -> None:
+        """The remote pipeline has passed on the end of this turn."""
+        for number, (_, other) in list(self._sent.items()):
+            if other is not None and other.turn == held.turn:
+                self.release(other)
+                del self._sent[number]
 
     @contextmanager
     def _dying_with_it(self) -> Iterator[None]:

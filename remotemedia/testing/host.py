@@ -16,7 +16,8 @@ from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocess.channel.handover import Attached, attach
 from remotemedia.core.multiprocess.channel.subscriber import Subscriber
 from remotemedia.core.multiprocess.graph.pipeline import Pipeline
-from remotemedia.core.multiprocess.node.loop import NodeLoop, settled
+from remotemedia.core.multiprocess.node.hooks import settled
+from remotemedia.core.multiprocess.node.loop import NodeLoop
 from remotemedia.core.multiprocess.node.node import MultiprocessNode, NodeStatus
 from remotemedia.core.multiprocess.session.wiring import Wiring
 from remotemedia.core.multiprocess.values.config import MultiprocessConfig
@@ -158,7 +159,7 @@ class NodeHost:
         elif isinstance(message, InterruptAsked):
             assert self._loop is not None
             self.interruptions.append(message.from_nodes)
-            self._loop.answer(message.number, "")
+            self._loop.asking.answer(message.number, "")
         self._wake()
 
     def _fail(self, error: BaseException) -> None:

@@ -49,7 +49,7 @@ def test_every_record_of_a_session_says_whose_it_is(px: Any, logged: io.StringIO
                 await session.send("n0", px.text(order))
             with pytest.raises(ProcessCrashError):
                 while True:
-                    await session.receive("n1")
+                    await session.receive("n1", on_failure="report")
 
     px.run(main())
     found = records(logged)

@@ -73,7 +73,7 @@ def test_a_session(px: Any) -> None:
             async with session:
                 for order in ("a", "b", "raise c"):
                     await session.send("n0", px.text(order))
-                    await session.receive("n1")
+                    await session.receive("n1", on_failure="report")
                 await px.until(lambda: session.node_stats()[1].messages == 3)
                 seen = await asyncio.to_thread(scrape, server.url)
                 assert seen.value("remotemedia_session_state", state="running") == 1
@@ -98,7 +98,7 @@ def test_a_session(px: Any) -> None:
                 assert seen.value("remotemedia_channel_capacity_messages", **ends) == 100
 
                 await session.send("n0", px.text("stick"))
-                assert await session.receive("n1") is not None
+                assert await session.receive("n1", on_failure="report") is not None
                 await px.until(lambda: px.sticks(session.pids["n1"]))
                 first = await asyncio.to_thread(scrape, server.url)
                 second = await asyncio.to_thread(scrape, server.url)
@@ -108,7 +108,7 @@ def test_a_session(px: Any) -> None:
 
                 os.kill(session.pids["n1"], signal.SIGKILL)
                 with pytest.raises(ProcessCrashError):
-                    await session.receive("n1")
+                    await session.receive("n1", on_failure="report")
                 crashed = await asyncio.to_thread(scrape, server.url)
                 assert crashed.value("remotemedia_node_state", node_id="n1", state="error") == 1
                 cpu_secs = first.value("remotemedia_node_cpu_seconds_total", node_id="n1")
@@ -181,7 +181,7 @@ def test_an_executor_whose_sessions_come_and_go(px: Any) -> None:
                 for number in range(4):
                     session = await executor.create_session(f"call-{number}", px.chain("t-echo", "t-echo"))
                     await session.send("n0", px.text("x"))
-                    await session.receive("n1")
+                    await session.receive("n1", on_failure="report")
                     await px.until(lambda session=session: session.node_stats()[1].messages == 1)
                     if number:
                         await executor.terminate_session(f"call-{number - 1}")
@@ -209,11 +209,11 @@ def test_a_session_that_crashed_between_two_scrapes_is_in_the_totals(px: Any) ->
                     pipeline.name = name
                     session = await executor.create_session("s", pipeline)
                     await session.send("n0", px.text("raise the alarm"))
-                    assert await session.receive("n1") is not None
+                    assert await session.receive("n1", on_failure="report") is not None
                     await px.until(lambda session=session: session.node_stats()[1].messages == 1)
                     os.kill(session.pids["n0"], signal.SIGKILL)
                     with pytest.raises(ProcessCrashError):
-                        await session.receive("n1")
+                        await session.receive("n1", on_failure="report")
                     await executor.terminate_session("s")
                 seen = await asyncio.to_thread(scrape, server.url)
         for name, sessions in (("calls", 2), ("unnamed", 1)):

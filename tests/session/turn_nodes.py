@@ -31,7 +31,7 @@ class Pairs(MultiprocessNode):
 
     def joined(self) -> RuntimeData:
         said, self.kept = "+".join(self.kept), []
-        self.later = asyncio.get_running_loop().call_soon(self.release)
+        self.release()
         return RuntimeData.text(said)
 
     def on_interrupt(self) -> None:

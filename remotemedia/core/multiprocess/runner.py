@@ -106,7 +106,7 @@ class _Life:
 
     async def _run(self) -> None:
         from remotemedia.core.multiprocess.channel.handover import Handover, attach
-        from remotemedia.core.multiprocess.node.loop import settled
+        from remotemedia.core.multiprocess.node.hooks import settled
         from remotemedia.core.multiprocess.node.node import NodeStatus
 
         self._node._status = NodeStatus.INITIALIZING
@@ -138,7 +138,7 @@ class _Life:
             case Interrupt(epoch):
                 self._loop.interrupt(epoch)
             case InterruptAnswered(number, why):
-                self._loop.answer(number, why)
+                self._loop.asking.answer(number, why)
             case Stop(abort):
                 self._stop(abort=abort)
 
@@ -156,7 +156,7 @@ class _Life:
             self._stop(abort=True)
 
     async def _cleanup(self) -> None:
-        from remotemedia.core.multiprocess.node.loop import settled
+        from remotemedia.core.multiprocess.node.hooks import settled
         from remotemedia.core.multiprocess.node.node import NodeStatus
 
         self._node._status = NodeStatus.STOPPING

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from contextlib import AsyncExitStack, aclosing, closing, nullcontext
+from functools import partial
 from inspect import isawaitable
 from types import AsyncGeneratorType, CoroutineType
 from typing import TYPE_CHECKING, Any
@@ -17,17 +18,19 @@ from remotemedia.core.marks import END_OF_TURN, zero_samples
 from remotemedia.core.multiprocess.channel.handover import Attached, OutputChannel
 from remotemedia.core.multiprocess.channel.loan import loan_array
 from remotemedia.core.multiprocess.channel.subscriber import Subscriber, any_ready_soon
+from remotemedia.core.multiprocess.node.asking import Asking
 from remotemedia.core.multiprocess.node.failure import describe_failure
 from remotemedia.core.multiprocess.node.held import Held, HeldMessages
+from remotemedia.core.multiprocess.node.hooks import advice_for, settled
 from remotemedia.core.multiprocess.node.node import MultiprocessNode, NodeStatus
 from remotemedia.core.multiprocess.node.turn_ends import TurnEnds, with_its_end
-from remotemedia.core.multiprocess.values.protocol import FromNode, InterruptAsked, Interrupted, MessageFailed, Progress
-from remotemedia.errors import ChannelClosedError, ChannelCorruptedError, PipelineError
+from remotemedia.core.multiprocess.values.protocol import FromNode, Interrupted, MessageFailed, Progress
+from remotemedia.errors import ChannelClosedError, ChannelCorruptedError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["NodeLoop", "settled"]
+__all__ = ["NodeLoop"]
 
 Report = Callable[[FromNode], None]
 
@@ -64,17 +67,17 @@ class NodeLoop:
         self._interrupts: list[int] = []
         self._turn = 0
         self._call_epoch = 0
-        self._owes_turn = False
+        self._owes = False
         self._origin = 0
         self._held = HeldMessages()
         self._turn_ends = TurnEnds([])
-        self._due_ends: list[tuple[RuntimeData, list[Held]]] = []
+        self._ends: list[Held] = []
+        self._due: list[tuple[Callable[[], Any], list[Held], int]] = []
         self._unrouted: set[str] = set()
         self._blocked_ns = 0
         self._rested_ns = 0
         self._staged: list[_ring.Producer] = []
-        self._asked: dict[int, asyncio.Future[None]] = {}
-        self._asked_for = 0
+        self.asking = Asking(report)
         node._node_loop = self
 
     def connect(self, channels: Attached, *, backpressure: bool, spin_us: int) -> None:
@@ -124,21 +127,24 @@ class NodeLoop:
             del output
             self._commit()
             if of is not None:
-                self._held.release((of,))
+                self._held.release((of,), in_call=False)
 
     def hold(self) -> Held:
         """See ``MultiprocessNode.hold``."""
         if self._channels is None or not self._is_in_call():
             raise RuntimeError("hold() is for the message that process() is at, while it is; call it there")
-        held = self._held.hold(self._channels.segment.descent(self._call_epoch))
-        self._held.gather_into(self._channels.segment)
-        return held
+        return self._held.hold(self._channels.segment.descent(self._call_epoch))
 
     def release(self, those: tuple[Held, ...]) -> None:
         """See ``MultiprocessNode.release``."""
-        self._held.release(those)
-        if self._channels is not None and self._is_in_call():
-            self._held.gather_into(self._channels.segment)
+        if self._channels is None:
+            return
+        in_call = self._is_in_call()
+        self._held.release(those, in_call=in_call)
+        if in_call:
+            self._channels.segment.gather([*self._held.used, *self._ends])
+        else:
+            self._let_ends_leave()
 
     def _is_in_call(self) -> bool:
         return self._in_user_code and asyncio.current_task() is self._task
@@ -147,24 +153,7 @@ class NodeLoop:
         """See ``MultiprocessNode.interrupt``."""
         if self._channels is None:
             raise RuntimeError("interrupt() works once the node is connected, not in initialize()")
-        self._asked_for += 1
-        number, done = self._asked_for, asyncio.get_running_loop().create_future()
-        self._asked[number] = done
-        try:
-            self._report(InterruptAsked(number, from_nodes, drop_queued))
-            await done
-        finally:
-            del self._asked[number]
-
-    def answer(self, number: int, why: str) -> None:
-        """Called on the event loop: what was asked for under this number is done, or why it is not."""
-        done = self._asked.get(number)
-        if done is None or done.done():
-            return  # the call that asked was cancelled
-        if why:
-            done.set_exception(PipelineError(why))
-        else:
-            done.set_result(None)
+        await self.asking.ask(from_nodes, drop_queued)
 
     # --- main loop ---
 
@@ -173,7 +162,7 @@ class NodeLoop:
         assert self._channels is not None
         self._task = asyncio.current_task()
         while self._open:
-            if self._interrupts or self._owes_turn:
+            if self._interrupts or self._owes:
                 await self._acknowledge()
             subscriber = self._next_input()
             if subscriber is not None:
@@ -185,7 +174,7 @@ class NodeLoop:
         while self._interrupts or self._turn != self._channels.turns.epoch:
             await self._acknowledge()
         await self._finish()
-        while self._interrupts:
+        while self._interrupts or self._due:
             await self._acknowledge()
         self._ended = True
         for output in self._channels.outputs:
@@ -207,7 +196,7 @@ class NodeLoop:
             self._task.cancel()
         else:
             # Nothing that was cut will come of this call, however long it takes: it came by another branch.
-            self._owes_turn = True
+            self._owes = True
             try:
                 for subscriber in self._open:
                     subscriber._skip_stale()  # their publishers may be waiting for room or for memory
@@ -231,12 +220,12 @@ class NodeLoop:
     async def _acknowledge(self) -> None:
         assert self._channels is not None
         epochs, self._interrupts = self._interrupts, []
-        self._owes_turn = False
+        self._owes = False
         await self._begin_turn(self._channels.turns.epoch)
         for epoch in epochs:
             self._report(Interrupted(epoch))
-        while self._due_ends and not self._interrupts:
-            await self._take_due_end(*self._due_ends.pop(0))
+        while self._due and not self._interrupts:
+            await self._run_later(*self._due.pop(0))
 
     async def _begin_turn(self, epoch: int) -> None:
         if _not_before(self._turn, epoch):
@@ -256,9 +245,11 @@ class NodeLoop:
             if self._is_being_ended():
                 raise
             self._report_failure(error, -1, "on_interrupt()")
-        if due := self._turn_ends.cut(turns):
-            self._due_ends += due
-            self._owes_turn = True
+        # Ends of turns that waited for others, which this interruption has dropped.
+        for mark, held in self._turn_ends.cut(turns):
+            self._due.append((partial(self._take_mark, mark), held, mark.origin))
+        self._owes = self._owes or bool(self._due)
+        self._let_ends_leave()
 
     async def _catch_up(self, epoch: int) -> int | None:
         """Begins the turn that a message just taken shows, and all that follow meanwhile.
@@ -282,7 +273,7 @@ class NodeLoop:
         return not (_not_before(turn, queue_cut) or _not_before(stamp, queue_cut))
 
     def _ready(self) -> bool:
-        if self._interrupts:
+        if self._interrupts or self._owes:
             return True
         for subscriber in self._open:  # noqa: SIM110 - a generator would cost more than what it looks at
             if subscriber.ready():
@@ -315,13 +306,12 @@ class NodeLoop:
                 return None  # interrupted, before anything was done with it
             epoch = current
         self._call_epoch = epoch
-        ends: list[Held] | None = None
         if data.type is _CONTROL:
             ends = self._turn_ends.take(data, subscriber, segment, self._channels.turns)
             if ends is None:  # by other inputs it is still to come
                 return segment.count_processed(published_ns, segment.begin_processing(), False)
-        if self._held or ends:
-            self._held.gather_into(segment, ends or ())
+            self._ends = ends
+            segment.gather(ends)
         failed = False
         self._node._status = NodeStatus.PROCESSING
         self._blocked_ns = 0
@@ -348,43 +338,70 @@ class NodeLoop:
             # Waiting for room downstream is not this node's work.
             segment.count_processed(published_ns, started_ns + self._blocked_ns, failed)
             self._node._status = NodeStatus.READY
-            for end in ends or ():
-                end.release()
+            if self._held.used or self._ends:
+                self._end_call()
 
     def _take_mark(self, mark: RuntimeData) -> Any:
         """What the node makes of a mark. One that does not know marks passes it on, or reads it as it always has."""
         if self._knows_marks:
             given = self._node.on_mark(mark)
-            return given if mark.mark != END_OF_TURN else with_its_end(given, mark)
+            is_end = mark.mark == END_OF_TURN and not self._node._relays_ends
+            return with_its_end(given, mark, self._may_leave) if is_end else given
+        if mark.mark == END_OF_TURN:
+            return mark if self._may_leave(mark) else None
         samples = zero_samples(mark)
         return mark if samples is None else self._node.process(samples)
 
-    async def _take_due_end(self, mark: RuntimeData, ends: list[Held]) -> None:
-        """Handles the end of a turn that waited for others, which an interruption has dropped."""
+    def _may_leave(self, end: RuntimeData) -> bool:
+        """Whether the end of a turn may go on now: not before what the node still keeps of that turn."""
+        assert self._channels is not None
+        return self._turn_ends.may_leave(end, self._held, self._channels.segment, self._call_epoch)
+
+    def _end_call(self) -> None:
+        """Lets go of what the call under way was made of beside its message."""
+        self._held.end_call()
+        for end in self._ends:
+            end.release()
+        self._ends = []
+        self._let_ends_leave()
+
+    def _let_ends_leave(self) -> None:
+        """Has the main loop send the ends of turns of which the node keeps nothing any more."""
+        assert self._channels is not None
+        for mark, held in self._turn_ends.leaving(self._held, self._channels.segment):
+            self._due.append((partial(_given, mark), [held], mark.origin))
+        if self._due:
+            self._owes = True
+            self._channels.doorbell.wake()
+
+    async def _run_later(self, hook: Callable[[], Any], of: list[Held], origin: int) -> None:
+        """Sends what the hook gives, as made of these."""
         assert self._channels is not None
         segment = self._channels.segment
-        self._call_epoch = self._turn
-        segment.descend_from(ends[0])
-        self._held.gather_into(segment, ends)
+        self._call_epoch, self._origin = of[0].epoch, origin
+        segment.descend_from(of[0])
+        segment.gather(of)
+        self._ends = of
         try:
-            await self._run_hook(lambda: self._take_mark(mark), mark.sequence, mark.port)
+            await self._run_hook(hook, -1, "on_mark()")
         finally:
             segment.end_turn()
-            for end in ends:
-                end.release()
+            self._end_call()
 
     async def _finish(self) -> None:
         assert self._channels is not None
         # What finish() gives may be made of anything that came before.
         self._channels.segment.descend_from_all()
-        self._held.gather_into(self._channels.segment)
+        self._held.release((), in_call=True)  # what finish() gives may be made of all of it
+        self._channels.segment.gather(self._held.used)
         self._call_epoch = self._turn  # not the epoch of now: what was gathered belongs to this turn
         try:
             await self._run_hook(self._node.finish, -1, "finish()")
         finally:
             self._channels.segment.end_turn()
             self._turn_ends.drop_all()
-            self._held.drop_all()
+            self._held.release((), in_call=True)
+            self._end_call()
 
     async def _run_hook(self, hook: Callable[[], Any], sequence: int, port: str) -> None:
         """Sends what the hook gives, or reports what it raises."""
@@ -490,13 +507,13 @@ class NodeLoop:
                 if not isinstance(port, str) or not isinstance(data, RuntimeData):
                     raise TypeError(
                         f"process() of node {self._node.node_id!r} gave {{{shown(port)}: {type(data).__name__}}}; "
-                        f"a dict must hold RuntimeData by output port{_advice(data)}"
+                        f"a dict must hold RuntimeData by output port{advice_for(data)}"
                     )
                 await self._emit_on(port, data, epoch, origin)
         else:
             raise TypeError(
                 f"process() of node {self._node.node_id!r} gave {type(output).__name__}; it may give RuntimeData, "
-                f"None, or a dict of RuntimeData by output port, and yield any number of them{_advice(output)}"
+                f"None, or a dict of RuntimeData by output port, and yield any number of them{advice_for(output)}"
             )
 
     async def _emit_on(self, port: str, data: RuntimeData, epoch: int, origin: int | Held | None) -> None:
@@ -555,23 +572,8 @@ class NodeLoop:
         self._report(MessageFailed(*describe_failure(error), sequence, clip(port, _SHORT_CHARS), turns))
 
 
-async def settled(given: Any, hook: str) -> None:
-    """Awaits what a hook returned, if it is awaitable: hooks may be written with or without ``async``.
-
-    TypeError for a generator, whose code would never run.
-    """
-    if isawaitable(given):
-        given = await given
-    if isinstance(given, AsyncGenerator | Generator):
-        raise TypeError(f"{hook} returned a generator, whose code never runs: it must not yield")
-
-
-def _advice(value: object) -> str:
-    if isinstance(value, RuntimeData):
-        return ""
-    from remotemedia.core.wording import maker_for
-
-    return f"; {maker_for(value)}"
+def _given(value: Any) -> Any:
+    return value
 
 
 def _not_before(turn: int, epoch: int) -> bool:

@@ -83,6 +83,7 @@ class MultiprocessNode(ABC):
         self.input_channels: dict[str, Subscriber] = {}
         self.output_channels: dict[str, Publisher] = {}
         self._status = NodeStatus.IDLE
+        self._relays_ends = False  # marks of ends of turns come back to it from elsewhere, and then it passes them on
         self._node_loop: NodeLoop | None = None  # not "_loop": nodes use that name for their asyncio loop
 
     @property
@@ -135,11 +136,10 @@ class MultiprocessNode(ABC):
             self._node_loop.report_progress(fraction, message)
 
     def hold(self, data: RuntimeData) -> Held:
-        """Says that this node keeps ``data``, or what it makes of it, past this call of ``process()``.
+        """Says that this node keeps ``data``, or what it makes of it, past this call: its turn does not end meanwhile.
 
-        ``data`` is the message that ``process()`` was given, during that call. The turn that it is of does not end
-        before ``release``, and what the node gives meanwhile counts as made of it, too. What an interruption cuts off,
-        and what ``finish()`` leaves, is released by itself.
+        ``data`` is the message that ``process()`` was given, during that call. What an interruption cuts off is
+        released by itself, and so is the rest at the end of the stream, for what ``finish()`` gives.
 
         Returns what ``release`` and ``emit`` take for it. RuntimeError outside a call; in a node that does not run,
         as in a test that calls ``process()``, it holds nothing.
@@ -149,7 +149,11 @@ class MultiprocessNode(ABC):
         return self._node_loop.hold()
 
     def release(self, *held: Held) -> None:
-        """Says that nothing more will come of what ``hold`` returned; without arguments, of all that the node holds."""
+        """Ends what ``hold`` returned; without arguments, all that the node holds.
+
+        In a call, do it before you give what is made of the data: what the call gives from then on is of its turn, too,
+        and the turn does not end before the call. Elsewhere the turn may end at once.
+        """
         if self._node_loop is not None:
             self._node_loop.release(held)
 

@@ -1,8 +1,9 @@
-"""The end of a turn, in a node: where branches meet, it counts once it has come by all of them."""
+"""The end of a turn, in a node: where branches meet, it counts once it has come by all of them; and it goes on when the
+node keeps nothing of that turn."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing
 from inspect import isawaitable
 from typing import Any
@@ -11,7 +12,7 @@ from remotemedia import _ring
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.marks import END_OF_TURN, TurnEnd, turn_end
 from remotemedia.core.multiprocess.channel.subscriber import Subscriber
-from remotemedia.core.multiprocess.node.held import Held
+from remotemedia.core.multiprocess.node.held import Held, HeldMessages
 
 __all__ = ["TurnEnds", "with_its_end"]
 
@@ -28,15 +29,17 @@ class _Awaited:
 
 
 class TurnEnds:
-    """Those that have come to one node by some of its inputs, and not yet by all that they will come by.
+    """Those that have come to one node by some of its inputs, and not yet by all that they will come by; and those that
+    wait, on their way out, for what the node holds.
 
-    Which these are follows from the graph: a turn names the input nodes that were fed, and an input knows from which it
-    descends. An interruption may have dropped an end on its way; so one from before it waits for no other.
+    Which inputs these are follows from the graph: a turn names the input nodes that were fed, and an input knows from
+    which it descends. An interruption may have dropped an end on its way; so one from before it waits for no other.
     """
 
     def __init__(self, inputs: list[Subscriber]) -> None:
         self._inputs = inputs
         self._awaited: dict[int, _Awaited] = {}
+        self._leaving: list[tuple[RuntimeData, Held]] = []
 
     def take(
         self, mark: RuntimeData, by: Subscriber, segment: _ring.Segment, turns: _ring.Segment
@@ -67,10 +70,27 @@ class TurnEnds:
             if alive:
                 due.append((awaited.mark, alive))
         self._awaited.clear()
+        for _, held in self._leaving:
+            if turns.was_cut(held.epoch, held.lineage):
+                held.release()
+        self._leaving = [(mark, held) for mark, held in self._leaving if not held.released]
+        return due
+
+    def may_leave(self, mark: RuntimeData, kept: HeldMessages, segment: _ring.Segment, epoch: int) -> bool:
+        """Whether the mark, which was taken last, may go on now; else ``leaving`` gives it later."""
+        if not kept.has_part_of(segment.turn, segment):
+            return True
+        self._leaving.append((mark, segment.descent(epoch, True)))
+        return False
+
+    def leaving(self, kept: HeldMessages, segment: _ring.Segment) -> list[tuple[RuntimeData, Held]]:
+        """The ends that may go on now, each with what the caller is to release."""
+        due = [one for one in self._leaving if not kept.has_part_of(one[1].turn, segment)]
+        self._leaving = [one for one in self._leaving if one not in due]
         return due
 
     def drop_all(self) -> None:
-        """Lets go of everything: the stream has ended."""
+        """Lets go of those that are still to come: the stream has ended."""
         for awaited in self._awaited.values():
             for held in awaited.held:
                 held.release()
@@ -80,8 +100,8 @@ class TurnEnds:
         return {one.channel_name for one in self._inputs if not one._fed_by.isdisjoint(end.inputs)}
 
 
-async def with_its_end(given: Any, mark: RuntimeData) -> AsyncIterator[Any]:
-    """What a node's ``on_mark()`` gave at the end of a turn, then the mark, whatever the node did with it.
+async def with_its_end(given: Any, mark: RuntimeData, may_leave: Callable[[RuntimeData], bool]) -> AsyncIterator[Any]:
+    """What ``on_mark()`` of a node gave at the end of a turn, and the mark if it may go on, whatever it did with that.
 
     An error of the node's is raised behind the mark: nodes after it must not wait for ever.
     """
@@ -97,7 +117,8 @@ async def with_its_end(given: Any, mark: RuntimeData) -> AsyncIterator[Any]:
                     yield output
     except Exception as error:
         failed = error
-    yield mark
+    if may_leave(mark):
+        yield mark
     if failed is not None:
         raise failed
 
