@@ -60,6 +60,11 @@ class Utterances:
         self._first_speech: int | None = None
         self._silent_frames = 0
 
+    @property
+    def has_samples(self) -> bool:
+        """Whether it keeps some that are in no utterance yet."""
+        return bool(self._pieces) or self._rest.size > 0
+
     def add(self, samples: Float32) -> list[Utterance]:
         """Takes the next samples, shape (n,), and copies what it keeps; the utterances that they complete."""
         if self.marked:

@@ -63,6 +63,7 @@ class PocketSphinxNode(MultiprocessNode):
         TypeError or ValueError for anything but 16 kHz mono float32.
         """
         samples = self._numbers.replaced(speech_of(self, data))
+        self.release()
         if not samples.size:
             text = self._end()
             if text:
@@ -78,9 +79,12 @@ class PocketSphinxNode(MultiprocessNode):
                 yield {"partial": RuntimeData.text(partial, timestamp=data.timestamp)}
             # A long message must not keep the loop from an interrupt.
             await asyncio.sleep(0)
+        self.hold(data)
 
     async def on_mark(self, mark: RuntimeData) -> AsyncIterator[RuntimeData | dict[str, RuntimeData]]:
         """Yield the words of the utterance that ends here, if any; other marks than its end are passed on."""
+        if ends_speech(mark):
+            self.release()
         if ends_speech(mark) and (text := self._end()):
             yield {"text": RuntimeData.text(text, timestamp=mark.timestamp)}
         if mark.mark != END_OF_UTTERANCE:

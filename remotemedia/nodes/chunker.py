@@ -44,6 +44,7 @@ class AudioChunkerNode(MultiprocessNode):
     async def process(self, data: RuntimeData) -> AsyncIterator[RuntimeData]:
         """Yield the chunks that ``data`` completes; TypeError or ValueError for anything but audio."""
         samples, form = audio_of(self, data)
+        self.release()
         same_form = form == self._form and _layout(samples) == _layout(self._held)
         if self._held_count and not (same_form and samples.size):
             yield self._rest(timestamp=data.timestamp)
@@ -55,6 +56,7 @@ class AudioChunkerNode(MultiprocessNode):
         if self._held_count:
             taken = self._hold(samples)
             if self._held_count < self._chunk_size:
+                self.hold(data)
                 return
             yield self._rest(timestamp=data.timestamp)
         end = len(samples) - (len(samples) - taken) % self._chunk_size
@@ -63,10 +65,12 @@ class AudioChunkerNode(MultiprocessNode):
         if end < len(samples):
             self._held = np.empty((self._chunk_size, *samples.shape[1:]), samples.dtype)
             self._hold(samples[end:])
+            self.hold(data)
 
     async def on_mark(self, mark: RuntimeData) -> AsyncIterator[RuntimeData]:
         """Yield the samples that did not fill a chunk, if speech ends here; then the mark."""
         if self._held_count and ends_speech(mark):
+            self.release()
             yield self._rest(timestamp=mark.timestamp)
         yield mark
 

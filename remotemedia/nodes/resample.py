@@ -49,6 +49,7 @@ class ResampleNode(MultiprocessNode):
     async def process(self, data: RuntimeData) -> AsyncIterator[RuntimeData]:
         """Yield what ``data`` brings out of the resampler; TypeError or ValueError for anything but audio."""
         samples, form = audio_of(self, data)
+        self.release()
         if self._stream.holds_back(form.sample_rate if samples.size else None):
             tail = self._stream.end()
             if tail.size:
@@ -61,10 +62,12 @@ class ResampleNode(MultiprocessNode):
             resampled = self._stream.resampled(samples, form.sample_rate)
             if resampled.size:
                 yield self._message(resampled, data)
+            self.hold(data)  # of which the resampler holds back a little
 
     async def on_mark(self, mark: RuntimeData) -> AsyncIterator[RuntimeData]:
         """Yield what the resampler held back, if speech ends here; then the mark, for audio of the new rate."""
         if ends_speech(mark) and self._stream.holds_back(None):
+            self.release()
             tail = self._stream.end()
             if tail.size:
                 yield self._message(tail, mark)

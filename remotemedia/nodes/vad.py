@@ -75,6 +75,7 @@ class SileroVADNode(MultiprocessNode):
     async def process(self, data: RuntimeData) -> AsyncIterator[RuntimeData]:
         """Yield the frames and marks that ``data`` decides; TypeError or ValueError for any other audio."""
         samples = self._numbers.replaced(speech_of(self, data))
+        self.release()
         if not samples.size:
             for message in self._end(timestamp=data.timestamp):
                 yield message
@@ -90,10 +91,13 @@ class SileroVADNode(MultiprocessNode):
                     yield message
                 # A frame takes about a millisecond: a long message must not keep the loop from an interrupt.
                 await asyncio.sleep(0)
+        if self._speaking or self._waiting or self._filled:
+            self.hold(data)
 
     async def on_mark(self, mark: RuntimeData) -> AsyncIterator[RuntimeData]:
         """End the utterance that is open, if any, where an utterance or the turn ends; other marks are passed on."""
         if ends_speech(mark):
+            self.release()
             for message in self._end(timestamp=mark.timestamp):
                 yield message
         if mark.mark != END_OF_UTTERANCE:

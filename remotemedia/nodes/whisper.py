@@ -110,6 +110,7 @@ class WhisperNode(MultiprocessNode):
 
         TypeError or ValueError for anything but audio.
         """
+        self.release()
         for utterance in self._completed(data):
             if utterance is None:
                 await asyncio.sleep(0)
@@ -117,9 +118,13 @@ class WhisperNode(MultiprocessNode):
             async with aclosing(self._words(utterance, timestamp=data.timestamp)) as outputs:
                 async for output in outputs:
                     yield output
+        if self._utterances.has_samples or self._mono.holds_back(None):
+            self.hold(data)
 
     async def on_mark(self, mark: RuntimeData) -> AsyncIterator[RuntimeData | dict[str, RuntimeData]]:
         """Yield the words of the utterance that ends here, if any; other marks than its end are passed on."""
+        if ends_speech(mark):
+            self.release()
         for utterance in self._ended_by(mark):
             async with aclosing(self._words(utterance, timestamp=mark.timestamp)) as outputs:
                 async for output in outputs:
