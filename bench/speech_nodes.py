@@ -45,15 +45,13 @@ class Timed(MultiprocessNode):
         (Path(self.config["spans_folder"]) / self.node_id).write_text(json.dumps(self._spans_ns))
 
 
-async def each(result: Awaitable[Any] | AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """What ``process()`` gives, however it is written."""
-    if isawaitable(result):
-        output = await result
-        if output is not None:
-            yield output
-    else:
+async def each(result: Awaitable[Any] | AsyncIterator[Any] | RuntimeData) -> AsyncIterator[Any]:
+    """What ``process()`` or ``on_mark()`` gives, however it is written."""
+    if isinstance(result, AsyncIterator):
         async for output in result:
             yield output
+    elif (output := await result if isawaitable(result) else result) is not None:
+        yield output
 
 
 @register_node("bench-ResampleNode")

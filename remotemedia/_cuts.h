@@ -22,6 +22,16 @@ static inline int rm_was_cut(rm_segment_header *turns, uint32_t epoch, uint64_t 
     return 0;
 }
 
+/* The epoch of the last cut of the whole, or of a node of that lineage. */
+static inline uint32_t rm_last_cut(rm_segment_header *turns, uint64_t lineage) {
+    uint32_t last = RM_LOAD_RELAXED(&turns->whole_cut);
+    for (; lineage; lineage &= lineage - 1) {
+        uint32_t cut = RM_LOAD_RELAXED(&turns->cuts[__builtin_ctzll(lineage)]);
+        if (rm_is_before(last, cut)) last = cut;
+    }
+    return last;
+}
+
 /* Owner: a cut of the nodes of that mask, or of the whole where it is 0; with their queues where queues is not 0. */
 static inline uint32_t rm_cut(rm_segment_header *turns, uint64_t nodes, int queues) {
     uint32_t epoch = RM_LOAD_RELAXED(&turns->epoch) + 1, oldest = epoch - RM_OLDEST_EPOCH;

@@ -63,6 +63,7 @@ cdef extern from "_cuts.h" nogil:
     uint32_t RM_OLDEST_EPOCH
     bint rm_is_before(uint32_t, uint32_t)
     bint rm_was_cut(rm_segment_header *, uint32_t, uint64_t)
+    uint32_t rm_last_cut(rm_segment_header *, uint64_t)
     uint32_t rm_cut(rm_segment_header *, uint64_t, bint)
 
 cdef extern from "_turns.h" nogil:

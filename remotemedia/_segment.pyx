@@ -275,6 +275,10 @@ cdef class Segment:
         """Whether what was of no cut in ``epoch`` has been cut off since, if it descends from these nodes."""
         return rm_was_cut(self.s.shared, epoch, lineage)
 
+    def last_cut(self, uint64_t lineage) -> int:
+        """The epoch of the last cut of what descends from these nodes."""
+        return rm_last_cut(self.s.shared, lineage)
+
     def queue_cut(self, uint64_t node) -> int:
         """The epoch in which this node, given as its bit, last was to drop what waited for it."""
         cdef int n = 0

@@ -195,7 +195,8 @@ class OneProcess:
     async def _given(self, place: int, messages: list[RuntimeData], asked: Conversation) -> AsyncIterator[RuntimeData]:
         """What a node gives to the next one."""
         for message in messages:
-            async for output in each(self._nodes[place].process(message)):
+            node = self._nodes[place]
+            async for output in each(node.on_mark(message) if message.mark else node.process(message)):
                 if isinstance(output, RuntimeData):
                     yield output
                 elif "text" in output:  # speech recognition also tells what it has understood so far

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         ProcessReady,
         ProcessStarted,
     )
-    from remotemedia.core.multiprocess.values.interruption import Interruption, Provenance
+    from remotemedia.core.multiprocess.values.interruption import Heard, Interruption, Position, Provenance
     from remotemedia.core.multiprocess.values.progress import InitProgress
     from remotemedia.core.multiprocess.values.statistics import ChannelStats, Durations, NodeStats
     from remotemedia.core.multiprocess.values.totals import (
@@ -108,7 +108,7 @@ _HOMES = {
     "remotemedia.core.multiprocess.values.progress": ("InitProgress",),
     "remotemedia.core.multiprocess.classes.registry": ("lookup_node", "register_node", "registered_nodes"),
     "remotemedia.core.multiprocess.session.session": ("Session",),
-    "remotemedia.core.multiprocess.values.interruption": ("Interruption", "Provenance"),
+    "remotemedia.core.multiprocess.values.interruption": ("Heard", "Interruption", "Position", "Provenance"),
     "remotemedia.core.multiprocess.values.statistics": ("ChannelStats", "Durations", "NodeStats"),
     "remotemedia.core.multiprocess.values.totals": (
         "ChannelPlace",
@@ -172,6 +172,7 @@ __all__ = [
     "EventStream",
     "EventsLost",
     "ExitReason",
+    "Heard",
     "Held",
     "InitProgress",
     "InitializationTimeout",
@@ -200,6 +201,7 @@ __all__ = [
     "PipelineError",
     "PipelinePlace",
     "PipelineTotals",
+    "Position",
     "Problem",
     "ProcessCrashError",
     "ProcessEvent",

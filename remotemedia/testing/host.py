@@ -7,7 +7,7 @@ What it does not meet: a process and an interpreter of its own, so a crash of th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -21,6 +21,7 @@ from remotemedia.core.multiprocess.node.loop import NodeLoop
 from remotemedia.core.multiprocess.node.node import MultiprocessNode, NodeStatus
 from remotemedia.core.multiprocess.session.wiring import Wiring
 from remotemedia.core.multiprocess.values.config import MultiprocessConfig
+from remotemedia.core.multiprocess.values.interruption import Heard, Interruption
 from remotemedia.core.multiprocess.values.protocol import FromNode, InterruptAsked, Interrupted, Progress
 from remotemedia.errors import SessionStateError
 
@@ -129,15 +130,18 @@ class NodeHost:
         await self._gather(lambda: self._handled >= due)
         return self._take_kept()
 
-    async def interrupt(self) -> None:
-        """What ``Session.interrupt`` does: what is under way is dropped. Returns when the node has acknowledged it."""
+    async def interrupt(self, heard: Mapping[str, Heard] | None = None) -> None:
+        """What ``Session.interrupt`` does: what is under way is dropped. Returns when the node has acknowledged it.
+
+        ``heard`` is for the report that the node's ``on_interrupt(report)`` gets.
+        """
         wired = self._running()
         assert self._loop is not None
         epoch = wired.segment.cut()
         wired.skip_stale()
         self._sent = self._handled  # what is queued is dropped unseen
         self._kept.clear()
-        self._loop.interrupt(epoch)
+        self._loop.interrupt(Interruption(epoch, 0, heard or {}))
         await self._gather(lambda: epoch in self._acknowledged)
         wired.skip_stale()
         self._kept.clear()

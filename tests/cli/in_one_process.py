@@ -23,13 +23,15 @@ def drive(node, messages):
     async def collect(result):
         if inspect.isasyncgen(result):
             return [output async for output in result]
-        output = await result
+        output = await result if inspect.isawaitable(result) else result
         return [] if output is None else [output]
 
     async def live():
         await node.initialize()
         try:
-            outputs = [output for message in messages for output in await collect(node.process(message))]
+            outputs = []
+            for message in messages:
+                outputs += await collect(node.on_mark(message) if message.mark else node.process(message))
             return outputs + await collect(node.finish())
         finally:
             await node.cleanup()

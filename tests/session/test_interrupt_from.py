@@ -225,7 +225,7 @@ def test_a_node_far_down_a_long_list_cannot_be_cut() -> None:
         pipeline.add_node("t-mouth", f"n{number}")
     wiring = Wiring("s", pipeline, MultiprocessConfig(shm_segment_size=1 << 16))
     try:
-        assert wiring.cut(["n63"], queues=False) == (1, 1 << 63)
+        assert wiring.cut(["n63"], queues=False) == (1, 1 << 63, {})
         with pytest.raises(PipelineError, match=r"node 'n64' is not among the first 64 .* add it before others"):
             wiring.cut(["n64"], queues=False)
     finally:

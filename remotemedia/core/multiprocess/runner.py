@@ -22,6 +22,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from remotemedia import __version__, _ring
 from remotemedia.core.multiprocess.process.control import CONTROL_FD, NODE_MARK, ORCHESTRATOR_FD, ControlSocket, Message
+from remotemedia.core.multiprocess.values.interruption import Interruption, heard_from_json
 from remotemedia.core.multiprocess.values.protocol import (
     Connect,
     Failed,
@@ -135,8 +136,8 @@ class _Life:
                 self._started.set()
             case Connect(handover):
                 self._channels.set_result((handover, fds))
-            case Interrupt(epoch):
-                self._loop.interrupt(epoch)
+            case Interrupt(epoch, nodes, heard):
+                self._loop.interrupt(Interruption(epoch, nodes, heard_from_json(heard)))
             case InterruptAnswered(number, why):
                 self._loop.asking.answer(number, why)
             case Stop(abort):

@@ -87,7 +87,7 @@ def _check_method(cls: type, name: str) -> None:
         if not callable(found) and not hasattr(type(found), "__get__"):
             raise TypeError(f"{cls.__qualname__}.{name} is not a method but {type(found).__name__}; {_write(name)}")
         return
-    if not _takes(found, given):
+    if not _takes(found, given) and not (name == "on_interrupt" and _takes(found, given + 1)):  # with a report
         from inspect import signature
 
         arguments = signature(found, follow_wrapped=False)

@@ -23,7 +23,10 @@ from remotemedia.core.multiprocess.node.failure import describe_failure
 from remotemedia.core.multiprocess.node.held import Held, HeldMessages
 from remotemedia.core.multiprocess.node.hooks import advice_for, settled
 from remotemedia.core.multiprocess.node.node import MultiprocessNode, NodeStatus
+from remotemedia.core.multiprocess.node.ports import by_port
+from remotemedia.core.multiprocess.node.reports import Reports
 from remotemedia.core.multiprocess.node.turn_ends import TurnEnds, with_its_end
+from remotemedia.core.multiprocess.values.interruption import Interruption, is_not_before
 from remotemedia.core.multiprocess.values.protocol import FromNode, Interrupted, MessageFailed, Progress
 from remotemedia.errors import ChannelClosedError, ChannelCorruptedError
 
@@ -70,6 +73,7 @@ class NodeLoop:
         self._owes = False
         self._origin = 0
         self._held = HeldMessages()
+        self._reports = Reports(node)
         self._turn_ends = TurnEnds([])
         self._ends: list[Held] = []
         self._due: list[tuple[Callable[[], Any], list[Held], int]] = []
@@ -87,10 +91,8 @@ class NodeLoop:
         self._spin_ns = spin_us * 1000
         self._open = deque(channels.inputs)
         self._turn_ends = TurnEnds(channels.inputs)
-        for subscriber in channels.inputs:
-            self._node.input_channels[_free_key(self._node.input_channels, subscriber.port)] = subscriber
-        for output in channels.outputs:
-            self._node.output_channels[_free_key(self._node.output_channels, output.port)] = output.publisher
+        self._node.input_channels.update(by_port((one.port, one) for one in channels.inputs))
+        self._node.output_channels.update(by_port((one.port, one.publisher) for one in channels.outputs))
 
     # --- for the node ---
 
@@ -180,9 +182,11 @@ class NodeLoop:
         for output in self._channels.outputs:
             output.publisher.close()
 
-    def interrupt(self, epoch: int) -> None:
-        """Called on the event loop: give the current message up if it is of what was cut, and acknowledge ``epoch``."""
-        if _not_before(self._turn, epoch):
+    def interrupt(self, report: Interruption) -> None:
+        """Called on the event loop: give the current message up if it is of what was cut, and acknowledge that."""
+        epoch = report.epoch
+        self._reports.put(report)
+        if is_not_before(self._turn, epoch):
             self._report(Interrupted(epoch))  # a message of the new turn was here first
         elif self._ended:
             self._task = None
@@ -228,7 +232,7 @@ class NodeLoop:
             await self._run_later(*self._due.pop(0))
 
     async def _begin_turn(self, epoch: int) -> None:
-        if _not_before(self._turn, epoch):
+        if is_not_before(self._turn, epoch):
             return
         assert self._channels is not None
         before, self._turn = self._turn, epoch
@@ -238,9 +242,9 @@ class NodeLoop:
         self._held.drop_cut(turns)
         queue_cut = turns.queue_cut(segment.bit)
         for subscriber in self._open:
-            subscriber._skip_stale(None if _not_before(before, queue_cut) else queue_cut)
+            subscriber._skip_stale(None if is_not_before(before, queue_cut) else queue_cut)
         try:
-            await settled(self._node.on_interrupt(), "on_interrupt()")
+            await self._tell_interrupt(turns.last_cut(segment.ancestry))
         except (Exception, asyncio.CancelledError) as error:
             if self._is_being_ended():
                 raise
@@ -250,6 +254,14 @@ class NodeLoop:
             self._due.append((partial(self._take_mark, mark), held, mark.origin))
         self._owes = self._owes or bool(self._due)
         self._let_ends_leave()
+
+    async def _tell_interrupt(self, epoch: int) -> None:
+        if not self._reports.are_wanted:
+            await settled(self._node.on_interrupt(), "on_interrupt()")
+            return
+        tell: Callable[[Interruption], Any] = self._node.on_interrupt  # type: ignore[assignment]
+        for report in await self._reports.up_to(epoch):
+            await settled(tell(report), "on_interrupt()")
 
     async def _catch_up(self, epoch: int) -> int | None:
         """Begins the turn that a message just taken shows, and all that follow meanwhile.
@@ -270,7 +282,7 @@ class NodeLoop:
         """Whether a message with that stamp, taken in that turn, waited when the node was to drop what waits."""
         assert self._channels is not None
         queue_cut = self._channels.turns.queue_cut(self._channels.segment.bit)
-        return not (_not_before(turn, queue_cut) or _not_before(stamp, queue_cut))
+        return not (is_not_before(turn, queue_cut) or is_not_before(stamp, queue_cut))
 
     def _ready(self) -> bool:
         if self._interrupts or self._owes:
@@ -574,16 +586,3 @@ class NodeLoop:
 
 def _given(value: Any) -> Any:
     return value
-
-
-def _not_before(turn: int, epoch: int) -> bool:
-    return (turn - epoch) & 0x8000_0000 == 0
-
-
-def _free_key(channels: dict[str, Any], port: str) -> str:
-    port = port or "output"
-    key, number = port, 2
-    while key in channels:
-        key = f"{port}#{number}"
-        number += 1
-    return key

@@ -127,6 +127,10 @@ class MultiprocessNode(ABC):
         """Called when an interruption has reached this node: forget what was gathered for the turn that it ended.
 
         If it began at a node, that is what came from there; what came by other branches goes on.
+
+        It may also be written as ``on_interrupt(self, report)``. The report is an Interruption, whose ``heard`` says of
+        each output of the session what had been delivered and what had been played: see ``Session.played``. Then it is
+        called once for each interruption.
         """
         return Nothing()
 

@@ -15,6 +15,7 @@ from remotemedia.core.multiprocess.channel.form import FORM
 from remotemedia.core.multiprocess.channel.publisher import Publisher
 from remotemedia.core.multiprocess.channel.subscriber import Subscriber, any_ready_soon
 from remotemedia.core.multiprocess.graph.pipeline import Pipeline
+from remotemedia.core.multiprocess.session.playback import Playback
 from remotemedia.core.multiprocess.session.status import SessionStatus
 from remotemedia.core.multiprocess.session.supervisor import Supervisor
 from remotemedia.core.multiprocess.session.unheard import UnheardFailures
@@ -41,6 +42,7 @@ class SessionFlow:
     _loop: asyncio.AbstractEventLoop | None
     _books: Turns | None
     _unheard: UnheardFailures
+    _playback: Playback
 
     async def send(
         self, node_id: str, data: RuntimeData | Payload, port: str = "", *, turn: Turn | None = None
@@ -151,6 +153,7 @@ class SessionFlow:
                 data = subscriber.try_receive() if self._books is None else self._books.take(node_id)
                 if data is not None:
                     progress = True
+                    self._playback.deliver(node_id, data)
                     yield node_id, data
                 elif not self._has_ended(node_id, subscriber):
                     live.append(subscriber)
@@ -194,9 +197,9 @@ class SessionFlow:
         acknowledges while that call awaits, and its ``on_interrupt()`` follows the call. What a node sends by
         ``emit()``, or from ``finish()``, is taken for made of all that comes before that node.
 
-        What it returns tells of an output that is already here whether it belongs to what was interrupted: see
-        ``provenance``. PipelineError for a node that the pipeline does not have, and for a
-        collection that names none.
+        What it returns tells what had been delivered of each output and, as far as ``played`` said it, played. It also
+        tells of an output that is already here whether it belongs to what was interrupted: see ``provenance``.
+        PipelineError for a node that the pipeline does not have, and for a collection that names none.
         """
         supervisor = self._alive("interrupt()")
         if supervisor.failure is not None:
@@ -204,13 +207,24 @@ class SessionFlow:
         wiring = self._wired()
         cut_nodes = nodes_named(from_node)
         reached = self.pipeline.reached_from(cut_nodes) if cut_nodes else set(self.pipeline.node_ids)
-        interruption = wiring.cut(cut_nodes, queues=drop_queued)
+        interruption = wiring.cut(cut_nodes, queues=drop_queued)._replace(heard=self._playback.interrupt(reached))
         wiring.skip_stale()  # before any wait: a node in loan() may need this memory to get on
-        await supervisor.interrupt(interruption.epoch, reached)
+        await supervisor.interrupt(interruption, reached)
         wiring.skip_stale()  # and what came meanwhile: the new turn finds its channels empty
         if self._books is not None:
             self._books.drop_cut(interruption)
         return interruption
+
+    async def played(self, node_id: str, *, sequence: int | None = None, secs: float | None = None) -> None:
+        """Says how far the outputs of this node have been played: up to the message of that ``sequence``, and with it;
+        or so many seconds of its audio since the last interruption, or since the session began.
+
+        ``interrupt`` returns it, and each node's ``on_interrupt(report)`` gets it. Does not block. ValueError for what
+        was not received; PipelineError for a node whose output the session does not get.
+        """
+        self._alive("played()")
+        self._output(node_id)
+        self._playback.play(node_id, sequence, secs)
 
     def provenance(self, node_id: str) -> Provenance:
         """Where the output of this node comes from that ``receive`` or ``outputs`` gave last.
@@ -261,6 +275,7 @@ class SessionFlow:
             self._alive("receive()")
             data = subscriber.try_receive() if self._books is None else self._books.take(node_id)
             if data is not None:
+                self._playback.deliver(node_id, data)
                 return data
             has_ended, is_raising = self._has_ended(node_id, subscriber), self._is_raising(on_failure)
             if is_raising:

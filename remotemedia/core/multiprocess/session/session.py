@@ -21,6 +21,7 @@ from remotemedia.core.multiprocess.session.dropped import abandon, weakly
 from remotemedia.core.multiprocess.session.failure_log import FailureLog
 from remotemedia.core.multiprocess.session.interpreters import interpreter_of
 from remotemedia.core.multiprocess.session.introduction import Introductions
+from remotemedia.core.multiprocess.session.playback import Playback
 from remotemedia.core.multiprocess.session.status import (
     Metrics,
     SessionStatus,
@@ -107,6 +108,7 @@ class Session(SessionTurns):
         self._failures = FailureLog(session_id)
         self._unheard = UnheardFailures(pipeline)
         self._books = None
+        self._playback = Playback(())
         self._asked = AskedInterrupts(self)
         self._finalizer: weakref.finalize[..., Session] | None = None
 
@@ -183,6 +185,7 @@ class Session(SessionTurns):
             why = f"{error}{remedy_for(error)}"
             raise ProcessSpawnError(f"session {self.session_id!r} cannot be started: {why}") from error
         self._unheard.connect(wiring)
+        self._playback = Playback(wiring.outputs)
         supervisor.kills.warn_of(wiring.size_bytes, len(self.pipeline.nodes), self.session_id)
         assert self._account is not None
         self._account.wire(wiring)

@@ -29,6 +29,7 @@ from remotemedia.core.multiprocess.values.events import (
     ProcessReady,
     ProcessStarted,
 )
+from remotemedia.core.multiprocess.values.interruption import Interruption, heard_to_json
 from remotemedia.core.multiprocess.values.logs import about
 from remotemedia.core.multiprocess.values.progress import InitProgress
 from remotemedia.core.multiprocess.values.protocol import (
@@ -278,12 +279,12 @@ class Supervisor:
         for node_id in self.children if node_ids is None else node_ids:
             self.children[node_id].control.send(raw)
 
-    async def interrupt(self, epoch: int, node_ids: Set[str]) -> None:
-        """Tells these nodes of the new epoch; returns when all have acknowledged, or the pipeline has failed."""
-        done = self._loop.create_future()
+    async def interrupt(self, interruption: Interruption, node_ids: Set[str]) -> None:
+        """Tells these nodes of it; returns when all have acknowledged, or the pipeline has failed."""
+        epoch, done = interruption.epoch, self._loop.create_future()
         self._acks[epoch] = set(node_ids), done
         try:
-            self.broadcast(Interrupt(epoch), node_ids)
+            self.broadcast(Interrupt(epoch, interruption.nodes, heard_to_json(interruption.heard)), node_ids)
             await done
         finally:
             del self._acks[epoch]

@@ -115,6 +115,7 @@ class Turn:
                 self._books.pull()
                 while self._kept:
                     node_id, data, _ = self._kept.popleft()
+                    self._session._playback.deliver(node_id, data)
                     if data.mark != END_OF_TURN:
                         yield node_id, data
                 if on_failure == "raise" and len(self.failures) > raised:

@@ -179,9 +179,11 @@ class Start(NamedTuple):
 
 
 class Interrupt(NamedTuple):
-    """Give up what was cut off up to this epoch."""
+    """Give up what was cut off up to this epoch, by a cut of these nodes; by output, what was heard."""
 
     epoch: int
+    nodes: int = 0
+    heard: dict[str, Any] = {}  # noqa: RUF012 - a field's default, never changed
 
 
 class InterruptAnswered(NamedTuple):
