@@ -152,6 +152,7 @@ class Run:
             self.receive_some(1000)
 
 
+@pytest.mark.watchdog(7200)
 @pytest.mark.promise(
     "interruption",
     "from a node on: what that node had been given is gone, what waits for it and what comes by other branches stays",

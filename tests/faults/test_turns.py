@@ -130,6 +130,7 @@ class Run:
             assert mine <= expected
 
 
+@pytest.mark.watchdog(7200)
 @pytest.mark.promise(
     "turns",
     "a turn gets every output that is made of its input, ends once, after the last of them, and always",
