@@ -28,16 +28,19 @@ except Exception as error:
         raise
     raise ImportError(f"remotemedia.client needs grpcio and protobuf ({error}); {install_advice('grpc')}") from error
 
-from remotemedia.client._blocking import BlockingClient, BlockingSession
+from remotemedia.client._blocking import BlockingClient, BlockingSession, BlockingTurn
 from remotemedia.client._client import PipelineClient
 from remotemedia.client._result import ExecutionResult, ServiceVersion
 from remotemedia.client._session import RemoteSession
+from remotemedia.client._turns import RemoteTurn
 
 __all__ = [
     "BlockingClient",
     "BlockingSession",
+    "BlockingTurn",
     "ExecutionResult",
     "PipelineClient",
     "RemoteSession",
+    "RemoteTurn",
     "ServiceVersion",
 ]

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from remotemedia.client._manifest import ConfigSource, PipelineSource
 from remotemedia.client._result import ExecutionResult, ServiceVersion
 from remotemedia.client._session import RemoteSession
+from remotemedia.client._turns import RemoteTurn
 from remotemedia.core.data import Payload, RuntimeData
-from remotemedia.core.multiprocessing import InitProgress, SessionStatus
+from remotemedia.core.multiprocessing import InitProgress, Interruption, Origin, SessionStatus
 
 if TYPE_CHECKING:
     from remotemedia.client._client import PipelineClient
 
-__all__ = ["BlockingClient", "BlockingSession"]
+__all__ = ["BlockingClient", "BlockingSession", "BlockingTurn"]
 
 T = TypeVar("T")
 
@@ -32,6 +33,10 @@ class _LoopThread:
         self._thread = threading.Thread(target=_live, args=(started,), name="remotemedia client", daemon=True)
         self._thread.start()
         self._loop = started.result()
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread.is_alive()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Blocks until it is done; Ctrl-C cancels it."""
@@ -131,19 +136,90 @@ class BlockingSession:
 
     def outputs(self, *node_ids: str) -> Iterator[tuple[str, RuntimeData]]:
         """See ``RemoteSession.outputs``."""
-        found = self._session.outputs(*node_ids)
-        while (output := self._thread.run(_next(found))) is not None:
-            yield output
+        return _each(self._session.outputs(*node_ids), self._thread)
 
     def end_input(self, node_id: str | None = None) -> None:
         """See ``RemoteSession.end_input``."""
         self._thread.run(self._session.end_input(node_id))
 
-    def interrupt(self, *, from_node: str | Collection[str] | None = None, drop_queued: bool = False) -> None:
+    def turn(self, node_id: str, *, own_outputs: bool = True) -> BlockingTurn:
+        """See ``RemoteSession.turn``."""
+
+        async def begin() -> RemoteTurn:
+            return self._session.turn(node_id, own_outputs=own_outputs)
+
+        return BlockingTurn(self._thread.run(begin()), self._thread)
+
+    def ask(self, node_id: str, data: RuntimeData | Payload, port: str = "") -> Iterator[RuntimeData]:
+        """See ``RemoteSession.ask``."""
+        return _each(self._session.ask(node_id, data, port), self._thread)
+
+    def played(self, node_id: str, *, sequence: int | None = None, secs: float | None = None) -> None:
+        """See ``RemoteSession.played``."""
+        self._thread.run(self._session.played(node_id, sequence=sequence, secs=secs))
+
+    def interrupt(self, *, from_node: str | Collection[str] | None = None, drop_queued: bool = False) -> Interruption:
         """See ``RemoteSession.interrupt``."""
-        self._thread.run(self._session.interrupt(from_node=from_node, drop_queued=drop_queued))
+        return self._thread.run(self._session.interrupt(from_node=from_node, drop_queued=drop_queued))
 
 
-async def _next(outputs: Any) -> tuple[str, RuntimeData] | None:
-    found: tuple[str, RuntimeData] | None = await anext(outputs, None)
-    return found
+class BlockingTurn:
+    """A RemoteTurn whose calls block; for ``with``."""
+
+    def __init__(self, turn: RemoteTurn, thread: _LoopThread) -> None:
+        self._turn = turn
+        self._thread = thread
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._thread.run(self._turn.__aexit__(*error))
+
+    @property
+    def origin(self) -> Origin:
+        """See ``RemoteTurn.origin``."""
+        return self._turn.origin
+
+    @property
+    def is_over(self) -> bool:
+        """See ``RemoteTurn.is_over``."""
+        return self._turn.is_over
+
+    def send(self, data: RuntimeData | Payload, port: str = "", *, node_id: str | None = None) -> None:
+        """See ``RemoteTurn.send``."""
+        self._thread.run(self._turn.send(data, port, node_id=node_id))
+
+    def end(self) -> None:
+        """See ``RemoteTurn.end``."""
+        self._thread.run(self._turn.end())
+
+    def give_up(self) -> None:
+        """See ``RemoteTurn.give_up``."""
+
+        async def give_up() -> None:
+            self._turn.give_up()
+
+        self._thread.run(give_up())
+
+    def outputs(self) -> Iterator[tuple[str, RuntimeData]]:
+        """See ``RemoteTurn.outputs``."""
+        return _each(self._turn.outputs(), self._thread)
+
+    def done(self) -> None:
+        """See ``RemoteTurn.done``."""
+        self._thread.run(self._turn.done())
+
+
+def _each(found: AsyncGenerator[T], thread: _LoopThread) -> Iterator[T]:
+    """Its items, each waited for in the calling thread; left before its end, it is closed."""
+    try:
+        while (item := thread.run(_next(found))) is not None:
+            yield item
+    finally:
+        if thread.is_running:  # its end has closed what was open there
+            thread.run(found.aclose())
+
+
+async def _next(found: AsyncGenerator[T]) -> T | None:
+    return await anext(found, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Callable, Collection
 from types import TracebackType
 from typing import Self
@@ -13,8 +14,9 @@ from remotemedia._event_loop import running_loop
 from remotemedia._naming import nodes_named, offer
 from remotemedia.client._manifest import RemotePlan
 from remotemedia.client._stream import Calls, Stream
+from remotemedia.client._turns import RemoteTurn, ask
 from remotemedia.core.data import Payload, RuntimeData
-from remotemedia.core.multiprocessing import InitProgress, SessionStatus
+from remotemedia.core.multiprocessing import InitProgress, Interruption, SessionStatus
 from remotemedia.errors import ChannelClosedError, PayloadError, PipelineError, SessionStateError
 from remotemedia.wire.buffers import buffer_of
 from remotemedia.wire.payload import Envelope
@@ -107,19 +109,24 @@ class RemoteSession:
 
     # --- data ---
 
-    async def send(self, node_id: str, data: RuntimeData | Payload, port: str = "") -> None:
+    async def send(
+        self, node_id: str, data: RuntimeData | Payload, port: str = "", *, turn: RemoteTurn | None = None
+    ) -> None:
         """Sends ``data`` to an input node. Waits while the service takes no more; cancelled meanwhile, nothing is sent.
 
         Raises PipelineError for a node that takes no input, ChannelClosedError after ``end_input``, PayloadError for
         data that have no form on the wire or are too long. The plain values that ``Session.send`` takes can be sent
         here if the node's type is also known in this program and declares what it takes; else TypeError. Which ports a
-        node has, the service knows: a wrong one ends the session.
+        node has, the service knows: a wrong one ends the session. ``turn`` is one of this session whose input has not
+        ended: the message belongs to it.
         """
         stream = self._running("send()")
         self._check(node_id, "input", self._plan.inputs)
         stream.raise_failure()
-        if node_id in self._ended:
+        if self._has_ended(node_id):
             raise ChannelClosedError(f"the input of node {node_id!r} was ended")
+        if turn is not None:
+            turn._check_open()
         data = self._plan.graph.as_message(node_id, data, port)
         if data.size > self._most_bytes - ENVELOPE_BYTES:
             raise PayloadError(
@@ -129,6 +136,7 @@ class RemoteSession:
         chunk: Envelope[pb.StreamRequest] = Envelope(pb.StreamRequest())
         buffer = buffer_of(data, chunk.payloads)
         chunk.message.data_chunk.node_id = node_id
+        chunk.message.data_chunk.turn = 0 if turn is None else turn.origin.number
         if port:
             chunk.message.data_chunk.named_buffers[port].CopyFrom(buffer)
         else:
@@ -180,12 +188,50 @@ class RemoteSession:
             end = pb.StreamControl.COMMAND_END_INPUT
             await stream.command(pb.StreamControl(command=end, node_id=node_id))
 
-    async def interrupt(self, *, from_node: str | Collection[str] | None = None, drop_queued: bool = False) -> None:
+    def turn(self, node_id: str, *, own_outputs: bool = True) -> RemoteTurn:
+        """Begins a turn, as ``Session.turn`` does: what is sent with it, and all that becomes of that. Does not block.
+
+        More than 1,023 under way end the session, with ResourceLimitError.
+        """
+        stream = self._running("turn()")
+        self._check(node_id, "input", self._plan.inputs)
+        return RemoteTurn(self, stream, node_id, own_outputs=own_outputs)
+
+    def ask(self, node_id: str, data: RuntimeData | Payload, port: str = "") -> AsyncGenerator[RuntimeData, None]:
+        """Sends one message, as a turn of its own, and yields every output that is made of it, until there is no more.
+
+        As ``Session.ask``; a message that fails ends the session, and this with NodeProcessError.
+        """
+        return ask(lambda: self.turn(node_id), data, port)
+
+    async def played(self, node_id: str, *, sequence: int | None = None, secs: float | None = None) -> None:
+        """Says how far the outputs of a node were played, as ``Session.played`` does: ``interrupt()`` then tells of it.
+
+        Waits as ``send`` does. ValueError for both, or neither, or less than 0. What the service has not sent to this
+        client since the interruption before, it takes no notice of.
+        """
+        stream = self._running("played()")
+        self._check(node_id, "output", self._plan.outputs)
+        if (sequence is None) == (secs is None):
+            raise ValueError("played() takes the sequence of the message that was played, or secs; one of them")
+        if sequence is not None and not 0 <= sequence < 1 << 64:
+            raise ValueError(f"played(): sequence must be that of an output, not {sequence}")
+        if secs is not None and not 0 <= secs < math.inf:
+            raise ValueError(f"played(): secs must be 0 or more, not {secs}")
+        command = pb.StreamControl.COMMAND_PLAYED
+        await stream.command(
+            pb.StreamControl(command=command, node_id=node_id, output_sequence=sequence, played_secs=secs or 0.0)
+        )
+
+    async def interrupt(
+        self, *, from_node: str | Collection[str] | None = None, drop_queued: bool = False
+    ) -> Interruption:
         """Drops everything under way, there, here and on the way. Returns when every node has acknowledged.
 
         Nothing of the old turn comes out afterwards; messages sent from now on are the new turn. ``from_node`` and
-        ``drop_queued`` are as in ``Session.interrupt``; what is on its way to the service then stays. PipelineError for
-        a node that the pipeline does not have, and for a collection that names none.
+        ``drop_queued`` are as in ``Session.interrupt``; what is on its way to the service then stays. So is what it
+        returns; ``delivered`` in it is what the service had sent to this client, which may not have received all of it.
+        PipelineError for a node that the pipeline does not have, and for a collection that names none.
         """
         stream = self._running("interrupt()")
         known, from_nodes = list(self._plan.node_ids), {}
@@ -195,9 +241,12 @@ class RemoteSession:
             from_nodes[node_id] = 1 << known.index(node_id)
             if from_nodes[node_id] >> 64:
                 raise PipelineError(f"interrupt(): node {node_id!r} is not among the first 64 of its pipeline")
-        await stream.interrupt(from_nodes, drop_queued=drop_queued)
+        return await stream.interrupt(from_nodes, drop_queued=drop_queued)
 
     # --- inside ---
+
+    def _has_ended(self, node_id: str) -> bool:
+        return node_id in self._ended
 
     def _running(self, call: str) -> Stream:
         if self._status is not SessionStatus.RUNNING or self._stream is None:

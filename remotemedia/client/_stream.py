@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -17,10 +17,12 @@ import grpc.aio
 import remotemedia_v1_pb2 as pb
 
 from remotemedia.client._errors import error_of_response, error_of_status
+from remotemedia.client._inbox import Inbox, Output, TurnInbox
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocessing import InitProgress, Interruption, Provenance
 from remotemedia.errors import ServiceError, SessionStateError
 from remotemedia.wire.buffers import data_of
+from remotemedia.wire.heard import heard_of
 from remotemedia.wire.payload import Envelope, decode, encode
 
 __all__ = ["Calls", "Stream"]
@@ -41,9 +43,21 @@ class Calls:
     interrupt: Callable[[bytes], Awaitable[bytes]]
 
 
-_HELD_MESSAGES = 100
-_HELD_BYTES = 64 * 1024 * 1024
 _NUMBERS_KEPT = 10_000
+
+
+@dataclass
+class _Asked:
+    """An interruption that the service was asked for.
+
+    Attributes:
+        nodes: those at which it begins, a bit each: the answer then names the outputs to drop. 0: all outputs are
+            dropped until the answer.
+        answer: what the service has said.
+    """
+
+    nodes: int
+    answer: Interruption | None = None
 
 
 class Stream:
@@ -53,6 +67,7 @@ class Stream:
         session_id: what the service calls the session; "" until it is ready.
         ready, closed: whether the service has said so.
         failure: why it goes no further; None while it does.
+        inbox: what has come, and was not taken yet.
     """
 
     def __init__(
@@ -65,19 +80,20 @@ class Stream:
         self.session_id = ""
         self.ready = self.closed = False
         self.failure: Exception | None = None
-        self._held: dict[str, deque[tuple[RuntimeData, Provenance]]] = {node_id: deque() for node_id in outputs}
-        self._held_bytes = 0
+        self.inbox = Inbox(outputs)
         self._changed = asyncio.Event()
         self._write_turn = asyncio.Lock()
         self._writing: asyncio.Task[None] | None = None
         self._sent = 0
         self._origins: dict[int, int] = {}
-        # Interruptions: how many there were, are about to be asked for (of everything, from nodes on), are answered. Of
-        # those that are asked for and not answered, in order: the nodes at which they begin, a bit each, whose answer
-        # names the outputs to drop; 0: all outputs are dropped until the answer.
-        self._interruptions = self._interrupting = self._cutting = self._answered = 0
-        self._asked: deque[int] = deque()
+        # Interruptions: how many there were, and are about to be asked for (of everything, from nodes on); and, in
+        # order, those that are asked for and not answered.
+        self._interruptions = self._interrupting = self._cutting = 0
+        self._asked: deque[_Asked] = deque()
         self._discarding = False
+        # How many callers wait for something that may come behind outputs that nobody takes.
+        self._behind = 0
+        self._commanding: set[asyncio.Task[None]] = set()
         self._reading = asyncio.create_task(self._read(), name="remotemedia client reads")
 
     # --- out ---
@@ -105,17 +121,28 @@ class Stream:
             await self._room()
             self._write(request.SerializeToString())
 
-    async def interrupt(self, from_nodes: Mapping[str, int], *, drop_queued: bool) -> None:
+    def command_soon(self, control: pb.StreamControl) -> None:
+        """Writes a command, behind what is being written; does not wait. The stream also reports if that fails."""
+        if self.failure is None and not self.closed:
+            task = asyncio.create_task(self._command_or_fail(control), name="remotemedia client commands")
+            self._commanding.add(task)
+            task.add_done_callback(self._commanding.discard)
+
+    async def _command_or_fail(self, control: pb.StreamControl) -> None:
+        with suppress(Exception):  # the stream's failure, which everyone else hears of
+            await self.command(control)
+
+    async def interrupt(self, from_nodes: Mapping[str, int], *, drop_queued: bool) -> Interruption:
         """Drops all outputs, here and still to come, until the service has let go of everything.
 
         With ``from_nodes``, and the bit of each, only those that come from these nodes, and were made before the
-        service let go.
+        service let go. Returns what the service has answered; with the stream at its end, nothing was interrupted.
         """
         self.raise_failure()
         nodes = sum(from_nodes.values())
         if self.closed:
             self._drop_held(nodes)
-            return
+            return Interruption(0, nodes)
         self._interruptions += 1
         control = pb.StreamControl(
             command=pb.StreamControl.COMMAND_INTERRUPT,
@@ -123,6 +150,7 @@ class Stream:
             from_nodes=from_nodes,
             drop_queued=drop_queued,
         )
+        asked = _Asked(nodes)
         overtaking = asyncio.create_task(self._overtake(control), name="remotemedia client interrupts")
         try:
             if nodes:
@@ -133,17 +161,17 @@ class Stream:
                 self._drop_held()
             try:
                 await self.command(control)
-                self._asked.append(nodes)
+                self._asked.append(asked)
             finally:
                 if nodes:
                     self._cutting -= 1
                 else:
                     self._interrupting -= 1
-            mine = self._answered + len(self._asked)
         finally:
             await asyncio.wait({overtaking})
-        while self._answered < mine and not self.closed:
+        while asked.answer is None and not self.closed:
             await self.wait()
+        return Interruption(0, nodes) if asked.answer is None else asked.answer
 
     async def _overtake(self, control: pb.StreamControl) -> None:
         """Tells the service, overtaking chunks that wait on their way. The stream also reports if that fails."""
@@ -183,13 +211,27 @@ class Stream:
     def take(self, node_id: str) -> RuntimeData | None:
         """The next output of a node if it is here."""
         self.raise_failure()
-        held = self._held[node_id]
-        if not held:
-            return None
-        data, _ = held.popleft()
-        self._held_bytes -= data.size
+        return None if (output := self._taken(self.inbox.take(node_id))) is None else output.data
+
+    def take_of(self, turn: TurnInbox) -> Output | None:
+        """The next output of a turn if it is here."""
+        self.raise_failure()
+        return self._taken(turn.take())
+
+    def _taken(self, output: Output | None) -> Output | None:
+        if output is not None:
+            self._tell()  # there is room
+        return output
+
+    @asynccontextmanager
+    async def reading_past(self) -> AsyncIterator[None]:
+        """While in the block, outputs that nobody takes hold up nothing that comes behind them."""
+        self._behind += 1
         self._tell()
-        return data
+        try:
+            yield
+        finally:
+            self._behind -= 1
 
     async def wait(self) -> None:
         """Until something has changed; raises the failure if it is that."""
@@ -220,10 +262,12 @@ class Stream:
             case "result":
                 result = message.result
                 for node_id, buffer in result.data_outputs.items():
-                    if node_id in self._held and not self._is_dropping():
+                    if self.inbox.knows(node_id) and not self._is_dropping():
                         data = data_of(buffer, response.payloads)
                         data.origin, data.session_id = self._origins.get(result.sequence, 0), self.session_id
-                        await self._keep(node_id, data, Provenance(result.epoch, result.lineage))
+                        data.sequence = result.output_sequence
+                        output = Output(node_id, data, Provenance(result.epoch, result.lineage))
+                        await self._keep(output, result.turns)
             case "init_progress" if self._on_progress is not None:
                 said = message.init_progress
                 try:
@@ -235,43 +279,38 @@ class Stream:
             case "closed":
                 self.closed = True
             case "interrupted":
-                self._answer(Interruption(message.interrupted.epoch, message.interrupted.nodes))
+                self._answer(message.interrupted)
+            case "turn_done":
+                self.inbox.end_turn(message.turn_done.turn)
             case "error":
                 self._fail(error_of_response(message.error))
         self._tell()
 
-    async def _keep(self, node_id: str, data: RuntimeData, provenance: Provenance) -> None:
-        """Holds it until it is taken; returns when there is room, or an interruption is to be answered."""
-        held = self._held[node_id]
-        held.append((data, provenance))
-        self._held_bytes += data.size
+    async def _keep(self, output: Output, turns: Iterable[int]) -> None:
+        """Holds it until it is taken; returns when there is room, or somebody waits for what comes behind it."""
+        into = self.inbox.put(output, turns)
         self._tell()
-        while len(held) >= _HELD_MESSAGES or self._held_bytes >= _HELD_BYTES:
-            if self._cutting or self._asked:
-                return
+        while self.inbox.is_full(into) and not (self._cutting or self._asked or self._behind):
             await self._changed.wait()
 
     def _is_dropping(self) -> bool:
-        return self._discarding or self._interrupting > 0 or 0 in self._asked
+        return self._discarding or self._interrupting > 0 or any(one.nodes == 0 for one in self._asked)
 
-    def _answer(self, interruption: Interruption) -> None:
-        nodes = self._asked.popleft() if self._asked else 0
-        self._answered += 1
+    def _answer(self, answer: pb.Interrupted) -> None:
+        interruption = Interruption(answer.epoch, answer.nodes, heard_of(answer, self._origins))
+        nodes = 0
+        if self._asked:
+            asked = self._asked.popleft()
+            nodes, asked.answer = asked.nodes, interruption
         if interruption.nodes:
-            self._keep_only(lambda one: not interruption.cuts(one))
+            self.inbox.drop(interruption.cuts)
+            self._tell()
         elif nodes:  # its session had already ended there: of these nodes nothing new will come
             self._drop_held(nodes)
 
     def _drop_held(self, nodes: int = 0) -> None:
         """Drops what is held, or what came through one of these nodes."""
-        self._keep_only(lambda one: bool(nodes and not one.lineage & nodes))
-
-    def _keep_only(self, stays: Callable[[Provenance], bool]) -> None:
-        for held in self._held.values():
-            kept = [(data, one) for data, one in held if stays(one)]
-            self._held_bytes -= sum(data.size for data, _ in held) - sum(data.size for data, _ in kept)
-            held.clear()
-            held.extend(kept)
+        self.inbox.drop(lambda one: not nodes or one.lineage & nodes != 0)
         self._tell()
 
     # --- both ---
@@ -295,7 +334,9 @@ class Stream:
         """Ends the call, at once unless the service has said its last word; nothing of it is left."""
         if not self.closed:
             self._reading.cancel()
-        await asyncio.wait({self._reading, *filter(None, (self._writing,))})
+        for task in self._commanding:
+            task.cancel()
+        await asyncio.wait({self._reading, *self._commanding, *filter(None, (self._writing,))})
         del self._call  # it holds on to the connection
 
 

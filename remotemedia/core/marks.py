@@ -1,6 +1,6 @@
 """Marks: messages without a payload that say where something ends, in order with the data.
 
-A mark is made by ``RuntimeData.control(name, value)``. docs/marks.md says who makes and reads which.
+A mark is made by ``RuntimeData.control(name, value)``. docs/turns.md says who makes and reads which.
 """
 
 from __future__ import annotations

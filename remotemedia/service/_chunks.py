@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import remotemedia_v1_pb2 as pb
 
@@ -28,11 +28,12 @@ _UNIX_MS = 10**11
 
 @dataclass(frozen=True)
 class Chunk:
-    """Data for an input of a node; ``data.origin`` is the number the client gave it."""
+    """Data for an input of a node; ``data.origin`` is the number the client gave it, ``turn`` that of its turn."""
 
     node_id: str
     data: RuntimeData
     port: str = ""
+    turn: int = 0
 
 
 class Chunks:
@@ -68,7 +69,7 @@ class Chunks:
             ]
         else:
             raise BadRequest("DataChunk must have buffer or named_buffers", chunk.node_id)
-        return self._numbered(found, chunk)
+        return [replace(each, turn=chunk.turn) for each in self._numbered(found, chunk)]
 
     def audio(self, chunk: pb.AudioChunk, payloads: list[memoryview]) -> list[Chunk]:
         """The older form of a chunk of audio."""

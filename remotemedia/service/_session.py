@@ -32,6 +32,7 @@ __all__ = [
     "Stopping",
     "at_most",
     "check_input_node",
+    "check_output_node",
     "input_data",
     "open_session",
     "run_until_first_failure",
@@ -233,6 +234,20 @@ def _check_size(data: RuntimeData, limits: pb.ResourceLimits, what: str) -> None
 def check_input_node(pipeline: Pipeline, node_id: str, what: str) -> None:
     """BadRequest for a node that takes no input, or is none."""
     if node_id not in pipeline.input_nodes:
-        known = ", ".join(map(repr, pipeline.input_nodes))
-        there = "takes no input" if node_id in pipeline.node_ids else "is not in the pipeline"
-        raise BadRequest(f"{what}: node {node_id!r} {there}; the input nodes are: {known}", node_id)
+        raise _no_such_end(pipeline, node_id, what, "takes no input", f"input nodes are: {_few(pipeline.input_nodes)}")
+
+
+def check_output_node(pipeline: Pipeline, node_id: str, what: str) -> None:
+    """BadRequest for a node whose output nobody gets, or is none."""
+    if node_id not in pipeline.output_nodes:
+        known = f"output nodes are: {_few(pipeline.output_nodes)}"
+        raise _no_such_end(pipeline, node_id, what, "is not an output node", known)
+
+
+def _no_such_end(pipeline: Pipeline, node_id: str, what: str, wrong: str, known: str) -> BadRequest:
+    there = wrong if node_id in pipeline.node_ids else "is not in the pipeline"
+    return BadRequest(f"{what}: node {node_id!r} {there}; the {known}", node_id)
+
+
+def _few(node_ids: Sequence[str]) -> str:
+    return ", ".join(map(repr, node_ids))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
@@ -34,10 +35,13 @@ from remotemedia.service._session import (
     Stopping,
     at_most,
     check_input_node,
+    check_output_node,
     open_session,
     run_until_first_failure,
 )
+from remotemedia.service._turns import StreamTurns
 from remotemedia.wire.buffers import buffer_of
+from remotemedia.wire.heard import interrupted_of
 from remotemedia.wire.marks import as_understood
 from remotemedia.wire.payload import Envelope, decode
 from remotemedia.wire.sizes import ENVELOPE_BYTES
@@ -117,6 +121,7 @@ class _Stream:
         self._first = self._chunks.inputs(self._init.data_inputs, request.payloads)
         self._ahead = ReadAhead()
         self._session: Session | None = None
+        self._turns: StreamTurns | None = None
         self._metrics: pb.ExecutionMetrics | None = None
         self._reason = ""
         self._epoch = 0
@@ -125,6 +130,7 @@ class _Stream:
         self._interrupted = self._read_interruption = self._awaited_interruption = 0
         self._cuts: dict[int, asyncio.Task[Interruption]] = {}
         self._interrupting = asyncio.Lock()
+        self._whole: Interruption | None = None
 
     async def run(self) -> None:
         limit_secs = self._init.resource_limits.max_timeout_ms / 1000
@@ -144,14 +150,16 @@ class _Stream:
         async with progress.told(), open_session(self._shared, self._plan, self._call, progress.tell) as running:
             await progress.finish()
             self._session = session = running.session
+            self._turns = turns = StreamTurns(session, self._responses)
             self._shared.interruptible[self._call.session_id] = self._call.client, self._overtake
             try:
                 await self._responses.send(pb.StreamResponse(ready=self._ready()))
-                work = self._send_outputs(session), self._feed(session)
+                work = self._send_outputs(session, turns), self._feed(session)
                 await run_until_first_failure(self._shared, *work, failed=running.failed)
                 running.graceful = True
             finally:
                 self._session = None
+                await turns.finish()
                 del self._shared.interruptible[self._call.session_id]
                 await self._end_cuts()
                 self._metrics = execution_metrics(session, self._counters.clock)
@@ -175,11 +183,24 @@ class _Stream:
                 raise BadRequest("StreamInit already received")
             if message.control.command == pb.StreamControl.COMMAND_CANCEL:
                 raise _Cancelled
-            if message.control.command == pb.StreamControl.COMMAND_INTERRUPT:
+            if message.control.command == pb.StreamControl.COMMAND_PLAYED:
+                await self._note_played(message.control)
+            elif message.control.command == pb.StreamControl.COMMAND_INTERRUPT:
                 await self._read_interrupt(message.control)
             elif not self._awaited_interruption or message.WhichOneof("request") == "control":
                 await self._ahead.put(request, self._epoch)
         await self._ahead.put(None, self._epoch)
+
+    async def _note_played(self, control: pb.StreamControl) -> None:
+        """At once: the next interruption is to tell it. What was interrupted meanwhile is forgotten already."""
+        check_output_node(self._plan.pipeline, control.node_id, "COMMAND_PLAYED")
+        if (session := self._session) is None:
+            return
+        sequence = control.output_sequence if control.HasField("output_sequence") else None
+        with suppress(ValueError, SessionStateError):
+            await session.played(
+                control.node_id, sequence=sequence, secs=None if sequence is not None else control.played_secs
+            )
 
     async def _read_interrupt(self, control: pb.StreamControl) -> None:
         number, cut = control.interruption, None
@@ -193,7 +214,7 @@ class _Stream:
             if number >= self._awaited_interruption:
                 self._awaited_interruption = 0
             await self._interrupt(number)
-        answer = pb.Interrupted() if cut is None else pb.Interrupted(epoch=cut.epoch, nodes=cut.nodes)
+        answer = interrupted_of(cut or self._whole)
         await self._responses.send(pb.StreamResponse(interrupted=answer))
 
     async def _overtake(self, request: pb.InterruptRequest) -> None:
@@ -244,7 +265,7 @@ class _Stream:
             self._chunks.frames.drop()
             if (session := self._session) is not None:
                 try:
-                    await session.interrupt()
+                    self._whole = await session.interrupt()
                 except SessionStateError:
                     if self._session is session:
                         raise
@@ -286,7 +307,8 @@ class _Stream:
         self._counters.begin(chunk.data.origin)
         try:
             # A chunk that waits for room keeps its epoch: when that is interrupted, it is dropped.
-            await session.send(chunk.node_id, chunk.data, chunk.port)
+            turn = self._turns.of(chunk.turn, chunk.node_id) if self._turns is not None else None
+            await session.send(chunk.node_id, chunk.data, chunk.port, turn=turn)
         except ChannelFullError:  # enable_backpressure is off
             self._counters.dropped += 1
         except PayloadError as error:
@@ -301,10 +323,25 @@ class _Stream:
             case pb.StreamControl.COMMAND_END_INPUT:
                 check_input_node(self._plan.pipeline, control.node_id, "COMMAND_END_INPUT")
                 await session.end_input(control.node_id)
+            case pb.StreamControl.COMMAND_END_TURN | pb.StreamControl.COMMAND_GIVE_UP_TURN:
+                await self._end_turn(control)
             case command if command in _CLOSE_REASONS:
                 await self._end_input(session, _CLOSE_REASONS[command])
             case unknown:
                 raise BadRequest(f"there is no command {unknown}; those are {', '.join(_COMMANDS)}")
+
+    async def _end_turn(self, control: pb.StreamControl) -> None:
+        mark = control.command == pb.StreamControl.COMMAND_END_TURN
+        name = "COMMAND_END_TURN" if mark else "COMMAND_GIVE_UP_TURN"
+        if control.turn == 0:
+            raise BadRequest(f"{name}: turn must be the number that the chunks of the turn have, from 1")
+        if mark:
+            check_input_node(self._plan.pipeline, control.node_id, name)
+        assert self._turns is not None
+        try:
+            await self._turns.end(control.turn, control.node_id, mark=mark)
+        except ChannelClosedError:
+            raise BadRequest(f"{name}: turn {control.turn} was not ended before the input of its nodes") from None
 
     async def _end_input(self, session: Session, reason: str) -> None:
         if not self._reason:
@@ -313,19 +350,22 @@ class _Stream:
 
     # --- to the client ---
 
-    async def _send_outputs(self, session: Session) -> None:
+    async def _send_outputs(self, session: Session, turns: StreamTurns) -> None:
         """Until the pipeline has no more; as fast as the client takes them, so that the nodes feel a slow client."""
         async for node_id, output in session.outputs():
             data = as_understood(output, marks=self._init.marks)
             if data is None:
                 continue
             epoch, provenance = self._epoch, session.provenance(node_id)
+            numbers = turns.numbers(provenance.origins)  # now: they are forgotten when the turn is over
             async with self._responses.writing:
                 # An output that was here before the client interrupted is not for it any more.
                 if epoch == self._epoch and not session.was_cut(provenance):
-                    await self._responses.put(self._result(node_id, data, provenance))
+                    await self._responses.put(self._result(node_id, data, provenance, numbers))
 
-    def _result(self, node_id: str, data: RuntimeData, provenance: Provenance) -> Envelope[pb.StreamResponse]:
+    def _result(
+        self, node_id: str, data: RuntimeData, provenance: Provenance, turns: list[int]
+    ) -> Envelope[pb.StreamResponse]:
         most_bytes = self._shared.service_config.max_message_bytes
         if data.size > most_bytes - ENVELOPE_BYTES:
             raise ResourceLimitError(
@@ -338,7 +378,9 @@ class _Stream:
             except PayloadError as error:
                 raise NodeProcessError(node_id, f"its output cannot be sent: {error}") from None
         result = envelope.message.result
-        result.sequence, result.epoch, result.lineage = data.origin, *provenance
+        result.sequence, result.output_sequence = data.origin, data.sequence
+        result.epoch, result.lineage = provenance.epoch, provenance.lineage
+        result.turns.extend(turns)
         result.data_outputs[node_id].CopyFrom(buffer)
         result.processing_time_ms, result.total_items_processed = self._counters.result(data.origin)
         return envelope

@@ -18,6 +18,7 @@ SERVICE = """
 import asyncio, ctypes, json, sys
 ctypes.CDLL(None).prctl(1, 9)  # dies with whoever started it
 {path}
+import heard_nodes, turn_nodes
 from remotemedia.service.config import ServiceConfig
 from remotemedia.service.server import Service
 

@@ -75,7 +75,7 @@ def test_what_the_client_holds_goes_by_what_it_came_through(px: Any, service: An
                     await session.send("left", text(f"old {turn}"))
                     await session.send("right", text(f"{number}"))
                 assert session._stream is not None
-                while len(session._stream._held["after"]) < 100:
+                while len(session._stream.inbox._nodes["after"].outputs) < 100:
                     await session._stream._changed.wait()
                 await session.interrupt(from_node="left")
                 await session.send("left", text("new"))

@@ -12,7 +12,7 @@ from google.protobuf import descriptor_pb2
 TABLE = Path(__file__).with_name("wire.txt").read_text().splitlines()
 # The wire carries no names, and the good one went to the Struct.
 RENAMED = {"NodeManifest.params_json": "NodeManifest.params"}
-OURS_ALONE = {"NodePython", "InitProgress", "Interrupted", "InterruptRequest"}
+OURS_ALONE = {"NodePython", "InitProgress", "Interrupted", "InterruptRequest", "Heard", "Position", "TurnDone"}
 FIRST_OF_OURS = 101
 
 METHODS = {

@@ -691,7 +691,7 @@ class StreamInit(_message.Message):
     def __init__(self, manifest: _Optional[_Union[PipelineManifest, _Mapping]] = ..., data_inputs: _Optional[_Mapping[str, DataBuffer]] = ..., resource_limits: _Optional[_Union[ResourceLimits, _Mapping]] = ..., client_version: _Optional[str] = ..., expected_chunk_size: _Optional[int] = ..., marks: bool = ...) -> None: ...
 
 class DataChunk(_message.Message):
-    __slots__ = ("node_id", "buffer", "named_buffers", "sequence", "timestamp_ms")
+    __slots__ = ("node_id", "buffer", "named_buffers", "sequence", "timestamp_ms", "turn")
     class NamedBuffersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -704,12 +704,14 @@ class DataChunk(_message.Message):
     NAMED_BUFFERS_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     TIMESTAMP_MS_FIELD_NUMBER: _ClassVar[int]
+    TURN_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     buffer: DataBuffer
     named_buffers: _containers.MessageMap[str, DataBuffer]
     sequence: int
     timestamp_ms: int
-    def __init__(self, node_id: _Optional[str] = ..., buffer: _Optional[_Union[DataBuffer, _Mapping]] = ..., named_buffers: _Optional[_Mapping[str, DataBuffer]] = ..., sequence: _Optional[int] = ..., timestamp_ms: _Optional[int] = ...) -> None: ...
+    turn: int
+    def __init__(self, node_id: _Optional[str] = ..., buffer: _Optional[_Union[DataBuffer, _Mapping]] = ..., named_buffers: _Optional[_Mapping[str, DataBuffer]] = ..., sequence: _Optional[int] = ..., timestamp_ms: _Optional[int] = ..., turn: _Optional[int] = ...) -> None: ...
 
 class AudioChunk(_message.Message):
     __slots__ = ("node_id", "buffer", "sequence", "timestamp_ms")
@@ -724,7 +726,7 @@ class AudioChunk(_message.Message):
     def __init__(self, node_id: _Optional[str] = ..., buffer: _Optional[_Union[AudioBuffer, _Mapping]] = ..., sequence: _Optional[int] = ..., timestamp_ms: _Optional[int] = ...) -> None: ...
 
 class StreamControl(_message.Message):
-    __slots__ = ("command", "node_id", "interruption", "from_nodes", "drop_queued")
+    __slots__ = ("command", "node_id", "interruption", "from_nodes", "drop_queued", "output_sequence", "played_secs", "turn")
     class Command(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         COMMAND_UNSPECIFIED: _ClassVar[StreamControl.Command]
@@ -732,25 +734,37 @@ class StreamControl(_message.Message):
         COMMAND_CANCEL: _ClassVar[StreamControl.Command]
         COMMAND_INTERRUPT: _ClassVar[StreamControl.Command]
         COMMAND_END_INPUT: _ClassVar[StreamControl.Command]
+        COMMAND_PLAYED: _ClassVar[StreamControl.Command]
+        COMMAND_END_TURN: _ClassVar[StreamControl.Command]
+        COMMAND_GIVE_UP_TURN: _ClassVar[StreamControl.Command]
     COMMAND_UNSPECIFIED: StreamControl.Command
     COMMAND_CLOSE: StreamControl.Command
     COMMAND_CANCEL: StreamControl.Command
     COMMAND_INTERRUPT: StreamControl.Command
     COMMAND_END_INPUT: StreamControl.Command
+    COMMAND_PLAYED: StreamControl.Command
+    COMMAND_END_TURN: StreamControl.Command
+    COMMAND_GIVE_UP_TURN: StreamControl.Command
     COMMAND_FIELD_NUMBER: _ClassVar[int]
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     INTERRUPTION_FIELD_NUMBER: _ClassVar[int]
     FROM_NODES_FIELD_NUMBER: _ClassVar[int]
     DROP_QUEUED_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    PLAYED_SECS_FIELD_NUMBER: _ClassVar[int]
+    TURN_FIELD_NUMBER: _ClassVar[int]
     command: StreamControl.Command
     node_id: str
     interruption: int
     from_nodes: _containers.RepeatedScalarFieldContainer[str]
     drop_queued: bool
-    def __init__(self, command: _Optional[_Union[StreamControl.Command, str]] = ..., node_id: _Optional[str] = ..., interruption: _Optional[int] = ..., from_nodes: _Optional[_Iterable[str]] = ..., drop_queued: bool = ...) -> None: ...
+    output_sequence: int
+    played_secs: float
+    turn: int
+    def __init__(self, command: _Optional[_Union[StreamControl.Command, str]] = ..., node_id: _Optional[str] = ..., interruption: _Optional[int] = ..., from_nodes: _Optional[_Iterable[str]] = ..., drop_queued: bool = ..., output_sequence: _Optional[int] = ..., played_secs: _Optional[float] = ..., turn: _Optional[int] = ...) -> None: ...
 
 class StreamResponse(_message.Message):
-    __slots__ = ("ready", "result", "error", "metrics", "closed", "init_progress", "interrupted")
+    __slots__ = ("ready", "result", "error", "metrics", "closed", "init_progress", "interrupted", "turn_done")
     READY_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
@@ -758,6 +772,7 @@ class StreamResponse(_message.Message):
     CLOSED_FIELD_NUMBER: _ClassVar[int]
     INIT_PROGRESS_FIELD_NUMBER: _ClassVar[int]
     INTERRUPTED_FIELD_NUMBER: _ClassVar[int]
+    TURN_DONE_FIELD_NUMBER: _ClassVar[int]
     ready: StreamReady
     result: ChunkResult
     error: ErrorResponse
@@ -765,15 +780,45 @@ class StreamResponse(_message.Message):
     closed: StreamClosed
     init_progress: InitProgress
     interrupted: Interrupted
-    def __init__(self, ready: _Optional[_Union[StreamReady, _Mapping]] = ..., result: _Optional[_Union[ChunkResult, _Mapping]] = ..., error: _Optional[_Union[ErrorResponse, _Mapping]] = ..., metrics: _Optional[_Union[StreamMetrics, _Mapping]] = ..., closed: _Optional[_Union[StreamClosed, _Mapping]] = ..., init_progress: _Optional[_Union[InitProgress, _Mapping]] = ..., interrupted: _Optional[_Union[Interrupted, _Mapping]] = ...) -> None: ...
+    turn_done: TurnDone
+    def __init__(self, ready: _Optional[_Union[StreamReady, _Mapping]] = ..., result: _Optional[_Union[ChunkResult, _Mapping]] = ..., error: _Optional[_Union[ErrorResponse, _Mapping]] = ..., metrics: _Optional[_Union[StreamMetrics, _Mapping]] = ..., closed: _Optional[_Union[StreamClosed, _Mapping]] = ..., init_progress: _Optional[_Union[InitProgress, _Mapping]] = ..., interrupted: _Optional[_Union[Interrupted, _Mapping]] = ..., turn_done: _Optional[_Union[TurnDone, _Mapping]] = ...) -> None: ...
 
 class Interrupted(_message.Message):
-    __slots__ = ("epoch", "nodes")
+    __slots__ = ("epoch", "nodes", "heard")
+    class HeardEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Heard
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Heard, _Mapping]] = ...) -> None: ...
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
+    HEARD_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     nodes: int
-    def __init__(self, epoch: _Optional[int] = ..., nodes: _Optional[int] = ...) -> None: ...
+    heard: _containers.MessageMap[str, Heard]
+    def __init__(self, epoch: _Optional[int] = ..., nodes: _Optional[int] = ..., heard: _Optional[_Mapping[str, Heard]] = ...) -> None: ...
+
+class Heard(_message.Message):
+    __slots__ = ("delivered", "played")
+    DELIVERED_FIELD_NUMBER: _ClassVar[int]
+    PLAYED_FIELD_NUMBER: _ClassVar[int]
+    delivered: Position
+    played: Position
+    def __init__(self, delivered: _Optional[_Union[Position, _Mapping]] = ..., played: _Optional[_Union[Position, _Mapping]] = ...) -> None: ...
+
+class Position(_message.Message):
+    __slots__ = ("output_sequence", "secs", "sequence", "timestamp_secs")
+    OUTPUT_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    SECS_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMP_SECS_FIELD_NUMBER: _ClassVar[int]
+    output_sequence: int
+    secs: float
+    sequence: int
+    timestamp_secs: float
+    def __init__(self, output_sequence: _Optional[int] = ..., secs: _Optional[float] = ..., sequence: _Optional[int] = ..., timestamp_secs: _Optional[float] = ...) -> None: ...
 
 class InterruptRequest(_message.Message):
     __slots__ = ("session_id", "interruption", "from_nodes", "drop_queued")
@@ -810,7 +855,7 @@ class StreamReady(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., recommended_chunk_size: _Optional[int] = ..., max_buffer_latency_ms: _Optional[int] = ...) -> None: ...
 
 class ChunkResult(_message.Message):
-    __slots__ = ("sequence", "data_outputs", "processing_time_ms", "total_items_processed", "epoch", "lineage")
+    __slots__ = ("sequence", "data_outputs", "processing_time_ms", "total_items_processed", "epoch", "lineage", "output_sequence", "turns")
     class DataOutputsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -824,13 +869,23 @@ class ChunkResult(_message.Message):
     TOTAL_ITEMS_PROCESSED_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     LINEAGE_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    TURNS_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     data_outputs: _containers.MessageMap[str, DataBuffer]
     processing_time_ms: float
     total_items_processed: int
     epoch: int
     lineage: int
-    def __init__(self, sequence: _Optional[int] = ..., data_outputs: _Optional[_Mapping[str, DataBuffer]] = ..., processing_time_ms: _Optional[float] = ..., total_items_processed: _Optional[int] = ..., epoch: _Optional[int] = ..., lineage: _Optional[int] = ...) -> None: ...
+    output_sequence: int
+    turns: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, sequence: _Optional[int] = ..., data_outputs: _Optional[_Mapping[str, DataBuffer]] = ..., processing_time_ms: _Optional[float] = ..., total_items_processed: _Optional[int] = ..., epoch: _Optional[int] = ..., lineage: _Optional[int] = ..., output_sequence: _Optional[int] = ..., turns: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class TurnDone(_message.Message):
+    __slots__ = ("turn",)
+    TURN_FIELD_NUMBER: _ClassVar[int]
+    turn: int
+    def __init__(self, turn: _Optional[int] = ...) -> None: ...
 
 class StreamMetrics(_message.Message):
     __slots__ = ("session_id", "chunks_processed", "average_latency_ms", "total_items", "buffer_items", "chunks_dropped", "peak_memory_bytes", "data_type_breakdown", "cache_hits", "cache_misses", "cached_nodes_count", "cache_hit_rate")

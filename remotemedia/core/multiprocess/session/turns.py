@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
 from types import TracebackType
 from typing import Self, TypeAlias
 
@@ -108,36 +107,44 @@ class Turn:
         check_on_failure(on_failure)
         if not self._own_outputs:
             raise SessionStateError("the outputs of this turn go to receive() and outputs() of the session")
-        raised, ended = 0, False
+        ended = False
         try:
-            while not ended:
-                await self._session._look("Turn.outputs()")
-                self._books.pull()
-                while self._kept:
-                    node_id, data, _ = self._kept.popleft()
-                    self._session._playback.deliver(node_id, data)
-                    if data.mark != END_OF_TURN:
-                        yield node_id, data
-                if on_failure == "raise" and len(self.failures) > raised:
-                    raise self.failures[raised]
-                ended = self._books.is_over(self)
-                if not ended:
-                    await self._books.wait(lambda: bool(self._kept) or self.is_over)
+            while (output := await self._next(on_failure)) is not None:
+                yield output
+            ended = True
         finally:
             if not ended:
                 self.give_up()
 
-    async def done(self) -> list[NodeProcessError]:
+    async def _next(self, on_failure: str) -> tuple[str, RuntimeData] | None:
+        """Its next output; None when it is over."""
+        while True:
+            await self._session._look("Turn.outputs()")
+            self._books.pull()
+            while self._kept:
+                node_id, data, _ = self._kept.popleft()
+                self._session._playback.deliver(node_id, data)
+                if data.mark != END_OF_TURN:
+                    return node_id, data
+            if on_failure == "raise" and self.failures:
+                raise self.failures[0]
+            if self._books.is_over(self):
+                return None
+            await self._books.wait(lambda: bool(self._kept) or self.is_over)
+
+    async def done(self, *, pull: bool = True) -> list[NodeProcessError]:
         """Returns the failures once the turn is over. Outputs for ``receive`` are kept for it meanwhile.
 
-        Raises like ``Session.receive``.
+        With ``pull=False`` outputs stay in their channels, for a program that receives them at the same time. Raises
+        like ``Session.receive``.
         """
         while True:
             await self._session._look("done()")
-            self._books.pull()
+            if pull:
+                self._books.pull()
             if self._books.is_over(self):
                 return self.failures
-            await self._books.wait(lambda: self.is_over)
+            await self._books.wait(lambda: self.is_over, pull=pull)
 
     # --- for the session ---
 
@@ -213,9 +220,9 @@ class Turns:
         self._free.append(turn._number)
         return True
 
-    async def wait(self, ready: Callable[[], bool]) -> None:
-        """Until there is something to pull, or the caller is ``ready``; or without a reason."""
-        outputs = self.wiring.outputs.values()
+    async def wait(self, ready: Callable[[], bool], *, pull: bool = True) -> None:
+        """Until there is something to ``pull``, or the caller is ``ready``; or without a reason."""
+        outputs = self.wiring.outputs.values() if pull else ()
         await self.wiring.doorbell.wait(
             lambda: any(subscriber.pending for subscriber in outputs) or ready() or self._session._over()
         )
@@ -267,10 +274,11 @@ class Turns:
     def _route(self, node_id: str, subscriber: Subscriber, data: RuntimeData) -> _Kept | None:
         """An output that was just taken; None if a turn has it."""
         segment = self.wiring.segment
-        kept = node_id, data, Provenance(subscriber._last_epoch, subscriber._last_lineage)
         if not segment.turn:
-            return kept
+            return node_id, data, Provenance(subscriber._last_epoch, subscriber._last_lineage)
         turns = [turn for number in segment.roots(segment.turn) if (turn := self._live.get(number)) is not None]
+        origins = tuple(turn.origin for turn in turns)
+        kept = node_id, data, Provenance(subscriber._last_epoch, subscriber._last_lineage, origins)
         taken = [turn._take(kept) for turn in turns]
         segment.end_turn()
         if not any(taken):
@@ -310,12 +318,16 @@ class SessionTurns(SessionFlow):
         check_on_failure(on_failure)
         turn = self.turn(node_id)
         sending = asyncio.create_task(_send_whole(turn, data, port), name=f"ask of session {self.session_id}")
+        ended = False
         try:
-            async with aclosing(turn.outputs(on_failure=on_failure)) as outputs:
-                async for _, output in outputs:
-                    yield output
+            # No generator in this one: at the end of an event loop, asyncio closes all that are open at once.
+            while (output := await turn._next(on_failure)) is not None:
+                yield output[1]
             await sending
+            ended = True
         finally:
+            if not ended:
+                turn.give_up()
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
 

@@ -181,7 +181,7 @@ class Wiring:
 
     def was_cut(self, output: Provenance) -> bool:
         """Whether an output was cut off since it was taken; False once everything is closed."""
-        return self._final is None and self.segment.was_cut(*output)
+        return self._final is None and self.segment.was_cut(output.epoch, output.lineage)
 
     def _bit(self, node_id: str) -> int:
         """The node's own, in a message's lineage; 0 if it has none."""

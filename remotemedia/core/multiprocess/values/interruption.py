@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from remotemedia.core.multiprocess.values.turn import Origin
+
 __all__ = ["Heard", "Interruption", "Position", "Provenance", "heard_from_json", "heard_to_json", "is_not_before"]
 
 
@@ -14,10 +16,12 @@ class Provenance(NamedTuple):
     Attributes:
         epoch: counts the interruptions: that of the last one before the output was taken.
         lineage: the nodes that it came through, a bit each, in the order of the pipeline.
+        origins: the turns that it is made of.
     """
 
     epoch: int
     lineage: int
+    origins: tuple[Origin, ...] = ()
 
 
 class Position(NamedTuple):
