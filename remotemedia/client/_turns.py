@@ -12,8 +12,7 @@ import remotemedia_v1_pb2 as pb
 from remotemedia.client._inbox import Output
 from remotemedia.client._stream import Stream
 from remotemedia.core.data import Payload, RuntimeData
-from remotemedia.core.marks import END_OF_TURN
-from remotemedia.core.multiprocessing import Origin
+from remotemedia.core.multiprocessing import END_OF_TURN, Origin
 from remotemedia.errors import ChannelClosedError, SessionStateError
 
 __all__ = ["RemoteTurn", "ask"]
