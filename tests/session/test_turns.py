@@ -221,6 +221,22 @@ def test_a_node_that_never_lets_go_keeps_the_turn_open_to_the_end_of_the_stream(
     px.run(main())
 
 
+def test_what_hold_returned_may_be_kept_when_it_is_released(px: Any) -> None:
+    async def main() -> None:
+        async with px.session("turn-hoards") as session:
+            last = None
+            for number in range(5):
+                turn = session.turn("n0")
+                await turn.send(text(str(number)))
+                turn._close()
+                if last is not None:
+                    await last.done()
+                last = turn
+            assert not last.is_over
+
+    px.run(main())
+
+
 def test_who_leaves_early_gets_nothing_more(px: Any) -> None:
     async def main() -> None:
         async with px.Session("s", chain("turn-do", "t-echo")) as session:

@@ -93,3 +93,17 @@ class Forgets(MultiprocessNode):
     def process(self, data: RuntimeData) -> RuntimeData:
         self.hold(data)
         return data
+
+
+@register_node("turn-hoards")
+class Hoards(MultiprocessNode):
+    """Releases what it holds at the next message; but what ``hold`` returned it keeps for ever."""
+
+    def initialize(self) -> None:
+        self.all_held: list[Any] = []
+
+    def process(self, data: RuntimeData) -> RuntimeData:
+        if self.all_held:
+            self.release(self.all_held[-1])
+        self.all_held.append(self.hold(data))
+        return data
