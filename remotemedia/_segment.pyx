@@ -808,6 +808,12 @@ cdef class Block:
         """How many processes' handles and messages hold this block now."""
         return load_u32(&self.segment.s.blocks[self.index].references)
 
+    def again(self) -> Block:
+        """One more handle on the block: as long as there are two, neither makes its memory writable."""
+        cdef Block other = new_block(self.segment, self.index, self.data, self.bytes, False)
+        rm_block_hold(&self.segment.s, self.index)
+        return other
+
     def try_writable(self, object array):
         """A writable array over the same memory as ``array`` when nobody else holds this block, else None.
 

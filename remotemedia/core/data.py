@@ -444,13 +444,23 @@ def _same_payload(a: Payload, b: Payload) -> bool:
 
 
 def _writable_in_place(array: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
-    owner: object = array
-    while isinstance(owner, np.ndarray):
-        owner = owner.base
-    if isinstance(owner, memoryview):
-        owner = owner.obj
-    grant = getattr(owner, "try_writable", None)
+    grant = getattr(_owner(array), "try_writable", None)
     return None if grant is None else cast(Callable[..., Any], grant)(array)
+
+
+def held_again(payload: Payload) -> object:
+    """Holds the shared memory of a received payload once more: nothing is written there in place while this exists.
+
+    None for a payload that lies elsewhere.
+    """
+    hold = getattr(_owner(payload), "again", None)
+    return None if hold is None else cast(Callable[..., Any], hold)()
+
+
+def _owner(payload: object) -> object:
+    while isinstance(payload, np.ndarray):
+        payload = payload.base
+    return payload.obj if isinstance(payload, memoryview) else payload
 
 
 # --- wire form -------------------------------------------------------------------------------------------------

@@ -208,6 +208,17 @@ def test_writable_in_place_only_for_the_last_holder(pair: Callable[..., Any]) ->
     assert loan.try_writable(shared) is None
     p.take()
     assert loan.try_writable(shared) is not None
+    other = loan.again()
+    assert (loan.references, other.writable) == (2, False)
+    assert loan.try_writable(shared) is None
+    del other
+    assert loan.references == 1 and loan.try_writable(shared) is not None
+    used_bytes = p.own.used_bytes
+    other = loan.again()
+    del loan, shared
+    assert p.own.used_bytes == used_bytes
+    del other
+    assert p.own.used_bytes < used_bytes
 
 
 def test_return_list_bent_into_a_circle_is_corruption(pair: Callable[..., Any]) -> None:
