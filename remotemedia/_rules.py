@@ -20,6 +20,7 @@ __all__ = [
     "MOST_MEMORY_LIMIT_BYTES",
     "NAME",
     "PYTHONS_IN_FORCE",
+    "RETRIES",
     "SECS",
     "STRING",
     "TEXT",
@@ -157,6 +158,9 @@ SECS = positive_number("a positive number of seconds")
 LEAST_MEMORY_LIMIT_BYTES, MOST_MEMORY_LIMIT_BYTES = 1 << 20, 1 << 60
 MEMORY_LIMIT = whole_number(LEAST_MEMORY_LIMIT_BYTES, MOST_MEMORY_LIMIT_BYTES, optional=True)
 """Bytes of private memory that a node's process may have; the schema of manifests has the same limits."""
+
+RETRIES = whole_number(0, 100)
+"""How often a message may be given to a node again; the schema of manifests has the same limits."""
 
 
 # --- others ------------------------------------------------------------------------------------------------------

@@ -85,6 +85,8 @@ def _node(node: Mapping[str, Any]) -> pb.NodeManifest:
         memory_limit_bytes=node.get("memory_limit_bytes") or 0,
         python=pb.NodePython(**node["python"]) if node.get("python") else None,
         env=node.get("env", {}),
+        retries=node.get("retries", 0),
+        failure_marks=node.get("failure_marks", False),
     )
 
 

@@ -11,13 +11,16 @@ import numpy as np
 
 from remotemedia.core.data import AudioMetadata, DataType, RuntimeData
 
-__all__ = ["END_OF_TURN", "END_OF_UTTERANCE", "TurnEnd", "end_of_utterance", "turn_end", "zero_samples"]
+__all__ = ["END_OF_TURN", "END_OF_UTTERANCE", "FAILURE", "TurnEnd", "end_of_utterance", "turn_end", "zero_samples"]
 
 END_OF_TURN = "end_of_turn"
 """The input of a turn is complete: what nodes hold back for more of it comes out."""
 
 END_OF_UTTERANCE = "end_of_utterance"
 """A speaker has paused, or stopped."""
+
+FAILURE = "failure"
+"""A node failed for a message: this is in the place of what would have come of it."""
 
 
 class TurnEnd(NamedTuple):

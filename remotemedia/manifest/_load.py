@@ -129,7 +129,8 @@ class _Build:
             config = params if isinstance(params, dict) else {}
             env = item.get("env")
             own = (item.get("memory_limit_bytes"), item.get("python"), env if isinstance(env, dict) else {})
-            self.pipeline.nodes.append(NodeConfig(item["node_type"], item["id"], config, *own))
+            failing = item.get("retries", 0), item.get("failure_marks", False)
+            self.pipeline.nodes.append(NodeConfig(item["node_type"], item["id"], config, *own, *failing))
 
     def _add_connections(self) -> None:
         node_ids = set(self.pipeline.node_ids)

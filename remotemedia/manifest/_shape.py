@@ -13,14 +13,21 @@ from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 
 from remotemedia._naming import place, unknown_key
-from remotemedia._rules import LIST, MAPPING, STRING, number, one_of, problems_of, whole_number
+from remotemedia._rules import FLAG, LIST, MAPPING, STRING, number, one_of, problems_of, whole_number
 from remotemedia._telling import json_shown
 from remotemedia.core.multiprocessing import MultiprocessConfig
 from remotemedia.errors import Problem
 
 __all__ = ["manifest_schema", "shape_problems"]
 
-_TYPES = {"array": LIST.says, "null": "null", "number": number().says, "object": MAPPING.says, "string": STRING.says}
+_TYPES = {
+    "array": LIST.says,
+    "boolean": FLAG.says,
+    "null": "null",
+    "number": number().says,
+    "object": MAPPING.says,
+    "string": STRING.says,
+}
 
 
 def manifest_schema() -> dict[str, Any]:

@@ -23,6 +23,8 @@ def manifest_of(pipeline: Pipeline, name: str | None = None) -> dict[str, Any]:
         | ({} if node.memory_limit_bytes is None else {"memory_limit_bytes": node.memory_limit_bytes})
         | ({} if node.python is None else {"python": _plain(node.python)})
         | ({"env": dict(node.env)} if node.env else {})
+        | ({"retries": node.retries} if node.retries else {})
+        | ({"failure_marks": True} if node.failure_marks else {})
         for node in pipeline.nodes
     ]
     # With ports of their own, and not as "node.port": that form has to be read beside all node ids.

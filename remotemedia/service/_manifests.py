@@ -119,6 +119,10 @@ def _node(node: pb.NodeManifest, index: int, problems: list[tuple[str, Problem]]
         }
     if node.env:
         found["env"] = dict(node.env)
+    if node.retries:
+        found["retries"] = node.retries
+    if node.failure_marks:
+        found["failure_marks"] = True
     if node.id.startswith("_"):
         message = f"node id {node.id!r} begins with '_': such ids are the service's own"
         problems.append((node.id, Problem(message, f"nodes[{index}].id")))

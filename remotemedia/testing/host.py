@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
+from traceback import clear_frames
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,8 +18,8 @@ from remotemedia.core.multiprocess.channel.handover import Attached, attach
 from remotemedia.core.multiprocess.channel.subscriber import Subscriber
 from remotemedia.core.multiprocess.graph.pipeline import Pipeline
 from remotemedia.core.multiprocess.node.hooks import settled
-from remotemedia.core.multiprocess.node.loop import NodeLoop
 from remotemedia.core.multiprocess.node.node import MultiprocessNode, NodeStatus
+from remotemedia.core.multiprocess.node.retrying import RetryingLoop
 from remotemedia.core.multiprocess.session.wiring import Wiring
 from remotemedia.core.multiprocess.values.config import MultiprocessConfig
 from remotemedia.core.multiprocess.values.interruption import Heard, Interruption
@@ -37,6 +38,7 @@ class NodeHost:
     Args:
         node: the node, made as the framework makes it: ``MyNode("id", {...})``. Its type need not be registered.
         config: the settings that count for one node: ``channel_capacity`` and ``shm_segment_size``.
+        retries, failure_marks: as in ``Pipeline.add_node``.
 
     What the node's code raises is raised here with its own traceback: by ``async with`` if it is ``initialize()`` or
     ``cleanup()``, else once by the next call of ``feed``, ``receive``, ``interrupt`` or ``finish``. As in a session, a
@@ -46,17 +48,26 @@ class NodeHost:
         node: the node.
         progress: what it reported with ``report_progress``, as (fraction, message).
         failures: what its calls raised so far, in order.
+        retried: what they raised for messages that the node then got again.
         interruptions: the node ids that each call of its ``interrupt()`` named; the call returns at once, because the
             host runs no other nodes.
     """
 
-    def __init__(self, node: MultiprocessNode, config: MultiprocessConfig | None = None) -> None:
+    def __init__(
+        self,
+        node: MultiprocessNode,
+        config: MultiprocessConfig | None = None,
+        *,
+        retries: int = 0,
+        failure_marks: bool = False,
+    ) -> None:
         self.node = node
         self.progress: list[tuple[float, str | None]] = []
         self.failures: list[BaseException] = []
+        self.retried: list[BaseException] = []
         self.interruptions: list[list[str]] = []
         self._config = config or MultiprocessConfig(spin_us=0, shm_segment_size=64 * 1024 * 1024)
-        self._graph = _OneNode(node)
+        self._graph = _OneNode(node, retries, failure_marks)
         self._unraised: list[BaseException] = []
         self._kept: list[RuntimeData] = []
         self._handled = 0
@@ -254,11 +265,12 @@ def run_node(node: MultiprocessNode, messages: Iterable[RuntimeData | object] = 
     return asyncio.run(live())
 
 
-class _Loop(NodeLoop):
+class _Loop(RetryingLoop):
     """The node's own loop; errors reach the host as they were raised, and nothing that blocks waits for the test."""
 
     def __init__(self, host: NodeHost) -> None:
-        super().__init__(host.node, host._hear)
+        own = host._graph.nodes[0]
+        super().__init__(host.node, host._hear, retries=own.retries, failure_marks=own.failure_marks)
         self._host = host
 
     async def _handle(self, subscriber: Subscriber) -> None:
@@ -269,6 +281,10 @@ class _Loop(NodeLoop):
 
     def _report_failure(self, error: BaseException, sequence: int, port: str) -> None:
         self._host._fail(error)
+
+    def _report_retry(self, error: BaseException, sequence: int, port: str) -> None:
+        clear_frames(error.__traceback__)  # in a session the error is gone by now, and the payloads in its frames
+        self._host.retried.append(error)
 
     def loan(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         from remotemedia.core.multiprocess.channel.form import FORM
@@ -284,10 +300,10 @@ class _Loop(NodeLoop):
 class _OneNode(Pipeline):
     """The graph of one node, whose class is at hand."""
 
-    def __init__(self, node: MultiprocessNode) -> None:
+    def __init__(self, node: MultiprocessNode, retries: int, failure_marks: bool) -> None:
         super().__init__()
         self._class = type(node)
-        self.add_node("test", node.node_id)
+        self.add_node("test", node.node_id, retries=retries, failure_marks=failure_marks)
 
     def _class_of(self, node_id: str) -> type[MultiprocessNode]:
         return self._class

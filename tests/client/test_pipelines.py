@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import remotemedia_v1_pb2 as pb
 
 from remotemedia.client import PipelineClient
 from remotemedia.client._manifest import remote_plan
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocessing import MultiprocessConfig, Pipeline, PipelineError
+from remotemedia.service._manifests import BadRequest, session_plan
+from remotemedia.service.config import ServiceConfig
 
 pytestmark = pytest.mark.usefixtures("leak_check")
 
@@ -49,6 +52,16 @@ def test_a_nodes_own_python_and_variables_are_sent() -> None:
     a, b, c = remote_plan(pipeline, None).message.nodes
     assert (list(a.python.requirements), a.python.version, dict(a.env)) == (["x", "y"], "3.12", {"A": "b"})
     assert (b.python.venv_path, b.HasField("python"), c.HasField("python")) == ("/v", True, False)
+
+
+def test_retries_and_failure_marks_arrive() -> None:
+    pipeline = Pipeline().add_node("t-echo", "a", retries=3, failure_marks=True).add_node("t-echo", "b")
+    message = remote_plan(pipeline, None).message
+    plan = session_plan(message, pb.ResourceLimits(), MultiprocessConfig(), ServiceConfig())
+    assert [(node.retries, node.failure_marks) for node in plan.pipeline.nodes] == [(3, True), (0, False)]
+    message.nodes[0].retries = 101
+    with pytest.raises(BadRequest, match="retries: must be a whole number from 0 to 100, not 101"):
+        session_plan(message, pb.ResourceLimits(), MultiprocessConfig(), ServiceConfig())
 
 
 def test_further_inputs_outputs_and_ports(px: Any, service: Any) -> None:

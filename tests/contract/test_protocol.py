@@ -34,6 +34,7 @@ def test_every_message_has_its_row_with_who_says_it() -> None:
         protocol.Ready(),
         protocol.Failed("r", "t", True),
         protocol.MessageFailed("r", "t", False, 7, "in"),
+        protocol.MessageRetried("r", "t", 7, "in"),
         protocol.Interrupted(3),
     ],
 )

@@ -300,6 +300,16 @@ def test_manifests_and_pipelines_have_the_same_memory_limits(limit: Any) -> None
     assert bool(find_problems({"version": "v1", "nodes": [node]})) is bool(pipeline.find_problems())
 
 
+@pytest.mark.parametrize("retries", [0, 1, 100, -1, 101, True, 1e1, "1"])
+@pytest.mark.parametrize("failure_marks", [True, False, 0, "yes"])
+def test_manifests_and_pipelines_ask_the_same_of_what_fails(retries: Any, failure_marks: Any) -> None:
+    pipeline = Pipeline()
+    pipeline.nodes.append(NodeConfig("t-echo", "a", retries=retries, failure_marks=failure_marks))
+    node = {"id": "a", "node_type": "t-echo", "retries": retries, "failure_marks": failure_marks}
+    places = [problem.place for problem in find_problems({"version": "v1", "nodes": [node]})]
+    assert sorted(places) == sorted(problem.place for problem in pipeline.find_problems())
+
+
 def test_two_channels_of_one_name_are_refused() -> None:
     pipeline = Pipeline().add_node("t-direct", "to_session").add_node("t-direct", "session_to")
     with pytest.raises(PipelineError, match="session_to_to_session"):

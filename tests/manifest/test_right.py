@@ -82,7 +82,7 @@ def test_keys_that_are_not_needed():
             "nodes": [
                 {"id": "a", "node_type": "Free", "executor": "python", "memory_limit_bytes": 1 << 30},
                 {"id": "b", "node_type": "Free", "executor": "multiprocess", "memory_limit_bytes": None},
-                {"id": "c", "node_type": "Free", "params": {}},
+                {"id": "c", "node_type": "Free", "params": {}, "retries": 2, "failure_marks": True},
             ],
             "connections": [{"from": "a", "to": "b"}, {"from": "b", "to": "c"}],
             "inputs": ["b"],
@@ -90,6 +90,7 @@ def test_keys_that_are_not_needed():
         }
     )
     assert [node.memory_limit_bytes for node in manifest.pipeline.nodes] == [1 << 30, None, None]
+    assert [(node.retries, node.failure_marks) for node in manifest.pipeline.nodes] == [(0, False)] * 2 + [(2, True)]
     assert manifest.pipeline.input_nodes == ["a", "b"]
     assert manifest.pipeline.output_nodes == ["a", "b", "c"]
 
@@ -216,6 +217,8 @@ def pipelines(draw):
         memory_limit_bytes=draw(st.none() | st.integers(1 << 20, 1 << 40)),
         python=draw(st.none() | PYTHONS),
         env=draw(st.dictionaries(st.sampled_from(["A", "B c"]), st.text("xy=\n", max_size=3), max_size=2)),
+        retries=draw(st.integers(0, 100)),
+        failure_marks=draw(st.booleans()),
     )
     ends = st.sampled_from(range(len(names)))
     edges = draw(st.lists(st.tuples(ends, NAMES, ends, NAMES), max_size=6, unique=True))

@@ -143,6 +143,24 @@ CASES: dict[str, tuple[str, int | None, str, str]] = {
         "nodes[0].memory_limit_bytes",
         "must be a whole number from 1048576 to 1152921504606846976 or null, not 512",
     ),
+    "retries-too-many": (
+        wrong_nodes("id: a\n  node_type: Free\n  retries: 101"),
+        5,
+        "nodes[0].retries",
+        "must be a whole number from 0 to 100, not 101",
+    ),
+    "retries-null": (
+        wrong_nodes("id: a\n  node_type: Free\n  retries: null"),
+        5,
+        "nodes[0].retries",
+        "must be a whole number from 0 to 100, not null",
+    ),
+    "failure-marks-a-number": (
+        wrong_nodes("id: a\n  node_type: Free\n  failure_marks: 1"),
+        5,
+        "nodes[0].failure_marks",
+        "must be true or false, not 1",
+    ),
     "connection-without-to": (connected("{from: a}"), 8, "connections[0].to", "'to' is missing"),
     "connection-no-mapping": (connected("a -> b"), 8, "connections[0]", 'must be a mapping, not "a -> b"'),
     "unknown-connection-key": (

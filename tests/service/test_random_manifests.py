@@ -117,6 +117,8 @@ nodes = st.builds(
     memory_limit_bytes=st.integers(0, 2**64 - 1),
     python=st.none() | st.builds(pb.NodePython, executable=names, requirements=st.lists(names, max_size=2)),
     env=st.dictionaries(names, names, max_size=2),
+    retries=st.integers(0, 2**32 - 1),
+    failure_marks=st.booleans(),
 )
 connections = st.fixed_dictionaries({"from": names, "to": names, "from_port": names, "to_port": names})
 manifests = st.builds(

@@ -18,7 +18,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from remotemedia import __version__, _ring
 from remotemedia.core.multiprocess.process.control import CONTROL_FD, NODE_MARK, ORCHESTRATOR_FD, ControlSocket, Message
@@ -41,6 +41,9 @@ from remotemedia.core.multiprocess.values.protocol import (
     to_node,
 )
 
+if TYPE_CHECKING:
+    from remotemedia.core.multiprocess.node.loop import NodeLoop
+
 __all__ = ["leave", "main"]
 
 _LoopFactory: TypeAlias = Callable[[], asyncio.AbstractEventLoop] | None
@@ -53,12 +56,10 @@ class _Life:
     """A node from ``initialize()`` to ``cleanup()``."""
 
     def __init__(self, node: Any, control: ControlSocket, hello: Hello, fds: list[int]) -> None:
-        from remotemedia.core.multiprocess.node.loop import NodeLoop
-
         self._node = node
         self._pid = os.getpid()
         self._control = control
-        self._loop = NodeLoop(node, self._say)
+        self._loop = _loop_around(node, self._say, hello)
         self._channels: asyncio.Future[tuple[Message, list[int]]] = asyncio.get_running_loop().create_future()
         if hello.handover is not None:
             self._channels.set_result((hello.handover, fds))
@@ -237,6 +238,16 @@ async def _live(node: Any, control: ControlSocket, hello: Hello, fds: list[int])
         control.send(as_json(_failure(error)))
         return EXIT_FAILED_TO_INITIALIZE
     return await life.live()
+
+
+def _loop_around(node: Any, report: Callable[[FromNode], None], hello: Hello) -> NodeLoop:
+    from remotemedia.core.multiprocess.node.loop import NodeLoop
+
+    if not hello.retries and not hello.failure_marks:
+        return NodeLoop(node, report)
+    from remotemedia.core.multiprocess.node.retrying import RetryingLoop
+
+    return RetryingLoop(node, report, retries=hello.retries, failure_marks=hello.failure_marks)
 
 
 def _leave_if_forked(pid: int, error: BaseException) -> None:

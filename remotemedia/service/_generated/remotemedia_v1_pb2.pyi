@@ -451,7 +451,7 @@ class ManifestMetadata(_message.Message):
     def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., created_at: _Optional[str] = ..., multiprocess: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., multiprocess_map: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class NodeManifest(_message.Message):
-    __slots__ = ("id", "node_type", "params_json", "is_streaming", "capabilities", "host", "runtime_hint", "input_types", "output_types", "params", "params_map", "memory_limit_bytes", "python", "env")
+    __slots__ = ("id", "node_type", "params_json", "is_streaming", "capabilities", "host", "runtime_hint", "input_types", "output_types", "params", "params_map", "memory_limit_bytes", "python", "env", "retries", "failure_marks")
     class ParamsMapEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -480,6 +480,8 @@ class NodeManifest(_message.Message):
     MEMORY_LIMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
     PYTHON_FIELD_NUMBER: _ClassVar[int]
     ENV_FIELD_NUMBER: _ClassVar[int]
+    RETRIES_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_MARKS_FIELD_NUMBER: _ClassVar[int]
     id: str
     node_type: str
     params_json: str
@@ -494,7 +496,9 @@ class NodeManifest(_message.Message):
     memory_limit_bytes: int
     python: NodePython
     env: _containers.ScalarMap[str, str]
-    def __init__(self, id: _Optional[str] = ..., node_type: _Optional[str] = ..., params_json: _Optional[str] = ..., is_streaming: bool = ..., capabilities: _Optional[_Union[CapabilityRequirements, _Mapping]] = ..., host: _Optional[str] = ..., runtime_hint: _Optional[_Union[RuntimeHint, str]] = ..., input_types: _Optional[_Iterable[_Union[DataTypeHint, str]]] = ..., output_types: _Optional[_Iterable[_Union[DataTypeHint, str]]] = ..., params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., params_map: _Optional[_Mapping[str, str]] = ..., memory_limit_bytes: _Optional[int] = ..., python: _Optional[_Union[NodePython, _Mapping]] = ..., env: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    retries: int
+    failure_marks: bool
+    def __init__(self, id: _Optional[str] = ..., node_type: _Optional[str] = ..., params_json: _Optional[str] = ..., is_streaming: bool = ..., capabilities: _Optional[_Union[CapabilityRequirements, _Mapping]] = ..., host: _Optional[str] = ..., runtime_hint: _Optional[_Union[RuntimeHint, str]] = ..., input_types: _Optional[_Iterable[_Union[DataTypeHint, str]]] = ..., output_types: _Optional[_Iterable[_Union[DataTypeHint, str]]] = ..., params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., params_map: _Optional[_Mapping[str, str]] = ..., memory_limit_bytes: _Optional[int] = ..., python: _Optional[_Union[NodePython, _Mapping]] = ..., env: _Optional[_Mapping[str, str]] = ..., retries: _Optional[int] = ..., failure_marks: bool = ...) -> None: ...
 
 class NodePython(_message.Message):
     __slots__ = ("executable", "venv_path", "requirements", "version")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from remotemedia._naming import few, offer, place
 from remotemedia._python_rules import ENV, python_problems
-from remotemedia._rules import MEMORY_LIMIT, NAME
+from remotemedia._rules import FLAG, MEMORY_LIMIT, NAME, RETRIES
 from remotemedia._telling import shown
 from remotemedia.core.multiprocess.classes.registry import lookup_node
 from remotemedia.core.multiprocess.node.declaration import data_types, param_problems, port_meant
@@ -55,7 +55,7 @@ def pipeline_problems(pipeline: Pipeline) -> Iterator[Problem]:
 
 def node_problems(node: NodeConfig, others: Container[str]) -> Iterator[tuple[str, str]]:
     """Key in a manifest and message of what is wrong with a node, whatever its type: with what it is called beside the
-    ``others``, with the form of its config, with its limit, its Python, its variables."""
+    ``others``, with the form of its config, with its limit, its Python, its variables, what it does when it fails."""
     names = {"node_type": ("node_type", node.node_type), "id": ("node_id", node.node_id)}
     wrong_names = {key: f"{name} {wrong}" for key, (name, value) in names.items() if (wrong := NAME.wrong(value))}
     yield from wrong_names.items()
@@ -71,6 +71,9 @@ def node_problems(node: NodeConfig, others: Container[str]) -> Iterator[tuple[st
         yield f"python.{key}".rstrip("."), f"python{key and f'.{key}'} of node {node.node_id!r}: {wrong}"
     if ENV.refusal(node.env):
         yield "env", f"env of node {node.node_id!r} must be {ENV.words()}"  # what was given may be secret
+    for key, rule in (("retries", RETRIES), ("failure_marks", FLAG)):
+        if wrong := rule.wrong(getattr(node, key)):
+            yield key, f"{key} of node {node.node_id!r} {wrong}"
 
 
 def _not_json_object(config: object, where: str) -> str | None:

@@ -28,7 +28,7 @@ __all__ = ["SESSION_NAME", "Connection", "NodeConfig", "Pipeline"]
 @dataclass(frozen=True)
 class NodeConfig:
     """One node of a pipeline: its registered type, its id, the JSON values given to it, its own memory limit, its own
-    Python and environment variables.
+    Python and environment variables, and what it does when it fails for a message.
 
     Its config and its variables may be secret: ``repr`` leaves them out.
     """
@@ -39,6 +39,8 @@ class NodeConfig:
     memory_limit_bytes: int | None = None
     python: Mapping[str, Any] | None = None
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    retries: int = 0
+    failure_marks: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ class Pipeline:
         memory_limit_bytes: int | None = None,
         python: Mapping[str, Any] | None = None,
         env: Mapping[str, str] | None = None,
+        retries: int = 0,
+        failure_marks: bool = False,
     ) -> Self:
         """Adds a node of a registered type. PipelineError for a wrong id, an id already used, a config not JSON, or
         one of the others that is wrong.
@@ -93,8 +97,12 @@ class Pipeline:
                 ``requirements``, a list of what pip installs, made into an environment once and kept in the user's
                 cache. With ``requirements``, ``version`` (such as "3.12") names another Python than this program's.
             env: environment variables that the node's process has beside this program's.
+            retries: how often a message is given to the node again when ``process()`` or ``on_mark()`` raises, before
+                it counts as failed; from 0 to 100.
+            failure_marks: whether a mark, ``FAILURE``, goes on in the place of a message that failed
+                (docs/lifecycle.md).
         """
-        own = (memory_limit_bytes, python, {} if env is None else env)
+        own = (memory_limit_bytes, python, {} if env is None else env, retries, failure_marks)
         node = NodeConfig(node_type, node_id, {} if config is None else config, *own)
         for _, message in node_problems(node, self.node_ids):
             raise PipelineError(message)

@@ -57,6 +57,7 @@ class NodeLoop:
 
     def __init__(self, node: MultiprocessNode, report: Report) -> None:
         self._node = node
+        self._called: Any = node  # whose process() and on_mark() are called
         self._report = report
         self._knows_marks = type(node).on_mark is not MultiprocessNode.on_mark
         self._channels: Attached | None = None
@@ -330,7 +331,7 @@ class NodeLoop:
         started_ns = segment.begin_processing()
         try:
             self._in_user_code = True
-            results = [self._node.process(data) if data.type is not _CONTROL else self._take_mark(data)]
+            results = [self._called.process(data) if data.type is not _CONTROL else self._take_mark(data)]
             # The node may keep the message; this loop must not, or its memory would wait for the next one.
             del data
             await self._emit_result(results, epoch)
@@ -356,13 +357,13 @@ class NodeLoop:
     def _take_mark(self, mark: RuntimeData) -> Any:
         """What the node makes of a mark. One that does not know marks passes it on, or reads it as it always has."""
         if self._knows_marks:
-            given = self._node.on_mark(mark)
-            is_end = mark.mark == END_OF_TURN and not self._node._relays_ends
-            return with_its_end(given, mark, self._may_leave) if is_end else given
+            if mark.mark != END_OF_TURN or self._node._relays_ends:
+                return self._called.on_mark(mark)
+            return with_its_end(partial(self._called.on_mark, mark), mark, self._may_leave)
         if mark.mark == END_OF_TURN:
             return mark if self._may_leave(mark) else None
         samples = zero_samples(mark)
-        return mark if samples is None else self._node.process(samples)
+        return mark if samples is None else self._called.process(samples)
 
     def _may_leave(self, end: RuntimeData) -> bool:
         """Whether the end of a turn may go on now: not before what the node still keeps of that turn."""

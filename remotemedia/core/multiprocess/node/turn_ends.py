@@ -4,7 +4,7 @@ node keeps nothing of that turn."""
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 from inspect import isawaitable
 from typing import Any
 
@@ -14,7 +14,7 @@ from remotemedia.core.marks import END_OF_TURN, TurnEnd, turn_end
 from remotemedia.core.multiprocess.channel.subscriber import Subscriber
 from remotemedia.core.multiprocess.node.held import Held, HeldMessages
 
-__all__ = ["TurnEnds", "with_its_end"]
+__all__ = ["TurnEnds", "with_its_end", "without_ends"]
 
 
 class _Awaited:
@@ -100,27 +100,34 @@ class TurnEnds:
         return {one.channel_name for one in self._inputs if not one._fed_by.isdisjoint(end.inputs)}
 
 
-async def with_its_end(given: Any, mark: RuntimeData, may_leave: Callable[[RuntimeData], bool]) -> AsyncIterator[Any]:
-    """What ``on_mark()`` of a node gave at the end of a turn, and the mark if it may go on, whatever it did with that.
+async def with_its_end(
+    on_mark: Callable[[], Any], mark: RuntimeData, may_leave: Callable[[RuntimeData], bool]
+) -> AsyncIterator[Any]:
+    """What ``on_mark()`` of a node gives at the end of a turn, and the mark if it may go on, whatever it did with that.
 
     An error of the node's is raised behind the mark: nodes after it must not wait for ever.
     """
     failed: Exception | None = None
     try:
-        async with AsyncExitStack() as stack:
-            outputs = _outputs_of(given)
-            await stack.enter_async_context(aclosing(outputs))
+        async with aclosing(without_ends(on_mark)) as outputs:
             async for output in outputs:
-                if isinstance(output, dict):
-                    output = {port: data for port, data in output.items() if not _is_end(data)}
-                if not _is_end(output):
-                    yield output
+                yield output
     except Exception as error:
         failed = error
     if may_leave(mark):
         yield mark
     if failed is not None:
         raise failed
+
+
+async def without_ends(on_mark: Callable[[], Any]) -> AsyncGenerator[Any]:
+    """What ``on_mark()`` of a node gives, but for ends of turns."""
+    async with aclosing(_outputs_of(on_mark())) as outputs:
+        async for output in outputs:
+            if isinstance(output, dict):
+                output = {port: data for port, data in output.items() if not _is_end(data)}
+            if not _is_end(output):
+                yield output
 
 
 async def _outputs_of(given: Any) -> AsyncGenerator[Any]:

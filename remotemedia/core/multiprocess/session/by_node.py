@@ -40,6 +40,8 @@ async def launch(session: Session, node: NodeConfig) -> int:
         memory_limit_bytes=node.memory_limit_bytes,
         python=node.python,
         env=node.env,
+        retries=node.retries,
+        failure_marks=node.failure_marks,
     )
     added = pipeline.nodes[-1]
     try:

@@ -129,6 +129,8 @@ class MultiprocessExecutor:
         memory_limit_bytes: int | None = None,
         python: Mapping[str, Any] | None = None,
         env: Mapping[str, str] | None = None,
+        retries: int = 0,
+        failure_marks: bool = False,
     ) -> NodeHandle:
         """Starts one node's process at once; it loads while more nodes are executed and connected.
 
@@ -141,7 +143,7 @@ class MultiprocessExecutor:
         if session is None:
             session = self._make(session_id, Pipeline(), None)
         try:
-            own = (memory_limit_bytes, python, {} if env is None else env)
+            own = (memory_limit_bytes, python, {} if env is None else env, retries, failure_marks)
             pid = await launch(session, NodeConfig(node_type, node_id, {} if config is None else config, *own))
         except BaseException:
             if new:

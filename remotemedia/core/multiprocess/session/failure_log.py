@@ -29,8 +29,9 @@ _Kind: TypeAlias = "tuple[str, str, str, frozenset[str]]"
 
 @dataclass
 class _Seen:
-    """For one kind: how often it was repeated, the count that was last logged, and the newest failure."""
+    """For one kind: its level, how often it was repeated, the count that was last logged, and the newest failure."""
 
+    level: int
     times: int = 0
     told: int = 0
     newest: str = ""
@@ -52,6 +53,11 @@ class FailureLog:
         """Logs that one message of a node failed."""
         self._tell(error.node_id, f"port {error.port}", str(error), error.reason, error.remote_traceback)
 
+    def message_retried(self, error: NodeProcessError) -> None:
+        """Logs, as a warning, that a node failed for a message and gets it once more."""
+        failed, source = f"{error}; it gets the message once more", f"retried, port {error.port}"
+        self._tell(error.node_id, source, failed, error.reason, error.remote_traceback, logging.WARNING)
+
     def callback_failed(self, node_id: str, name: str, error: BaseException) -> None:
         """Logs that a user's callback for the node raised. The error is not kept: it may hold the session."""
         reason = said(error)
@@ -63,13 +69,15 @@ class FailureLog:
             if node_id in (None, kind[0]):
                 self._tell_count(kind, seen)
 
-    def _tell(self, node_id: str, source: str, failed: str, reason: str, trace: str) -> None:
+    def _tell(
+        self, node_id: str, source: str, failed: str, reason: str, trace: str, level: int = logging.ERROR
+    ) -> None:
         kind = node_id, source, _VARYING.sub("#", reason), _frames(trace)
         seen = self._seen.get(kind)
         if seen is None:
             self.end(node_id)
-            self._remember(kind, _Seen())
-            _logger.error("session %r: %s\n%s", self._session_id, failed, trace, extra=self._about(node_id))
+            self._remember(kind, _Seen(level))
+            _logger.log(level, "session %r: %s\n%s", self._session_id, failed, trace, extra=self._about(node_id))
             return
         self._seen.move_to_end(kind)
         seen.times += 1
@@ -88,7 +96,7 @@ class FailureLog:
         seen.told = seen.times
         again = f"same error {seen.times:,} more time{'s' if seen.times > 1 else ''}"
         extra = self._about(kind[0])
-        _logger.error("session %r: %s, the last: %s", self._session_id, again, seen.newest, extra=extra)
+        _logger.log(seen.level, "session %r: %s, the last: %s", self._session_id, again, seen.newest, extra=extra)
 
     def _about(self, node_id: str) -> dict[str, str | None]:
         return about(self._session_id, node_id)

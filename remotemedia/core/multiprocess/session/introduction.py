@@ -31,7 +31,12 @@ class Introductions:
         except PipelineError as error:
             raise PipelineError(f"node {node.node_id!r}: {error}") from None
         self._hellos[node.node_id] = Hello(
-            described, node.config, list(self._config.extra_paths), self._config.use_uvloop
+            described,
+            node.config,
+            list(self._config.extra_paths),
+            self._config.use_uvloop,
+            retries=node.retries,
+            failure_marks=node.failure_marks,
         )
 
     def wire(self, wiring: Wiring) -> None:

@@ -152,6 +152,7 @@ class Session(SessionTurns):
             self._introductions,
             weakly(self._failed),
             weakly(self._message_failed),
+            weakly(self._failures.message_retried),
             self._roll.bus.emit,
             self._asked.take,
         )

@@ -40,6 +40,7 @@ from remotemedia.core.multiprocess.values.protocol import (
     InterruptAsked,
     Interrupted,
     MessageFailed,
+    MessageRetried,
     Progress,
     Ready,
     Stop,
@@ -85,6 +86,7 @@ class Supervisor:
 
     ``on_failure`` is called once, at the moment a node crashes or breaks the rules. ``failure`` is that error from then
     on; ``failed`` resolves with it when the whole pipeline has been taken down. ``on_error`` gets each failed message,
+    ``on_retry`` each failure after which the node gets the message once more,
     ``on_event`` everything that happens to a process, ``on_asked`` the interruptions that nodes ask for.
     """
 
@@ -95,6 +97,7 @@ class Supervisor:
         introductions: Introductions,
         on_failure: Callable[[MultiprocessError], None],
         on_error: Callable[[NodeProcessError, list[int]], None],
+        on_retry: Callable[[NodeProcessError], None],
         on_event: Callable[[ProcessEvent], None],
         on_asked: Callable[[str, InterruptAsked], None],
     ) -> None:
@@ -103,6 +106,7 @@ class Supervisor:
         self._introductions = introductions
         self._on_failure = on_failure
         self._on_error = on_error
+        self._on_retry = on_retry
         self._on_event = on_event
         self._on_asked = on_asked
         self._loop = asyncio.get_running_loop()
@@ -327,6 +331,8 @@ class Supervisor:
                 self._take_failed(node_id, failed)
             case MessageFailed() as failed:
                 self._take_message_failed(node_id, failed)
+            case MessageRetried(reason, traceback, sequence, port):
+                self._on_retry(NodeProcessError(node_id, reason, sequence, port, traceback))
             case Interrupted(epoch):
                 self._take_interrupted(node_id, epoch)
             case InterruptAsked() as asked:

@@ -12,6 +12,7 @@
 | `failed` | the node | until it is `ready`: it cannot be; then it exits | `stop`, to all |
 | `start` | the orchestrator | once, when every node is ready | |
 | `error` | the node | when it is `ready`: a call of the user's code failed | |
+| `retried` | the node | when it is `ready`: a call failed for a message, and is made again | |
 | `interrupt` | the orchestrator | at any time after `start` | `interrupted`, with the same epoch |
 | `interrupted` | the node | when nothing that was cut off will come out of it any more | |
 | `ask_interrupt` | the node | when it is `ready`: it wants others interrupted | `asked_interrupt`, of that number |
@@ -37,6 +38,7 @@ __all__ = [
     "InterruptAsked",
     "Interrupted",
     "MessageFailed",
+    "MessageRetried",
     "Progress",
     "Ready",
     "Start",
@@ -133,6 +135,19 @@ class MessageFailed(NamedTuple):
         return MessageFailed(*failed, int(self.sequence), str(self.port), [int(one) for one in self.turns])
 
 
+class MessageRetried(NamedTuple):
+    """``process()`` or ``on_mark()`` raised for the message ``sequence`` on ``port``, and gets it once more."""
+
+    reason: str
+    traceback: str
+    sequence: int
+    port: str
+
+    def checked(self) -> "MessageRetried":
+        """With each field of its type. ValueError, TypeError or OverflowError if one makes no sense."""
+        return MessageRetried(str(self.reason), str(self.traceback), int(self.sequence), str(self.port))
+
+
 class Interrupted(NamedTuple):
     """Nothing that was cut off up to this epoch will come out of it any more."""
 
@@ -158,7 +173,7 @@ class InterruptAsked(NamedTuple):
 
 
 class Hello(NamedTuple):
-    """What the process is: its node's class and config, and its channels if there are any yet."""
+    """What the process is: its node's class and config, its channels if there are any yet, what it does on failures."""
 
     node_class: dict[str, Any]
     config: dict[str, Any]
@@ -166,6 +181,8 @@ class Hello(NamedTuple):
     use_uvloop: bool
     handover: dict[str, Any] | None = None
     rlimit_data_bytes: int | None = None
+    retries: int = 0
+    failure_marks: bool = False
 
 
 class Connect(NamedTuple):
@@ -200,7 +217,16 @@ class Stop(NamedTuple):
 
 
 FromNode: TypeAlias = (
-    Here | Progress | Warned | Unconnected | Ready | Failed | MessageFailed | Interrupted | InterruptAsked
+    Here
+    | Progress
+    | Warned
+    | Unconnected
+    | Ready
+    | Failed
+    | MessageFailed
+    | MessageRetried
+    | Interrupted
+    | InterruptAsked
 )
 ToNode: TypeAlias = Hello | Connect | Start | Interrupt | InterruptAnswered | Stop
 
@@ -212,6 +238,7 @@ _FROM_NODE: Final[dict[str, type[Any]]] = {
     "ready": Ready,
     "failed": Failed,
     "error": MessageFailed,
+    "retried": MessageRetried,
     "interrupted": Interrupted,
     "ask_interrupt": InterruptAsked,
 }
@@ -227,6 +254,7 @@ _SAID_IN: Final[dict[type, tuple[str, ...]]] = {
     Warned: LOADING_STATES,
     Failed: LOADING_STATES,
     MessageFailed: ("ready",),
+    MessageRetried: ("ready",),
     Interrupted: ("ready",),
     InterruptAsked: ("ready",),
 }
