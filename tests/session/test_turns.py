@@ -113,6 +113,48 @@ def test_an_output_that_is_made_of_two_turns_is_of_both(px: Any) -> None:
     px.run(both())
 
 
+def test_the_end_of_a_turn_comes_after_what_is_made_of_it_and_another(px: Any) -> None:
+    """The node holds what descends from both; the mark is of one of them."""
+    pipeline = Pipeline().add_node("t-echo", "left").add_node("t-echo", "right").add_node("turn-pairs", "join")
+    pipeline.connect("left", "output", "join", "input").connect("right", "output", "join", "input")
+    pipeline.add_node("turn-late", "late", {"times": 5}).connect("join", "output", "late", "input")
+
+    async def main() -> None:
+        async with px.Session("s", pipeline) as session:
+            for _ in range(10):
+                turns = [session.turn(way, own_outputs=False) for way in ("left", "right")]
+                for turn in turns:
+                    await turn.send(text(turn.origin.node_id))
+                await px.until(lambda: session.get_status().nodes["late"].messages % 3 == 1)
+                for turn in turns:
+                    await turn.end()
+                came = [await session.receive("late") for _ in range(7)]
+                assert [data.mark for data in came] == [""] * 5 + [END_OF_TURN] * 2
+
+    px.run(main())
+
+
+def test_a_turn_is_not_over_before_its_failures_are_known(px: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The word of a failure, and the end of the turn, come by different ways."""
+
+    async def main() -> None:
+        async with px.session("turn-do") as session:
+            supervisor = session._supervisor
+            take, late = supervisor._take_message_failed, []
+            monkeypatch.setattr(supervisor, "_take_message_failed", lambda *said: late.append(said))
+            turn = session.turn("n0")
+            await turn.send(text("fail late"))
+            await turn.end()
+            waiting = asyncio.create_task(turn.done())
+            await px.until(lambda: late and session.get_status().nodes["n0"].messages == 2)
+            await asyncio.sleep(0.02)
+            assert not turn.is_over and not waiting.done()
+            take(*late[0])
+            assert [error.reason for error in await waiting] == ["ValueError: late"]
+
+    px.run(main())
+
+
 def test_a_turn_of_many_messages_ends_with_its_mark(px: Any) -> None:
     async def main() -> None:
         async with px.Session("s", chain("t-echo", "turn-pairs")) as session:
