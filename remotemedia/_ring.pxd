@@ -79,7 +79,7 @@ cdef class _Draft:
 cdef class Producer(_Ring):
     cdef set forwardable  # segments that the consumer maps
     cdef object session
-    cdef Segment turns
+    cdef Segment cuts
     cdef object last_dtype
     cdef bytes last_dtype_bytes
 
@@ -119,7 +119,7 @@ cdef class Producer(_Ring):
 cdef class Consumer(_Ring):
     cdef dict pools
     cdef Segment pool  # the last one used
-    cdef Segment turns
+    cdef Segment cuts
     cdef bint taking, close_wanted
 
     # A message's way in, in this order.

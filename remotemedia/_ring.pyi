@@ -238,10 +238,10 @@ class Producer(_Ring):
         peer: Segment | None = None,
         shared: Iterable[Segment] = (),
         session: str = "",
-        turns: Segment | None = None,
+        cuts: Segment | None = None,
     ) -> None: ...
     @property
-    def turn(self) -> int: ...
+    def epoch(self) -> int: ...
     @property
     def closed(self) -> bool: ...
     def attach_peer(self, peer: Segment) -> None: ...
@@ -274,7 +274,7 @@ class Consumer(_Ring):
         own: Segment,
         peer: Segment | None,
         pools: dict[int, Segment],
-        turns: Segment | None = None,
+        cuts: Segment | None = None,
         port: str = "",
     ) -> None: ...
     @property

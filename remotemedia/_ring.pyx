@@ -166,16 +166,16 @@ cdef class Producer(_Ring):
     ``Producer(memfd, form, own, peer, shared)`` takes the memfd over. ``form`` says what messages look like; ``own`` is
     this process's segment, where payloads are put; ``peer`` the consumer's, whose doorbell is rung (None until it is
     known). ``shared`` lists the segments the consumer can map beside ``own``: payloads that live in them are passed on
-    without a copy. ``session`` is the session id of messages that have none; ``turns`` counts the cuts.
+    without a copy. ``session`` is the session id of messages that have none; ``cuts`` counts the interruptions.
     """
 
     def __init__(self, int memfd, MessageForm form not None, Segment own not None, Segment peer=None, shared=(),
-                 str session="", Segment turns=None):
+                 str session="", Segment cuts=None):
         self.form = form
         self.own = own
         self.peer = peer
         self.session = session
-        self.turns = turns
+        self.cuts = cuts
         self.forwardable = set(shared) | {own}
         self.draft = _Draft()
         self.map(memfd)
@@ -200,7 +200,7 @@ cdef class Producer(_Ring):
 
         One that was cut off is dropped, which is OK, too. Its payload is an ndarray, bytes-like or str. An array in a
         loaned or received block is passed on by reference and becomes read-only; any other is copied once. ``port``
-        replaces the message's; ``epoch`` is its turn, the current one unless given; ``origin`` replaces the message's,
+        replaces the message's; ``epoch`` is what it bears, else the one of now; ``origin`` replaces the message's,
         and makes this a result of the message that was taken last: see ``Segment.place``; a Descent instead says what
         it is made of. PayloadError when it can never travel, TypeError for a field of another type than it must have.
 
@@ -212,7 +212,7 @@ cdef class Producer(_Ring):
         try:
             if self.staged:
                 self.commit()
-            rc = self._put(message, port, epoch_now(self.turns) if epoch is None else epoch, origin, stage)
+            rc = self._put(message, port, epoch_now(self.cuts) if epoch is None else epoch, origin, stage)
         except ChannelCorruptedError as error:
             self.broken = str(error)
             raise
@@ -221,9 +221,9 @@ cdef class Producer(_Ring):
         return rc
 
     @property
-    def turn(self) -> int:
-        """The turn that a message published now belongs to."""
-        return epoch_now(self.turns)
+    def epoch(self) -> int:
+        """What a message published now bears."""
+        return epoch_now(self.cuts)
 
     def commit(self) -> None:
         """Publishes what is staged, if anything is. Does not block."""
@@ -241,7 +241,7 @@ cdef class Producer(_Ring):
         if rc == RM_CLOSED:
             return rc
         self._descend(draft, origin)
-        if is_past(self.turns, epoch_now(self.turns), epoch, draft.lineage):
+        if is_past(self.cuts, epoch_now(self.cuts), epoch, draft.lineage):
             return RM_OK  # the consumer would skip it, and until then it would take up room
         try:
             # Also when there is no slot: what can never travel is refused at once.
@@ -634,19 +634,19 @@ cdef class Producer(_Ring):
 cdef class Consumer(_Ring):
     """The receiving end of a ring.
 
-    ``Consumer(memfd, form, own, peer, pools, turns)`` takes the memfd over. ``form`` says what messages look like;
+    ``Consumer(memfd, form, own, peer, pools, cuts)`` takes the memfd over. ``form`` says what messages look like;
     ``own`` is this process's segment, whose doorbell the producer rings; ``peer`` the producer's; ``pools`` maps pool
-    ids to the segments payloads may lie in. ``turns`` is the segment that counts the cuts: messages of theirs are
+    ids to the segments payloads may lie in. ``cuts`` is the segment that counts the interruptions: what they cut off is
     skipped. ``port`` is the port of messages that name none.
     """
 
     def __init__(self, int memfd, MessageForm form not None, Segment own not None, Segment peer, dict pools,
-                 Segment turns=None, str port=""):
+                 Segment cuts=None, str port=""):
         self.form = form
         self.own = own
         self.peer = peer
         self.pools = pools
-        self.turns = turns
+        self.cuts = cuts
         self.session_bytes = self.port_bytes = b""
         self.session = self.named_port = ""
         self.port = port
@@ -725,8 +725,8 @@ cdef class Consumer(_Ring):
                     raise ChannelCorruptedError("the producer's position or the message's sequence makes no sense")
                 if rc != RM_OK:
                     return None
-                now = epoch_now(self.turns)
-                if not is_past(self.turns, now, slot.epoch, slot.lineage):
+                now = epoch_now(self.cuts)
+                if not is_past(self.cuts, now, slot.epoch, slot.lineage):
                     if take:
                         return self._take(&slot, now)
                     if before is None or not rm_is_before(slot.epoch, before):
@@ -755,7 +755,7 @@ cdef class Consumer(_Ring):
         if slot.text_block != RM_NO_BLOCK:
             self.peer.drop(slot.text_block)
         self.stamp = slot.epoch
-        self.epoch = now if self.turns is not None else slot.epoch
+        self.epoch = now if self.cuts is not None else slot.epoch
         self.own.taken_lineage = self.own.lineage = self.lineage = slot.lineage
         if slot.turn | self.own.turn:
             self.own.take_turn(slot.turn)

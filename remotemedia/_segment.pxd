@@ -87,13 +87,13 @@ cdef class Block:
     cdef readonly bint writable
 
 
-cdef inline uint32_t epoch_now(Segment turns) noexcept:
-    return load_u32_acquire(&turns.s.shared.epoch) if turns is not None else 0  # SYNC epoch
+cdef inline uint32_t epoch_now(Segment cuts) noexcept:
+    return load_u32_acquire(&cuts.s.shared.epoch) if cuts is not None else 0  # SYNC epoch
 
 
-cdef inline bint is_past(Segment turns, uint32_t now, uint32_t epoch, uint64_t lineage) noexcept:
+cdef inline bint is_past(Segment cuts, uint32_t now, uint32_t epoch, uint64_t lineage) noexcept:
     """Whether an interruption up to ``now`` has cut off what was of no cut in ``epoch``."""
-    return turns is not None and rm_is_before(epoch, now) and rm_was_cut(turns.s.shared, epoch, lineage)
+    return cuts is not None and rm_is_before(epoch, now) and rm_was_cut(cuts.s.shared, epoch, lineage)
 
 
 cdef inline Block new_block(Segment segment, uint32_t index, char *data, uint64_t bytes_, bint writable):

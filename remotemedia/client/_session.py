@@ -228,7 +228,7 @@ class RemoteSession:
     ) -> Interruption:
         """Drops everything under way, there, here and on the way. Returns when every node has acknowledged.
 
-        Nothing of the old turn comes out afterwards; messages sent from now on are the new turn. ``from_node`` and
+        Nothing of what was interrupted comes out afterwards; messages sent from now on do. ``from_node`` and
         ``drop_queued`` are as in ``Session.interrupt``; what is on its way to the service then stays. So is what it
         returns; ``delivered`` in it is what the service had sent to this client, which may not have received all of it.
         PipelineError for a node that the pipeline does not have, and for a collection that names none.

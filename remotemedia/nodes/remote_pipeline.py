@@ -108,7 +108,7 @@ class RemotePipelineNode(MultiprocessNode):
         await self._pump
 
     async def on_interrupt(self) -> None:
-        """Interrupts the remote pipeline. From now on, nothing of the old turn is there for ``_put_out`` to take."""
+        """Interrupts the remote pipeline. Nothing that was interrupted is then left for ``_put_out`` to take."""
         self._sent.clear()
         self.release()
         with self._dying_with_it():

@@ -317,4 +317,4 @@ def _detach(channels: Attached) -> None:
         output.publisher.close()
     channels.doorbell.close()
     channels.segment.close()
-    channels.turns.close()
+    channels.cuts.close()

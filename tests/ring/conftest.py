@@ -35,7 +35,7 @@ class Pair:
         *,
         position: int = 0,
         attached: bool = True,
-        turns: bool = False,
+        cuts: bool = False,
         form: _ring.MessageForm = FORM,
     ) -> None:
         ring = _ring.create_ring(capacity)
@@ -53,7 +53,7 @@ class Pair:
         self.far_bell = _ring.Segment(bell, os.dup(self.consumer_own.fileno()), False)
         self.producer = _ring.Producer(os.dup(ring), form, self.own, self.far_bell if attached else None)
         self.consumer = _ring.Consumer(
-            ring, form, self.consumer_own, self.far_memory, {7: self.far_memory}, self.far_memory if turns else None
+            ring, form, self.consumer_own, self.far_memory, {7: self.far_memory}, self.far_memory if cuts else None
         )
 
     def put(
@@ -90,7 +90,7 @@ class Pair:
 
 @pytest.fixture
 def pair(_nothing_left: None) -> Iterator[Callable[..., Pair]]:
-    """``pair(capacity, pool_bytes, position=..., attached=..., turns=...)`` makes a Pair, closed after the test."""
+    """``pair(capacity, pool_bytes, position=..., attached=..., cuts=...)`` makes a Pair, closed after the test."""
     made: list[Pair] = []
 
     def make(*args: Any, **options: Any) -> Pair:

@@ -336,7 +336,7 @@ def test_high_water_is_exact(pair: Pairs) -> None:
 
 
 def test_earlier_epochs_are_skipped(pair: Pairs) -> None:
-    p = pair(4, turns=True)
+    p = pair(4, cuts=True)
     p.put(b"old", session="s" * 300)
     p.put(b"new", epoch=1)
     assert p.own.cut() == 1

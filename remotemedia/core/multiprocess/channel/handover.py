@@ -80,18 +80,18 @@ class OutputChannel:
 class Attached:
     """A node's ends of its channels."""
 
-    __slots__ = ("doorbell", "inputs", "outputs", "segment", "turns")
+    __slots__ = ("cuts", "doorbell", "inputs", "outputs", "segment")
 
     def __init__(
         self,
         segment: _ring.Segment,
-        turns: _ring.Segment,
+        cuts: _ring.Segment,
         doorbell: Doorbell,
         inputs: list[Subscriber],
         outputs: list[OutputChannel],
     ) -> None:
         self.segment = segment
-        self.turns = turns
+        self.cuts = cuts
         self.doorbell = doorbell
         self.inputs = inputs
         self.outputs = outputs
@@ -112,12 +112,12 @@ def attach(handover: Handover, fds: list[int]) -> Attached:
         own.place(handover.bit, handover.ancestry)
         peers = {pool: _ring.Segment(left.pop(), left.pop(), False) for pool in handover.segments}
         own.count_turns(peers)
-        turns = peers[ORCHESTRATOR]
+        cuts = peers[ORCHESTRATOR]
         doorbell = Doorbell(own)
         inputs = [
             Subscriber._over(
                 edge.name,
-                _ring.Consumer(left.pop(), FORM, own, peers[edge.peer], peers, turns, edge.port),
+                _ring.Consumer(left.pop(), FORM, own, peers[edge.peer], peers, cuts, edge.port),
                 own,
                 doorbell,
                 port=edge.port,
@@ -131,7 +131,7 @@ def attach(handover: Handover, fds: list[int]) -> Attached:
                 edge.port,
                 Publisher._over(
                     edge.name,
-                    _ring.Producer(left.pop(), FORM, own, peers[edge.peer], peers.values(), handover.session_id, turns),
+                    _ring.Producer(left.pop(), FORM, own, peers[edge.peer], peers.values(), handover.session_id, cuts),
                     own,
                     doorbell,
                     spin_us=handover.spin_us,
@@ -142,4 +142,4 @@ def attach(handover: Handover, fds: list[int]) -> Attached:
     finally:
         for fd in left:
             os.close(fd)
-    return Attached(own, turns, doorbell, inputs, outputs)
+    return Attached(own, cuts, doorbell, inputs, outputs)

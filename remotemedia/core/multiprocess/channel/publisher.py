@@ -125,10 +125,10 @@ class Publisher(Side):
         deadline_ns = 0 if timeout is None else deadline_ns_after(timeout)
         if (status := self._producer.put(data)) == OK:
             return
-        turn = self._producer.turn  # the message keeps it, however long it waits
+        epoch = self._producer.epoch  # the message keeps it, however long it waits
         while True:
             freed = self._segment.freed
-            if self._check_status(status := self._producer.put(data, None, turn)):
+            if self._check_status(status := self._producer.put(data, None, epoch)):
                 return
             for_memory = status != _ring.FULL
             since_ns = self._producer.begin_blocked(for_memory)
@@ -155,7 +155,7 @@ class Publisher(Side):
         origin: int | _ring.Descent | None = None,
         staged: list[_ring.Producer] | None = None,
     ) -> bool:
-        """``try_publish`` for the framework: ``epoch`` is the turn the message belongs to, ``port`` goes with it, and
+        """``try_publish`` for the framework: ``epoch`` is the one the message belongs to, ``port`` goes with it, and
         ``origin`` instead of its own, or what it is made of.
 
         If this process still holds the payload of the message, the message waits until the caller has dropped it: then
@@ -174,11 +174,11 @@ class Publisher(Side):
     ) -> None:
         """``publish`` for asyncio; without waiting when there is room. Cancelled while it waits, it has sent nothing.
 
-        ``epoch`` is the turn the message belongs to, ``port`` and ``origin`` replace the data's own, and ``staged`` is
+        ``epoch`` is the one the message belongs to, ``port`` and ``origin`` replace the data's own, and ``staged`` is
         as in ``_offer``; the framework sets them.
         """
         if epoch is None:
-            epoch = self._producer.turn
+            epoch = self._producer.epoch
         while True:
             freed = self._segment.freed
             status = self._producer.put(data, port, epoch, origin, staged is not None)

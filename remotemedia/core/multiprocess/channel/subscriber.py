@@ -144,7 +144,7 @@ class Subscriber(Side):
         return message
 
     def _skip_stale(self, before: int | None = None) -> None:
-        """For the framework: drops the messages of interrupted turns that wait here, or all that were sent before that
+        """For the framework: drops the messages that wait here and were cut off, or all that were sent before that
         epoch; their memory is free then."""
         if self._consumer is not None:
             self._consumer.skip_stale(before)

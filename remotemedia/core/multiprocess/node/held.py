@@ -49,10 +49,10 @@ class HeldMessages:
                 held.release()
         self.used.clear()
 
-    def drop_cut(self, turns: _ring.Segment) -> None:
+    def drop_cut(self, cuts: _ring.Segment) -> None:
         """Lets go of what an interruption has cut off."""
         for key, held in list(self._held.items()):
-            if turns.was_cut(held.epoch, held.lineage):
+            if cuts.was_cut(held.epoch, held.lineage):
                 del self._held[key]
                 held.release()
 

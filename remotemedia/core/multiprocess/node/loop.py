@@ -69,7 +69,7 @@ class NodeLoop:
         self._ended = False
         self._aborted = False
         self._interrupts: list[int] = []
-        self._turn = 0
+        self._epoch = 0
         self._call_epoch = 0
         self._owes = False
         self._origin = 0
@@ -115,14 +115,14 @@ class NodeLoop:
             raise RuntimeError("emit() works once the node is connected, not in initialize()")
         if of is None and self._is_in_call():
             of = self._channels.segment.descent(self._call_epoch, True)
-        elif of is not None and self._channels.turns.was_cut(of.epoch, of.lineage):
+        elif of is not None and self._channels.cuts.was_cut(of.epoch, of.lineage):
             return
         elif of is not None and of.released:
             raise ValueError("emit(): `of` was released; release what you hold when all that is made of it was emitted")
         try:
             # A result of process() carries the origin of its message; emitted data carry their own.
             if of is None:
-                await self._emit(output, self._turn, None)
+                await self._emit(output, self._epoch, None)
             else:
                 of.holds += 1  # whoever releases it meanwhile
                 await self._emit(output, of.epoch, of)
@@ -173,8 +173,8 @@ class NodeLoop:
                 await self._rest()
             elif self._open and not any_ready_soon(self._open):
                 await self._channels.doorbell.wait(self._ready)
-        # finish() belongs to the turn it begins in: on_interrupt() precedes it, even if its word is still on the way.
-        while self._interrupts or self._turn != self._channels.turns.epoch:
+        # finish() belongs to the epoch it begins in: on_interrupt() precedes it, even if its word is still on the way.
+        while self._interrupts or self._epoch != self._channels.cuts.epoch:
             await self._acknowledge()
         await self._finish()
         while self._interrupts or self._due:
@@ -187,8 +187,8 @@ class NodeLoop:
         """Called on the event loop: give the current message up if it is of what was cut, and acknowledge that."""
         epoch = report.epoch
         self._reports.put(report)
-        if is_not_before(self._turn, epoch):
-            self._report(Interrupted(epoch))  # a message of the new turn was here first
+        if is_not_before(self._epoch, epoch):
+            self._report(Interrupted(epoch))  # a message of the new epoch was here first
         elif self._ended:
             self._task = None
             self._report(Interrupted(epoch))
@@ -210,7 +210,7 @@ class NodeLoop:
 
     def _is_call_cut(self) -> bool:
         assert self._channels is not None
-        return self._channels.turns.was_cut(self._call_epoch, self._channels.segment.current)
+        return self._channels.cuts.was_cut(self._call_epoch, self._channels.segment.current)
 
     def abort(self) -> None:
         """Called before the task is cancelled for good: no interruption may take that cancellation for its own."""
@@ -226,32 +226,32 @@ class NodeLoop:
         assert self._channels is not None
         epochs, self._interrupts = self._interrupts, []
         self._owes = False
-        await self._begin_turn(self._channels.turns.epoch)
+        await self._begin_epoch(self._channels.cuts.epoch)
         for epoch in epochs:
             self._report(Interrupted(epoch))
         while self._due and not self._interrupts:
             await self._run_later(*self._due.pop(0))
 
-    async def _begin_turn(self, epoch: int) -> None:
-        if is_not_before(self._turn, epoch):
+    async def _begin_epoch(self, epoch: int) -> None:
+        if is_not_before(self._epoch, epoch):
             return
         assert self._channels is not None
-        before, self._turn = self._turn, epoch
-        turns, segment = self._channels.turns, self._channels.segment
-        if not turns.was_cut(before, segment.ancestry):
+        before, self._epoch = self._epoch, epoch
+        cuts, segment = self._channels.cuts, self._channels.segment
+        if not cuts.was_cut(before, segment.ancestry):
             return  # the interruption began elsewhere, and does not come by here
-        self._held.drop_cut(turns)
-        queue_cut = turns.queue_cut(segment.bit)
+        self._held.drop_cut(cuts)
+        queue_cut = cuts.queue_cut(segment.bit)
         for subscriber in self._open:
             subscriber._skip_stale(None if is_not_before(before, queue_cut) else queue_cut)
         try:
-            await self._tell_interrupt(turns.last_cut(segment.ancestry))
+            await self._tell_interrupt(cuts.last_cut(segment.ancestry))
         except (Exception, asyncio.CancelledError) as error:
             if self._is_being_ended():
                 raise
             self._report_failure(error, -1, "on_interrupt()")
         # Ends of turns that waited for others, which this interruption has dropped.
-        for mark, held in self._turn_ends.cut(turns):
+        for mark, held in self._turn_ends.cut(cuts):
             self._due.append((partial(self._take_mark, mark), held, mark.origin))
         self._owes = self._owes or bool(self._due)
         self._let_ends_leave()
@@ -265,25 +265,25 @@ class NodeLoop:
             await settled(tell(report), "on_interrupt()")
 
     async def _catch_up(self, epoch: int) -> int | None:
-        """Begins the turn that a message just taken shows, and all that follow meanwhile.
+        """Begins the epoch that a message just taken shows, and all that follow meanwhile.
 
         The epoch in which the message is still of no cut; None if it is of one.
         """
         assert self._channels is not None
-        turns, lineage = self._channels.turns, self._channels.segment.lineage
-        while epoch != self._turn or self._interrupts:
-            await (self._acknowledge() if self._interrupts else self._begin_turn(epoch))
-            now = turns.epoch
-            if turns.was_cut(epoch, lineage):
+        cuts, lineage = self._channels.cuts, self._channels.segment.lineage
+        while epoch != self._epoch or self._interrupts:
+            await (self._acknowledge() if self._interrupts else self._begin_epoch(epoch))
+            now = cuts.epoch
+            if cuts.was_cut(epoch, lineage):
                 return None
             epoch = now
         return epoch
 
-    def _was_queued(self, stamp: int, turn: int) -> bool:
-        """Whether a message with that stamp, taken in that turn, waited when the node was to drop what waits."""
+    def _was_queued(self, stamp: int, epoch: int) -> bool:
+        """Whether a message with that stamp, taken in that epoch, waited when the node was to drop what waits."""
         assert self._channels is not None
-        queue_cut = self._channels.turns.queue_cut(self._channels.segment.bit)
-        return not (is_not_before(turn, queue_cut) or is_not_before(stamp, queue_cut))
+        queue_cut = self._channels.cuts.queue_cut(self._channels.segment.bit)
+        return not (is_not_before(epoch, queue_cut) or is_not_before(stamp, queue_cut))
 
     def _ready(self) -> bool:
         if self._interrupts or self._owes:
@@ -308,19 +308,19 @@ class NodeLoop:
         assert self._channels is not None
         data = subscriber.try_receive()
         if data is None:
-            return None  # skipped: it belonged to an interrupted turn
+            return None  # skipped: an interruption has cut it off
         segment, epoch, published_ns = self._channels.segment, subscriber._last_epoch, subscriber._last_published_ns
         sequence, port = data.sequence, data.port
         self._origin = data.origin
-        if epoch != self._turn:
-            stamp, turn, current = subscriber._last_stamp, self._turn, await self._catch_up(epoch)
-            if current is None or self._was_queued(stamp, turn):
+        if epoch != self._epoch:
+            stamp, before, current = subscriber._last_stamp, self._epoch, await self._catch_up(epoch)
+            if current is None or self._was_queued(stamp, before):
                 segment.end_turn()
                 return None  # interrupted, before anything was done with it
             epoch = current
         self._call_epoch = epoch
         if data.type is _CONTROL:
-            ends = self._turn_ends.take(data, subscriber, segment, self._channels.turns)
+            ends = self._turn_ends.take(data, subscriber, segment, self._channels.cuts)
             if ends is None:  # by other inputs it is still to come
                 return segment.count_processed(published_ns, segment.begin_processing(), False)
             self._ends = ends
@@ -407,7 +407,7 @@ class NodeLoop:
         self._channels.segment.descend_from_all()
         self._held.release((), in_call=True)  # what finish() gives may be made of all of it
         self._channels.segment.gather(self._held.used)
-        self._call_epoch = self._turn  # not the epoch of now: what was gathered belongs to this turn
+        self._call_epoch = self._epoch  # not the epoch of now: what was gathered belongs to this one
         try:
             await self._run_hook(self._node.finish, -1, "finish()")
         finally:

@@ -41,29 +41,27 @@ class TurnEnds:
         self._awaited: dict[int, _Awaited] = {}
         self._leaving: list[tuple[RuntimeData, Held]] = []
 
-    def take(
-        self, mark: RuntimeData, by: Subscriber, segment: _ring.Segment, turns: _ring.Segment
-    ) -> list[Held] | None:
+    def take(self, mark: RuntimeData, by: Subscriber, segment: _ring.Segment, cuts: _ring.Segment) -> list[Held] | None:
         """What came before of the end that ``mark`` completes, for the caller to release; None if others are to come.
 
         Empty for any other mark.
         """
         end = turn_end(mark) if len(self._inputs) > 1 else None
-        if end is None or turns.was_cut(end.epoch, segment.ancestry):
+        if end is None or cuts.was_cut(end.epoch, segment.ancestry):
             return []
         awaited = self._awaited.setdefault(end.number, _Awaited(mark))
         awaited.by.add(by.channel_name)
         if awaited.by >= self._ways(end):
             del self._awaited[end.number]
             return awaited.held
-        awaited.held.append(segment.descent(turns.epoch))
+        awaited.held.append(segment.descent(cuts.epoch))
         return None
 
-    def cut(self, turns: _ring.Segment) -> list[tuple[RuntimeData, list[Held]]]:
+    def cut(self, cuts: _ring.Segment) -> list[tuple[RuntimeData, list[Held]]]:
         """After an interruption: the ends that are not cut off, with what the caller is to release; none waits on."""
         due = []
         for awaited in self._awaited.values():
-            alive = [held for held in awaited.held if not turns.was_cut(held.epoch, held.lineage)]
+            alive = [held for held in awaited.held if not cuts.was_cut(held.epoch, held.lineage)]
             for held in awaited.held:
                 if held not in alive:
                     held.release()
@@ -71,7 +69,7 @@ class TurnEnds:
                 due.append((awaited.mark, alive))
         self._awaited.clear()
         for _, held in self._leaving:
-            if turns.was_cut(held.epoch, held.lineage):
+            if cuts.was_cut(held.epoch, held.lineage):
                 held.release()
         self._leaving = [(mark, held) for mark, held in self._leaving if not held.released]
         return due

@@ -187,15 +187,15 @@ class SessionFlow:
     ) -> Interruption:
         """Drops everything under way: queued messages are gone, and ``process()`` calls in flight are cancelled.
 
-        Returns when every node has acknowledged. Nothing of the old turn comes out afterwards; messages sent from now
-        on are the new turn. A node in the middle of a call that does not await acknowledges when that call returns.
+        Returns when every node has acknowledged. Nothing of what was interrupted comes out afterwards; messages
+        sent from now on do. A node in the middle of a call that does not await acknowledges when that call returns.
 
         With ``from_node``, one node or several, the interruption begins there. The calls of these nodes are cancelled,
         and all that was made of what they had been given is dropped, in them and after them. What waits for them stays,
-        and is the new turn; ``drop_queued`` drops that, too. The nodes before them hear nothing of it. Where branches
+        and comes next; ``drop_queued`` drops that, too. The nodes before them hear nothing of it. Where branches
         meet, what comes by another branch stays, in its order, and so does a call that is at it: such a node
         acknowledges while that call awaits, and its ``on_interrupt()`` follows the call. What a node sends by
-        ``emit()``, or from ``finish()``, is taken for made of all that comes before that node.
+        ``emit()`` without ``of``, or from ``finish()``, is taken for made of all that comes before that node.
 
         What it returns tells what had been delivered of each output and, as far as ``played`` said it, played. It also
         tells of an output that is already here whether it belongs to what was interrupted: see ``provenance``.
@@ -210,7 +210,7 @@ class SessionFlow:
         interruption = wiring.cut(cut_nodes, queues=drop_queued)._replace(heard=self._playback.interrupt(reached))
         wiring.skip_stale()  # before any wait: a node in loan() may need this memory to get on
         await supervisor.interrupt(interruption, reached)
-        wiring.skip_stale()  # and what came meanwhile: the new turn finds its channels empty
+        wiring.skip_stale()  # and what came meanwhile: what comes next finds its channels empty
         if self._books is not None:
             self._books.drop_cut(interruption)
         return interruption

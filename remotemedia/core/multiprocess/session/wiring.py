@@ -189,7 +189,7 @@ class Wiring:
         return 1 << place if place < _ring.LINEAGE_NODES else 0
 
     def skip_stale(self) -> None:
-        """Drops what interrupted turns left for the session to receive."""
+        """Drops what was cut off and still waits for the session to receive it."""
         for subscriber in self.outputs.values():
             subscriber._skip_stale()
 
@@ -264,7 +264,7 @@ class Wiring:
             self._nodes[node_id],
             [self._received],
             session=self._session_id,
-            turns=self.segment,
+            cuts=self.segment,
         )
         return Publisher._over(name, producer, self.segment, self.doorbell, spin_us=self._config.spin_us)
 

@@ -71,9 +71,9 @@ class Interruption(NamedTuple):
         return is_earlier and (self.nodes == 0 or self.nodes & output.lineage != 0)
 
 
-def is_not_before(turn: int, epoch: int) -> bool:
+def is_not_before(one: int, epoch: int) -> bool:
     """Whether an epoch is another, or a later one. Epochs are 32 bits, and may wrap."""
-    return (turn - epoch) & 0x8000_0000 == 0
+    return (one - epoch) & 0x8000_0000 == 0
 
 
 def heard_to_json(heard: Mapping[str, Heard]) -> dict[str, list[list[float] | None]]:
