@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Iterator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future, wait
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from remotemedia.client._manifest import ConfigSource, PipelineSource
@@ -33,23 +34,56 @@ class _LoopThread:
         self._thread = threading.Thread(target=_live, args=(started,), name="remotemedia client", daemon=True)
         self._thread.start()
         self._loop = started.result()
-
-    @property
-    def is_running(self) -> bool:
-        return self._thread.is_alive()
+        self._ending: set[asyncio.Task[None]] = set()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Blocks until it is done; Ctrl-C cancels it."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        """Blocks until it is done; Ctrl-C cancels it, and waits for that. RuntimeError once the thread has ended."""
+        future: Future[T] = Future()
+        tasks: list[asyncio.Task[T]] = []
+
+        def start() -> None:
+            tasks.append(self._loop.create_task(work))
+            tasks[0].add_done_callback(partial(_settle, future))
+
+        try:
+            self._loop.call_soon_threadsafe(start)
+        except RuntimeError:
+            work.close()
+            raise
         try:
             return future.result()
         except BaseException:
-            future.cancel()
+            if not future.done():
+                self._loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+                wait([future])
             raise
+
+    def end(self, generator: AsyncGenerator[Any]) -> None:
+        """Closes it, in a thread that may be any: an iterator that nobody uses any more is collected anywhere."""
+        if threading.current_thread() is self._thread:
+            task = self._loop.create_task(generator.aclose())
+            self._ending.add(task)
+            task.add_done_callback(self._ended)
+        elif self._thread.is_alive():  # its end has closed what was open there
+            self.run(generator.aclose())
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._ending.discard(task)
+        if not task.cancelled():
+            task.exception()  # it may have been collected, too, and closed for that
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+
+
+def _settle(future: Future[T], task: asyncio.Task[T]) -> None:
+    if task.cancelled():
+        future.set_exception(CancelledError())
+    elif (error := task.exception()) is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(task.result())
 
 
 def _live(started: Future[asyncio.AbstractEventLoop]) -> None:
@@ -217,8 +251,7 @@ def _each(found: AsyncGenerator[T], thread: _LoopThread) -> Iterator[T]:
         while (item := thread.run(_next(found))) is not None:
             yield item
     finally:
-        if thread.is_running:  # its end has closed what was open there
-            thread.run(found.aclose())
+        thread.end(found)
 
 
 async def _next(found: AsyncGenerator[T]) -> T | None:

@@ -99,11 +99,13 @@ class Inbox:
 
     def put(self, output: Output, turns: Iterable[int]) -> list[Waiting]:
         """Adds it to where it is taken from: its turns, or its node; nowhere if it is dropped."""
-        found = [turn for number in turns if (turn := self._turns.get(number)) is not None and turn.own_outputs]
-        into = [turn for turn in found if not turn.is_given_up] if found else [self._nodes[output.node_id]]
+        found = [turn for number in turns if (turn := self._turns.get(number)) is not None]
+        into: list[Waiting] = [turn for turn in found if turn.own_outputs and not turn.is_given_up]
+        if not found or not all(turn.own_outputs for turn in found):
+            into.append(self._nodes[output.node_id])
         for waiting in into:
             waiting.put(output)
-        return list(into)
+        return into
 
     def is_full(self, into: list[Waiting]) -> bool:
         """Whether no more should come of the kind of what was put there."""

@@ -123,7 +123,7 @@ class RemoteSession:
         stream = self._running("send()")
         self._check(node_id, "input", self._plan.inputs)
         stream.raise_failure()
-        if self._has_ended(node_id):
+        if node_id in self._ended:
             raise ChannelClosedError(f"the input of node {node_id!r} was ended")
         if turn is not None:
             turn._check_open()
@@ -244,9 +244,6 @@ class RemoteSession:
         return await stream.interrupt(from_nodes, drop_queued=drop_queued)
 
     # --- inside ---
-
-    def _has_ended(self, node_id: str) -> bool:
-        return node_id in self._ended
 
     def _running(self, call: str) -> Stream:
         if self._status is not SessionStatus.RUNNING or self._stream is None:

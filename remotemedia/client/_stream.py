@@ -218,6 +218,11 @@ class Stream:
         self.raise_failure()
         return self._taken(turn.take())
 
+    def give_up(self, turn: TurnInbox) -> None:
+        """Drops what is here of the turn, and what still comes of it."""
+        turn.give_up()
+        self._tell()  # there is room
+
     def _taken(self, output: Output | None) -> Output | None:
         if output is not None:
             self._tell()  # there is room

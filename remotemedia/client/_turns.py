@@ -13,7 +13,7 @@ from remotemedia.client._inbox import Output
 from remotemedia.client._stream import Stream
 from remotemedia.core.data import Payload, RuntimeData
 from remotemedia.core.multiprocessing import END_OF_TURN, Origin
-from remotemedia.errors import ChannelClosedError, SessionStateError
+from remotemedia.errors import SessionStateError
 
 __all__ = ["RemoteTurn", "ask"]
 
@@ -26,8 +26,6 @@ class Sender(Protocol):
     ) -> None: ...
 
     def _running(self, call: str) -> Stream: ...
-
-    def _has_ended(self, node_id: str) -> bool: ...
 
 
 class RemoteTurn:
@@ -67,19 +65,24 @@ class RemoteTurn:
         await self._session.send(node_id or self.origin.node_id, data, port, turn=self)
 
     async def end(self) -> None:
-        """Ends the input of the turn, with a mark for each node that got a part of it. May be repeated."""
+        """Ends the input of the turn, with a mark for each node that got a part of it, and whose input has not ended.
+
+        Waits as ``RemoteSession.send`` does; cancelled meanwhile, it ends all the same. May be repeated.
+        """
         if not self._open:
             return
         stream = self._session._running("RemoteTurn.end()")
-        if self._session._has_ended(self.origin.node_id):
-            self.give_up()
-            raise ChannelClosedError(f"the input of node {self.origin.node_id!r} was ended before this turn")
         self._open = False
-        await stream.command(self._command(pb.StreamControl.COMMAND_END_TURN))
+        command = self._command(pb.StreamControl.COMMAND_END_TURN)
+        try:
+            await stream.command(command)
+        except asyncio.CancelledError:  # before it was written
+            stream.command_soon(command)
+            raise
 
     def give_up(self) -> None:
         """Ends the input without a mark. What still comes of the turn is dropped, unless ``receive`` gets it."""
-        self._inbox.give_up()
+        self._stream.give_up(self._inbox)
         if self._open:
             self._open = False
             self._stream.command_soon(self._command(pb.StreamControl.COMMAND_GIVE_UP_TURN))

@@ -87,13 +87,15 @@ class Frames:
         """Forgets all remaining bytes: the next chunk begins with a whole frame."""
         self._rests.clear()
 
-    def check_complete(self) -> None:
-        """Raises BadRequest if a chunk ended within a frame and nothing followed. Called when all input has ended."""
-        if self._rests:
-            blamed = {node_id for node_id, _ in self._rests}
-            said = [f"{rest.refusal}, and nothing came after it" for rest in self._rests.values()][:_MOST_TOLD]
-            if len(self._rests) > _MOST_TOLD:
-                said.append(f"and {len(self._rests) - _MOST_TOLD} more")
+    def check_complete(self, of: str | None = None) -> None:
+        """Raises BadRequest if a chunk ended within a frame and nothing followed. Called when all input has ended, or a
+        part of that ``of`` a node."""
+        rests = {key: rest for key, rest in self._rests.items() if of in (None, key[0])}
+        if rests:
+            blamed = {node_id for node_id, _ in rests}
+            said = [f"{rest.refusal}, and nothing came after it" for rest in rests.values()][:_MOST_TOLD]
+            if len(rests) > _MOST_TOLD:
+                said.append(f"and {len(rests) - _MOST_TOLD} more")
             raise BadRequest("\n".join(said), blamed.pop() if len(blamed) == 1 else "")
 
     def _may_keep(self, key: tuple[str, str], frame: int) -> bool:

@@ -130,7 +130,8 @@ class _Stream:
         self._interrupted = self._read_interruption = self._awaited_interruption = 0
         self._cuts: dict[int, asyncio.Task[Interruption]] = {}
         self._interrupting = asyncio.Lock()
-        self._whole: Interruption | None = None
+        # Interruptions of everything that overtook their commands, and found something.
+        self._wholes: dict[int, Interruption] = {}
 
     async def run(self) -> None:
         limit_secs = self._init.resource_limits.max_timeout_ms / 1000
@@ -213,9 +214,10 @@ class _Stream:
         else:
             if number >= self._awaited_interruption:
                 self._awaited_interruption = 0
-            await self._interrupt(number)
-        answer = interrupted_of(cut or self._whole)
-        await self._responses.send(pb.StreamResponse(interrupted=answer))
+            cut = await self._interrupt(number) or self._wholes.get(number)
+            for read in [one for one in self._wholes if one <= number]:
+                del self._wholes[read]
+        await self._responses.send(pb.StreamResponse(interrupted=interrupted_of(cut)))
 
     async def _overtake(self, request: pb.InterruptRequest) -> None:
         """An interruption in a call of its own: chunks sent before its command are dropped unread until that comes.
@@ -227,7 +229,8 @@ class _Stream:
             return
         if not request.from_nodes:
             self._awaited_interruption = max(number, self._awaited_interruption)
-            await self._interrupt(number)
+            if (whole := await self._interrupt(number)) is not None and len(self._wholes) < _CUTS_KEPT:
+                self._wholes[number] = whole
             return
         if number not in self._cuts:
             if len(self._cuts) >= _CUTS_KEPT:
@@ -257,20 +260,23 @@ class _Stream:
         await asyncio.gather(*self._cuts.values(), return_exceptions=True)
         self._cuts.clear()
 
-    async def _interrupt(self, number: int) -> None:
+    async def _interrupt(self, number: int) -> Interruption | None:
+        """Of everything; None if it was carried out before, or found nothing."""
+        whole = None
         async with self._interrupting:
             if number and number <= self._interrupted:
-                return
+                return None
             self._epoch += 1
             self._chunks.frames.drop()
             if (session := self._session) is not None:
                 try:
-                    self._whole = await session.interrupt()
+                    whole = await session.interrupt()
                 except SessionStateError:
                     if self._session is session:
                         raise
                     # Its last output came meanwhile: nothing is left to interrupt.
             self._interrupted = max(number, self._interrupted)
+        return whole
 
     async def _feed(self, session: Session) -> None:
         """As fast as the pipeline takes it, so that the client feels a slow node."""
@@ -337,11 +343,9 @@ class _Stream:
             raise BadRequest(f"{name}: turn must be the number that the chunks of the turn have, from 1")
         if mark:
             check_input_node(self._plan.pipeline, control.node_id, name)
+            self._chunks.frames.check_complete(control.node_id)
         assert self._turns is not None
-        try:
-            await self._turns.end(control.turn, control.node_id, mark=mark)
-        except ChannelClosedError:
-            raise BadRequest(f"{name}: turn {control.turn} was not ended before the input of its nodes") from None
+        await self._turns.end(control.turn, control.node_id, mark=mark)
 
     async def _end_input(self, session: Session, reason: str) -> None:
         if not self._reason:

@@ -12,7 +12,7 @@ from remotemedia.service._responses import Responses
 
 __all__ = ["StreamTurns"]
 
-_MOST_UNTOLD = 1_023  # as many as a session can count
+_MOST_UNREAD = 1_000
 
 
 class StreamTurns:
@@ -24,6 +24,9 @@ class StreamTurns:
         self._open: dict[int, Turn] = {}
         self._numbers: dict[Origin, int] = {}
         self._telling: set[asyncio.Task[None]] = set()
+        # Turns that are over, and whose word the client does not read.
+        self._unread = 0
+        self._was_read = asyncio.Event()
 
     def of(self, number: int, node_id: str) -> Turn | None:
         """The turn of a chunk for a node; None for 0. ResourceLimitError when no more can be counted."""
@@ -47,8 +50,9 @@ class StreamTurns:
             await turn.end()
         elif turn is not None:
             turn.give_up()
-        while len(self._telling) >= _MOST_UNTOLD:  # a client that does not read
-            await asyncio.wait(self._telling, return_when=asyncio.FIRST_COMPLETED)
+        while self._unread >= _MOST_UNREAD:
+            self._was_read.clear()
+            await self._was_read.wait()
         task = asyncio.create_task(self._tell(number, turn), name=f"turn {number} of a stream")
         self._telling.add(task)
         task.add_done_callback(self._told)
@@ -65,7 +69,12 @@ class StreamTurns:
             await turn.done(pull=False)
             del self._numbers[turn.origin]
         # Its last output was received before, and whoever received it stands in line for the same lock in that step.
-        await self._responses.send(pb.StreamResponse(turn_done=pb.TurnDone(turn=number)))
+        self._unread += 1
+        try:
+            await self._responses.send(pb.StreamResponse(turn_done=pb.TurnDone(turn=number)))
+        finally:
+            self._unread -= 1
+            self._was_read.set()
 
     def _told(self, task: asyncio.Task[None]) -> None:
         self._telling.discard(task)

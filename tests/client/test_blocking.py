@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
+import signal
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -99,3 +103,40 @@ def test_a_script(px: Any, service: Any, child_python: Callable[..., Any]) -> No
     assert child.wait() == 0
     assert child.stderr() == ""
     asyncio.run(service.until("pids", lambda pids: pids == []))
+
+
+def test_an_iterator_may_be_collected_in_any_thread(px: Any, service: Any) -> None:
+    """Also in the one that everything here waits for."""
+    with PipelineClient(service.target) as client, client.session(px.chain("t-echo")) as session:
+        for _ in range(3):
+            circle: list[Any] = [session.ask("n0", text("a"))]
+            circle.append(circle)
+            next(circle[0])
+            gc.disable()
+            try:
+                del circle
+                client._thread._loop.call_soon_threadsafe(gc.collect)
+                assert [data.payload for data in session.ask("n0", text("b"))] == ["b"]
+            finally:
+                gc.enable()
+
+
+@pytest.mark.parametrize("way", ["ask", "outputs", "receive"])
+def test_an_interrupt_of_the_program_ends_the_wait(px: Any, service: Any, way: str) -> None:
+    def wait(session: Any) -> None:
+        match way:
+            case "ask":
+                list(session.ask("n0", text("wait")))
+            case "outputs":
+                list(session.outputs())
+            case _:
+                session.receive("n0")
+
+    with PipelineClient(service.target) as client, client.session(px.chain("turn-do")) as session:
+        killer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+        killer.start()
+        with pytest.raises(KeyboardInterrupt):
+            wait(session)
+        killer.join()
+        session.interrupt()
+        assert [data.payload for data in session.ask("n0", text("on"))] == ["on"]

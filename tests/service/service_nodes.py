@@ -96,3 +96,12 @@ class Half(Base):
 
     async def process(self, data: RuntimeData) -> Any:
         raise ValueError("half: \ud83d")
+
+
+@register_node("t-holds")
+class Holds(MultiprocessNode):
+    """Passes messages on, and says that it keeps them until the end of its input."""
+
+    def process(self, data: RuntimeData) -> RuntimeData:
+        self.hold(data)
+        return data

@@ -188,3 +188,22 @@ def test_words_whose_commands_never_come_are_not_kept_without_end(px: Any, sv: A
             assert await stream.results() == [(1, "n0", "goes on")]
 
     px.run(main())
+
+
+def test_each_has_an_answer_of_its_own(px: Any, sv: Any) -> None:
+    """Two overtake their commands; the second finds nothing."""
+
+    async def main() -> None:
+        async with sv.serving() as client:
+            stream = await client.ready(sv.chain("t-echo"))
+            await stream.chunk("n0", "a")
+            await stream.result()
+            for number in (1, 2):
+                await interrupt(client, stream, number)
+            for number in (1, 2):
+                await stream.command(INTERRUPT, interruption=number)
+            answers = [await stream.read_a("interrupted") for _ in range(2)]
+            assert [each.epoch for each in answers] == [1, 2]
+            assert [each.heard["n0"].HasField("delivered") for each in answers] == [True, False]
+
+    px.run(main())

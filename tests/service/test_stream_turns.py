@@ -130,10 +130,45 @@ def test_a_turn_after_the_end_of_its_input(px: Any, sv: Any) -> None:
     async def main() -> None:
         async with sv.serving() as client:
             stream = await client.ready(sv.graph([sv.node("n0"), sv.node("other")]))
+            await stream.chunk("n0", "a", turn=3)
             await stream.command(Control.COMMAND_END_INPUT, node_id="n0")
             await stream.command(END, turn=3, node_id="n0")
-            error = await stream.read_a("error")
-            assert "turn 3 was not ended before the input of its nodes" in error.message
+            await stream.close()
+            assert sorted(told(await stream.finish()), key=str) == [("a", [3]), 3]
+
+    px.run(main())
+
+
+def test_as_many_as_can_be_counted_do_not_hold_up_what_ends_them(px: Any, sv: Any) -> None:
+    """The node holds them all until the end of its input."""
+
+    async def main() -> None:
+        async with sv.serving() as client:
+            stream = await client.ready(sv.chain("t-holds"))
+            for number in range(1, 1024):
+                await stream.chunk("n0", "a", turn=number)
+                await stream.command(END, turn=number, node_id="n0")
+            await stream.command(GIVE_UP, turn=5000)
+            await stream.close()
+            assert (await stream.finish())[-1].HasField("closed")
+
+    px.run(main())
+
+
+def test_a_turn_does_not_end_within_a_frame(px: Any, sv: Any) -> None:
+    audio = pb.AudioBuffer(samples=b"\1\2\3", sample_rate=8000, channels=1, format=pb.AUDIO_FORMAT_I16)
+
+    async def main() -> None:
+        async with sv.serving() as client:
+            stream = await client.ready(sv.graph([sv.node("n0"), sv.node("other")]))
+            for node_id, turn in (("other", 1), ("n0", 2)):
+                await stream.chunk(node_id, pb.DataBuffer(audio=audio), turn=turn)
+            await stream.chunk("other", pb.DataBuffer(audio=audio), turn=1)
+            await stream.command(END, turn=1, node_id="other")
+            await stream.command(END, turn=2, node_id="n0")
+            responses = await stream.finish()
+            assert "1 byte of a frame" in responses[-1].error.message
+            assert responses[-1].error.failing_node_id == "n0"
 
     px.run(main())
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from remotemedia.core.data import RuntimeData
+from remotemedia.core.multiprocess.session.playback import Track
 from remotemedia.core.multiprocessing import Heard, Pipeline, PipelineError, Position
 from remotemedia.testing import NodeHost
 from tests.session import heard_nodes
@@ -140,5 +141,69 @@ def test_stereo_counts_frames(px: Any) -> None:
                 await session.send("n0", RuntimeData.audio(samples, 100, channels))
                 await session.receive("n0")
             assert (await session.interrupt()).heard["n0"].delivered.secs == pytest.approx(1.0)
+
+    px.run(main())
+
+
+def sound(number: int, samples: int = 1000) -> RuntimeData:
+    data = RuntimeData.audio(np.zeros(samples, np.float32), 1000, timestamp=float(number))
+    data.sequence = number
+    return data
+
+
+def test_where_a_position_lies() -> None:
+    track = Track()
+    for number in range(3):
+        track.deliver(sound(number))
+    track.play(None, 0.0)
+    assert track.heard().played is None
+    track.play(None, 1.0)
+    assert track.heard().played == Position(0, 1.0, 0, 0.0), "of the next message nothing was heard"
+    track.play(None, 2.5)
+    track.play(None, 2.25)
+    assert track.heard().played == Position(2, 2.5, 0, 2.0), "it goes forward"
+    track.play(1, None)
+    assert track.heard().played == Position(2, 2.5, 0, 2.0)
+    track.play(2, None)
+    assert track.heard() == Heard(Position(2, 3.0, 0, 2.0), Position(2, 3.0, 0, 2.0))
+
+
+def test_turns_that_are_read_in_another_order() -> None:
+    """What was read first was played first; an output of two turns was played once."""
+    track = Track()
+    for number in (3, 4, 0, 1, 3):
+        track.deliver(sound(number))
+    assert track.heard().delivered == Position(1, 4.0, 0, 1.0)
+    track.play(4, None)
+    assert track.heard().played == Position(4, 2.0, 0, 4.0)
+    track.play(None, 2.5)
+    assert track.heard().played == Position(0, 2.5, 0, 0.0)
+    with pytest.raises(ValueError, match="message 5 was not received yet; the last one is 4"):
+        track.play(5, None)
+
+
+def test_what_was_delivered_very_long_ago_is_forgotten() -> None:
+    track = Track()
+    for number in range(12_000):
+        track.deliver(sound(number, 1))
+    track.play(1000, None)
+    assert track.heard().played is None
+    track.play(11_000, None)
+    assert track.heard().played == Position(11_000, pytest.approx(11.001), 0, 11_000.0)
+
+
+def test_turns_and_their_marks(px: Any) -> None:
+    async def main() -> None:
+        async with px.session("t-echo") as session:
+            turns = [session.turn("n0") for _ in range(2)]
+            for turn in turns:
+                for number in range(2):
+                    await turn.send(sound(number, 100))
+                await turn.end()
+            for turn in reversed(turns):
+                last = [data.sequence async for _, data in turn.outputs()][-1]
+                await session.played("n0", sequence=last)
+            heard = (await session.interrupt()).heard["n0"]
+            assert heard.delivered == heard.played == Position(last, pytest.approx(0.4), 0, 1.0)
 
     px.run(main())

@@ -12,6 +12,7 @@ import pytest
 from remotemedia.core.data import RuntimeData
 from remotemedia.core.multiprocessing import (
     END_OF_TURN,
+    MultiprocessConfig,
     NodeProcessError,
     Pipeline,
     PipelineError,
@@ -346,3 +347,200 @@ def test_hold_outside_a_call() -> None:
     node = turn_nodes.Forgets("n", {})
     node.release(node.hold(text("x")))
     node.release()
+
+
+# --- the end of the input ---
+
+
+def two_ways() -> Pipeline:
+    """Two inputs, and a join."""
+    pipeline = Pipeline().add_node("t-echo", "left").add_node("turn-slow", "right").add_node("turn-pairs", "join")
+    return pipeline.connect("left", "output", "join", "input").connect("right", "output", "join", "input")
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_an_input_that_has_ended_has_no_mark_and_none_waits_for_it(px: Any, late: bool) -> None:
+    """Whether it has ended before the end of the turn, or while its mark waits for room."""
+
+    async def main() -> None:
+        async with px.Session("s", two_ways(), MultiprocessConfig(channel_capacity=1)) as session:
+            turn = session.turn("left")
+            await turn.send(text("l"))
+            for _ in range(1 if not late else 3):
+                await turn.send(text("r"), node_id="right")
+            if late:
+                ending = asyncio.create_task(turn.end())
+                await px.until(lambda: turn._marked)
+                await session.end_input("right")
+                await ending
+            else:
+                await session.end_input("right")
+                await turn.end()
+            said = [str(data.payload) async for _, data in turn.outputs()]
+            assert sorted("+".join(said).split("+")) == ["l", *["r"] * (3 if late else 1)]
+            assert await asked(session, "left", "next") == ["next"]
+
+    px.run(main())
+
+
+def test_a_cancelled_end_may_be_repeated_and_two_send_one_mark(px: Any) -> None:
+    async def main() -> None:
+        async with px.session("turn-slow", "turn-pairs", channel_capacity=1) as session:
+            for cancelled in (True, False):
+                turn = session.turn("n0", own_outputs=False)
+                for words in "abc":
+                    await turn.send(text(words))
+                if cancelled:
+                    with pytest.raises(TimeoutError):
+                        async with asyncio.timeout(0.001):
+                            await turn.end()
+                await asyncio.gather(turn.end(), turn.end())
+                await turn.done()
+                came = [await session.receive("n1") for _ in range(3)]
+                assert [data.mark or data.payload for data in came] == ["a+b", "c", END_OF_TURN]
+
+    px.run(main())
+
+
+def test_a_block_that_is_cancelled_at_its_end_gives_the_turn_up(px: Any) -> None:
+    async def main() -> None:
+        async with px.session("turn-slow", channel_capacity=1) as session:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.001), session.turn("n0") as turn:
+                    for words in "abc":
+                        await turn.send(text(words))
+            assert await turn.done() == []
+
+    px.run(main())
+
+
+def test_without_backpressure_a_mark_waits_for_room(px: Any) -> None:
+    async def main() -> None:
+        config = MultiprocessConfig(channel_capacity=1, enable_backpressure=False)
+        async with px.Session("s", chain("turn-slow", "turn-pairs"), config) as session:
+            for number in range(5):
+                assert await asked(session, "n0", str(number)) == [str(number)]
+
+    px.run(main())
+
+
+def test_a_node_that_cancels_itself_at_the_mark_does_not_keep_it(px: Any) -> None:
+    async def main() -> None:
+        async with px.Session("s", chain("turn-cancels", "turn-pairs")) as session:
+            for _ in range(5):
+                assert await asked(session, "n0", "a", on_failure="report") == ["a"]
+                with pytest.raises(NodeProcessError, match="CancelledError: its own"):
+                    await asked(session, "n0", "a")
+
+    px.run(main())
+
+
+# --- who gets an output ---
+
+
+def test_a_failure_is_raised_after_all_outputs(px: Any) -> None:
+    async def main() -> None:
+        async with px.Session("s", chain("turn-do", "turn-slow")) as session:
+            async with session.turn("n0") as turn:
+                for words in ("a", "fail", "b"):
+                    await turn.send(text(words))
+            came = []
+            with pytest.raises(NodeProcessError):
+                async for _, data in turn.outputs():
+                    came.append(data.payload)
+            assert came == ["a", "b"]
+
+    px.run(main())
+
+
+@pytest.mark.parametrize("given_up", [False, True])
+def test_an_output_of_two_turns_is_also_received_if_one_of_them_says_so(px: Any, given_up: bool) -> None:
+    async def main() -> None:
+        async with px.Session("s", two_ways()) as session:
+            own, other = session.turn("left"), session.turn("right", own_outputs=False)
+            await own.send(text("l"))
+            if given_up:
+                own.give_up()
+            await other.send(text("r"))
+            data = await session.receive("join")
+            assert data.payload in ("l+r", "r+l")
+            if not given_up:
+                own._close()
+                assert [one.payload async for _, one in own.outputs()] == [data.payload]
+
+    px.run(main())
+
+
+def test_an_interruption_drops_what_was_not_read_of_turns(px: Any) -> None:
+    """Also of one that is over."""
+
+    async def main() -> None:
+        async with px.session("turn-do", "t-echo") as session:
+            over, open_one = session.turn("n0"), session.turn("n0")
+            await over.send(text("many 5"))
+            await over.end()
+            await open_one.send(text("many 5"))
+            await over.done()
+            await px.until(lambda: session._books.pull() or len(open_one._kept) == 5)
+            assert over.is_over
+            await session.interrupt()
+            assert [data async for _, data in over.outputs()] == []
+            await open_one.end()
+            assert [data async for _, data in open_one.outputs()] == []
+
+    px.run(main())
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_from_its_first_moment(px: Any, tmp_path: Any, cancelled: bool) -> None:
+    """A node that is stuck acknowledges late; nothing of the old is read meanwhile, nor if interrupt() is cancelled."""
+    file = tmp_path / "go on"
+    pipeline = Pipeline().add_node("turn-blocks", "n0", {"file": str(file)})
+
+    async def main() -> None:
+        async with px.Session("s", pipeline) as session:
+            turn = session.turn("n0")
+            await turn.send(text("stuck"))
+            await px.until(lambda: session._books.pull() or len(turn._kept) == 3)
+            interrupting = asyncio.create_task(session.interrupt())
+            await px.until(lambda: not turn._kept)
+            if cancelled:
+                interrupting.cancel()
+            file.touch()
+            await asyncio.gather(interrupting, return_exceptions=True)
+            await turn.end()
+            assert [data async for _, data in turn.outputs()] == []
+            assert await asked(session, "n0", "next") == ["next0", "next1", "next2"]
+
+    px.run(main())
+
+
+def test_the_provenance_of_an_output_from_before_the_first_turn(px: Any) -> None:
+    async def main() -> None:
+        async with px.session("t-echo") as session:
+            await session.send("n0", text("a"))
+            await session.receive("n0")
+            before = session.provenance("n0")
+            session.turn("n0").give_up()
+            assert session.provenance("n0") == before
+            await session.interrupt()
+            assert session.was_cut(before)
+
+    px.run(main())
+
+
+def test_more_ends_than_there_can_be_turns_are_not_kept(px: Any) -> None:
+    """Whoever sends marks of that name: a join does not gather them."""
+
+    async def main() -> None:
+        async with px.Session("s", two_ways()) as session:
+            for number in range(1100):
+                end = {"turn": 10**9 + number, "inputs": ["left", "right"], "epoch": 0}
+                await session.send("left", RuntimeData.control(END_OF_TURN, end))
+            for _ in range(1100 - 1024):
+                assert (await session.receive("join")).mark == END_OF_TURN
+            with pytest.raises(TimeoutError):
+                await session.receive("join", timeout=0.05)
+            assert await asked(session, "left", "goes on") == ["goes on"]
+
+    px.run(main())

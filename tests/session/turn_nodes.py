@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 from remotemedia.core.data import RuntimeData
@@ -106,4 +108,33 @@ class Hoards(MultiprocessNode):
         if self.all_held:
             self.release(self.all_held[-1])
         self.all_held.append(self.hold(data))
+        return data
+
+
+@register_node("turn-blocks")
+class Blocks(MultiprocessNode):
+    """Gives three outputs for a message, and then hears of nothing until a file is there."""
+
+    def process(self, data: RuntimeData) -> Iterator[RuntimeData]:
+        for number in range(3):
+            yield RuntimeData.text(f"{data.payload}{number}")
+        while str(data.payload) == "stuck" and not Path(self.config["file"]).exists():
+            time.sleep(0.002)
+
+
+@register_node("turn-cancels")
+class Cancels(MultiprocessNode):
+    """Cancels itself at every mark."""
+
+    def process(self, data: RuntimeData) -> RuntimeData:
+        return data
+
+    async def on_mark(self, mark: RuntimeData) -> None:
+        raise asyncio.CancelledError("its own")
+
+
+@register_node("turn-slow")
+class Slow(MultiprocessNode):
+    async def process(self, data: RuntimeData) -> RuntimeData:
+        await asyncio.sleep(0.05)
         return data

@@ -174,7 +174,7 @@ class NodeLoop:
             elif self._open and not any_ready_soon(self._open):
                 await self._channels.doorbell.wait(self._ready)
         # finish() belongs to the epoch it begins in: on_interrupt() precedes it, even if its word is still on the way.
-        while self._interrupts or self._epoch != self._channels.cuts.epoch:
+        while self._interrupts or self._owes or self._epoch != self._channels.cuts.epoch:
             await self._acknowledge()
         await self._finish()
         while self._interrupts or self._due:
@@ -251,10 +251,13 @@ class NodeLoop:
                 raise
             self._report_failure(error, -1, "on_interrupt()")
         # Ends of turns that waited for others, which this interruption has dropped.
-        for mark, held in self._turn_ends.cut(cuts):
-            self._due.append((partial(self._take_mark, mark), held, mark.origin))
-        self._owes = self._owes or bool(self._due)
+        self._owe(self._turn_ends.cut(cuts))
         self._let_ends_leave()
+
+    def _owe(self, ends: list[tuple[RuntimeData, list[Held]]]) -> None:
+        """Has the main loop give these marks to the node."""
+        self._due += [(partial(self._take_mark, mark), held, mark.origin) for mark, held in ends]
+        self._owes = self._owes or bool(ends)
 
     async def _tell_interrupt(self, epoch: int) -> None:
         if not self._reports.are_wanted:
@@ -302,6 +305,8 @@ class NodeLoop:
                 return subscriber
             if not subscriber.ended:
                 self._open.append(subscriber)
+            else:
+                self._owe(self._turn_ends.end_input(subscriber))
         return None
 
     async def _handle(self, subscriber: Subscriber) -> None:
@@ -359,7 +364,7 @@ class NodeLoop:
         if self._knows_marks:
             if mark.mark != END_OF_TURN or self._node._relays_ends:
                 return self._called.on_mark(mark)
-            return with_its_end(partial(self._called.on_mark, mark), mark, self._may_leave)
+            return with_its_end(partial(self._called.on_mark, mark), mark, self._may_leave, self._is_cut_short)
         if mark.mark == END_OF_TURN:
             return mark if self._may_leave(mark) else None
         samples = zero_samples(mark)
@@ -436,6 +441,9 @@ class NodeLoop:
         finally:
             self._leave_user_code()
             self._channels.segment.count_busy(started_ns + self._blocked_ns)
+
+    def _is_cut_short(self) -> bool:
+        return bool(self._interrupts) or self._is_being_ended()
 
     def _is_being_ended(self) -> bool:
         if self._aborted:

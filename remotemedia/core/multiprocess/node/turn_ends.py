@@ -3,6 +3,7 @@ node keeps nothing of that turn."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from inspect import isawaitable
@@ -17,13 +18,18 @@ from remotemedia.core.multiprocess.node.held import Held, HeldMessages
 __all__ = ["TurnEnds", "with_its_end", "without_ends"]
 
 
+# So many turns may be under way: what says it ends more than that was not sent by the session.
+_MOST_AWAITED = _ring.TURNS
+
+
 class _Awaited:
     """The end of one turn, which has come by some inputs. It has a share of the turn."""
 
-    __slots__ = ("by", "held", "mark")
+    __slots__ = ("by", "end", "held", "mark")
 
-    def __init__(self, mark: RuntimeData) -> None:
+    def __init__(self, mark: RuntimeData, end: TurnEnd) -> None:
         self.mark = mark
+        self.end = end
         self.by: set[str] = set()
         self.held: list[Held] = []
 
@@ -49,7 +55,9 @@ class TurnEnds:
         end = turn_end(mark) if len(self._inputs) > 1 else None
         if end is None or cuts.was_cut(end.epoch, segment.ancestry):
             return []
-        awaited = self._awaited.setdefault(end.number, _Awaited(mark))
+        if len(self._awaited) >= _MOST_AWAITED and end.number not in self._awaited:
+            return []
+        awaited = self._awaited.setdefault(end.number, _Awaited(mark, end))
         awaited.by.add(by.channel_name)
         if awaited.by >= self._ways(end):
             del self._awaited[end.number]
@@ -73,6 +81,14 @@ class TurnEnds:
                 held.release()
         self._leaving = [(mark, held) for mark, held in self._leaving if not held.released]
         return due
+
+    def end_input(self, ended: Subscriber) -> list[tuple[RuntimeData, list[Held]]]:
+        """Nothing more comes by this input: the ends that waited for no other, with what the caller is to release."""
+        self._inputs = [one for one in self._inputs if one is not ended]
+        due = [one for one in self._awaited.values() if one.by >= self._ways(one.end)]
+        for awaited in due:
+            del self._awaited[awaited.end.number]
+        return [(awaited.mark, awaited.held) for awaited in due]
 
     def may_leave(self, mark: RuntimeData, kept: HeldMessages, segment: _ring.Segment, epoch: int) -> bool:
         """Whether the mark, which was taken last, may go on now; else ``leaving`` gives it later."""
@@ -99,17 +115,25 @@ class TurnEnds:
 
 
 async def with_its_end(
-    on_mark: Callable[[], Any], mark: RuntimeData, may_leave: Callable[[RuntimeData], bool]
+    on_mark: Callable[[], Any],
+    mark: RuntimeData,
+    may_leave: Callable[[RuntimeData], bool],
+    is_cut_short: Callable[[], bool],
 ) -> AsyncIterator[Any]:
     """What ``on_mark()`` of a node gives at the end of a turn, and the mark if it may go on, whatever it did with that.
 
-    An error of the node's is raised behind the mark: nodes after it must not wait for ever.
+    An error of the node's is raised behind the mark: nodes after it must not wait for ever. A cancellation is one,
+    unless the call ``is_cut_short``.
     """
-    failed: Exception | None = None
+    failed: BaseException | None = None
     try:
         async with aclosing(without_ends(on_mark)) as outputs:
             async for output in outputs:
                 yield output
+    except asyncio.CancelledError as error:
+        if is_cut_short():
+            raise
+        failed = error
     except Exception as error:
         failed = error
     if may_leave(mark):

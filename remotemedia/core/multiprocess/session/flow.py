@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from remotemedia._naming import nodes_named
-from remotemedia.core.data import Payload, RuntimeData
+from remotemedia.core.data import DataType, Payload, RuntimeData
 from remotemedia.core.multiprocess.channel.form import FORM
 from remotemedia.core.multiprocess.channel.publisher import Publisher
 from remotemedia.core.multiprocess.channel.subscriber import Subscriber, any_ready_soon
@@ -52,10 +52,10 @@ class SessionFlow:
         Without a port it is ``Pipeline.input_port``. A str can be sent where the node declares TEXT, an array or
         bytes where it declares TENSOR and nothing else that could be meant; elsewhere, TypeError says how to make a
         message. With ``turn``, it is a part of that. Waits while the channel is full; with
-        ``enable_backpressure=False`` raises ChannelFullError instead. An ordinary array is copied once, into shared
-        memory. Raises ProcessCrashError when the pipeline crashed, PipelineError for a node that takes no input from
-        the session or declares no such port, SessionStateError before ``start`` and after ``stop``, ChannelClosedError
-        after ``end_input``.
+        ``enable_backpressure=False`` raises ChannelFullError instead, except for marks. An ordinary array is copied
+        once, into shared memory. Raises ProcessCrashError when the pipeline crashed, PipelineError for a node that
+        takes no input from the session or declares no such port, SessionStateError before ``start`` and after ``stop``,
+        ChannelClosedError after ``end_input``.
         """
         supervisor = self._alive("send()")
         wiring = self._wired()
@@ -70,7 +70,7 @@ class SessionFlow:
             # The ring refuses anything but a message, so messages pay nothing for the check.
             if publisher._offer(data, epoch=epoch, port=port, origin=origin):  # type: ignore[arg-type]
                 return
-            if not self.config.enable_backpressure:
+            if not self.config.enable_backpressure and data.type is not DataType.CONTROL:  # type: ignore[union-attr]
                 publisher._drop()
                 raise ChannelFullError(
                     f"channel {publisher.channel_name!r} or its payload pool is full (room for {publisher.capacity} "
@@ -208,12 +208,15 @@ class SessionFlow:
         cut_nodes = nodes_named(from_node)
         reached = self.pipeline.reached_from(cut_nodes) if cut_nodes else set(self.pipeline.node_ids)
         interruption = wiring.cut(cut_nodes, queues=drop_queued)._replace(heard=self._playback.interrupt(reached))
-        wiring.skip_stale()  # before any wait: a node in loan() may need this memory to get on
+        self._drop_cut(interruption)  # before any wait: a node in loan() may need this memory to get on
         await supervisor.interrupt(interruption, reached)
-        wiring.skip_stale()  # and what came meanwhile: what comes next finds its channels empty
+        self._drop_cut(interruption)  # and what came meanwhile: what comes next finds its channels empty
+        return interruption
+
+    def _drop_cut(self, interruption: Interruption) -> None:
+        self._wired().skip_stale()
         if self._books is not None:
             self._books.drop_cut(interruption)
-        return interruption
 
     async def played(self, node_id: str, *, sequence: int | None = None, secs: float | None = None) -> None:
         """Says how far the outputs of this node have been played: up to the message of that ``sequence``, and with it;

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection
 
 import numpy as np
@@ -17,22 +16,28 @@ _MOST_UNPLAYED = 10_000
 
 
 class Track:
-    """The outputs of one node, since the last interruption that reached it."""
+    """The outputs of one node since the last interruption that reached it, in the order of their delivery."""
 
     def __init__(self) -> None:
-        self._last: tuple[int, float, int, float] | None = None
+        self._last: Position | None = None
+        self._newest = -1
         self._secs = 0.0
-        # Delivered and not known to be played: with each message, the seconds before and after it.
-        self._unplayed: deque[tuple[int, float, float, int, float]] = deque(maxlen=_MOST_UNPLAYED)
+        # Delivered and not known to be played, by their numbers: the seconds before each, and where it ends.
+        self._unplayed: dict[int, tuple[float, Position]] = {}
         self._played: Position | None = None
 
     def deliver(self, data: RuntimeData) -> None:
-        """The program has received it."""
+        """The program has received it; an output of two turns counts once."""
+        if data.sequence in self._unplayed:
+            return
         before = self._secs
         if data.type is _AUDIO and isinstance(data.metadata, AudioMetadata) and isinstance(data.payload, np.ndarray):
             self._secs += _frames(data.payload, data.metadata) / (data.metadata.sample_rate or 1)
-        self._last = data.sequence, self._secs, data.origin, data.timestamp
-        self._unplayed.append((data.sequence, before, self._secs, data.origin, data.timestamp))
+        self._last = Position(data.sequence, self._secs, data.origin, data.timestamp)
+        self._newest = max(data.sequence, self._newest)
+        if len(self._unplayed) >= _MOST_UNPLAYED:
+            del self._unplayed[next(iter(self._unplayed))]
+        self._unplayed[data.sequence] = before, self._last
 
     def play(self, sequence: int | None, secs: float | None) -> None:
         """All up to this message was played, or so many seconds. ValueError for what was not delivered."""
@@ -40,25 +45,40 @@ class Track:
             raise ValueError("played() takes the sequence of the message that was played, or secs; one of them")
         if self._last is None:
             raise ValueError("played(): nothing of that node was received since the interruption before")
-        if sequence is not None and sequence > self._last[0]:
-            raise ValueError(f"played(): message {sequence} was not received yet; the last one is {self._last[0]}")
-        if secs is not None and not 0 <= secs <= self._secs + 1e-3:
-            raise ValueError(f"played(): {secs} s are not within the {self._secs:.3f} s of audio that were received")
-        while self._unplayed:
-            number, before, after, origin, timestamp = self._unplayed[0]
-            if sequence is not None and number > sequence:
+        if sequence is not None:
+            if sequence > self._newest:
+                raise ValueError(f"played(): message {sequence} was not received yet; the last one is {self._newest}")
+            self._play_up_to(sequence)
+        elif secs is not None:
+            if not 0 <= secs <= self._secs + 1e-3:
+                raise ValueError(
+                    f"played(): {secs} s are not within the {self._secs:.3f} s of audio that were received"
+                )
+            self._play_secs(secs)
+
+    def _play_up_to(self, sequence: int) -> None:
+        if sequence not in self._unplayed:  # played before, or long ago
+            return
+        for number in list(self._unplayed):
+            _, self._played = self._unplayed.pop(number)
+            if number == sequence:
                 return
-            if secs is not None and before > secs:
+
+    def _play_secs(self, secs: float) -> None:
+        if self._played is not None and secs <= self._played.secs:
+            return
+        for number, (before, end) in list(self._unplayed.items()):
+            if before >= secs:
                 return
-            at = after if secs is None else min(after, secs)
-            self._played = Position(number, at, origin, timestamp)
-            if secs is not None and after > secs:
+            if end.secs > secs:
+                self._played = end._replace(secs=secs)
                 return
-            self._unplayed.popleft()
+            self._played = end
+            del self._unplayed[number]
 
     def heard(self) -> Heard:
         """Up to now."""
-        return Heard(None if self._last is None else Position(*self._last), self._played)
+        return Heard(self._last, self._played)
 
 
 class Playback:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self, TypeAlias
+from weakref import WeakSet
 
 from remotemedia import _ring
 from remotemedia.core.data import Payload, RuntimeData
@@ -16,7 +18,7 @@ from remotemedia.core.multiprocess.session.flow import SessionFlow, check_on_fai
 from remotemedia.core.multiprocess.session.wiring import Wiring
 from remotemedia.core.multiprocess.values.interruption import Interruption, Provenance
 from remotemedia.core.multiprocess.values.turn import Origin
-from remotemedia.errors import NodeProcessError, ResourceLimitError, SessionStateError
+from remotemedia.errors import ChannelClosedError, NodeProcessError, ResourceLimitError, SessionStateError
 
 __all__ = ["SessionTurns", "Turn", "Turns"]
 
@@ -51,6 +53,8 @@ class Turn:
         self._number = number
         self._descent = books.wiring.segment.of_turn(number)
         self._fed: dict[str, None] = {}
+        self._marked: set[str] = set()
+        self._ending = asyncio.Lock()
         self._open = True
         self._over = False
         self._own_outputs = own_outputs
@@ -65,14 +69,18 @@ class Turn:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
-            await self.end()
-        else:
+        if error is not None:
             self.give_up()
+            return
+        try:
+            await self.end()
+        finally:
+            if self._open:  # cancelled there
+                self.give_up()
 
     @property
     def is_over(self) -> bool:
-        """Whether all work on it is done and all its outputs were taken."""
+        """Whether all work on it is done, and all its outputs are here."""
         return self._books.is_over(self)
 
     async def send(self, data: RuntimeData | Payload, port: str = "", *, node_id: str | None = None) -> None:
@@ -80,15 +88,24 @@ class Turn:
         await self._session.send(node_id or self.origin.node_id, data, port, turn=self)
 
     async def end(self) -> None:
-        """Ends the input of the turn: sends the mark to each node that got a part of it. May be repeated."""
-        if not self._open:
-            return
-        try:
+        """Ends the input of the turn: sends the mark to each node that got a part of it, and whose input has not ended.
+
+        May be repeated; after a cancellation, that sends what is left of it. Otherwise raises like ``Session.send``.
+        """
+        async with self._ending:
             inputs = tuple(self._fed) or (self.origin.node_id,)
             mark = TurnEnd(self.origin.number, inputs, self._books.wiring.segment.epoch).as_mark()
-            for node_id in inputs:
-                await self._session.send(node_id, mark, turn=self)
-        finally:
+            try:
+                for node_id in inputs:
+                    if self._open and node_id not in self._marked:
+                        with suppress(ChannelClosedError):  # the end of this input is the end of the turn there
+                            await self._session.send(node_id, mark, turn=self)
+                        self._marked.add(node_id)
+            except asyncio.CancelledError:
+                raise
+            except BaseException:
+                self._close()
+                raise
             self._close()
 
     def give_up(self) -> None:
@@ -100,7 +117,7 @@ class Turn:
     async def outputs(self, *, on_failure: str = "raise") -> AsyncGenerator[tuple[str, RuntimeData]]:
         """Yields (node id, data), as they come, until the turn is over; without the mark of its end.
 
-        Raises NodeProcessError for a message of the turn that failed, after what came before it; ``"report"`` for
+        Raises NodeProcessError for the first message of the turn that failed, after all outputs; ``"report"`` for
         ``on_failure`` leaves it in ``failures``. Otherwise raises like ``Session.receive``. Left before its end, it
         gives the turn up.
         """
@@ -123,12 +140,12 @@ class Turn:
             self._books.pull()
             while self._kept:
                 node_id, data, _ = self._kept.popleft()
-                self._session._playback.deliver(node_id, data)
                 if data.mark != END_OF_TURN:
+                    self._session._playback.deliver(node_id, data)
                     return node_id, data
-            if on_failure == "raise" and self.failures:
-                raise self.failures[0]
             if self._books.is_over(self):
+                if on_failure == "raise" and self.failures:
+                    raise self.failures[0]
                 return None
             await self._books.wait(lambda: bool(self._kept) or self.is_over)
 
@@ -158,7 +175,7 @@ class Turn:
         return self._descent
 
     def _take(self, kept: _Kept) -> bool:
-        """Whether the output goes here, or nowhere."""
+        """Whether the output goes here, or, given up, nowhere; else it goes to ``receive``, too."""
         if not self._first_output_is_here and not kept[1].mark and self._input_ns:
             self._first_output_is_here = True
             self._books.wiring.segment.first_output(self._input_ns)
@@ -179,6 +196,8 @@ class Turns:
         self.wiring = wiring
         self._session = session
         self._live: dict[int, Turn] = {}
+        # Over, and perhaps with outputs that nobody has read yet.
+        self._over: WeakSet[Turn] = WeakSet()
         self._free = deque(range(1, _ring.TURNS))
         self._begun = 0
         self._aside: dict[str, deque[_Kept]] = {node_id: deque() for node_id in wiring.outputs}
@@ -217,6 +236,7 @@ class Turns:
             return False
         turn._over = True
         del self._live[turn._number]
+        self._over.add(turn)
         self._free.append(turn._number)
         return True
 
@@ -262,17 +282,18 @@ class Turns:
 
     def provenance(self, node_id: str) -> Provenance:
         """Of the output of this node that ``take`` gave last."""
-        return self._last.get(node_id, Provenance(0, 0))
+        return self._last.get(node_id) or self.wiring.provenance(node_id)
 
     def drop_cut(self, interruption: Interruption) -> None:
         """Drops what is kept here and was cut off."""
-        for kept in (*self._aside.values(), *(turn._kept for turn in self._live.values())):
+        turns = (*self._live.values(), *self._over)
+        for kept in (*self._aside.values(), *(turn._kept for turn in turns)):
             stays = [one for one in kept if not interruption.cuts(one[2])]
             kept.clear()
             kept.extend(stays)
 
     def _route(self, node_id: str, subscriber: Subscriber, data: RuntimeData) -> _Kept | None:
-        """An output that was just taken; None if a turn has it."""
+        """An output that was just taken; None if turns have it, and nobody else is to get it."""
         segment = self.wiring.segment
         if not segment.turn:
             return node_id, data, Provenance(subscriber._last_epoch, subscriber._last_lineage)
@@ -281,10 +302,9 @@ class Turns:
         kept = node_id, data, Provenance(subscriber._last_epoch, subscriber._last_lineage, origins)
         taken = [turn._take(kept) for turn in turns]
         segment.end_turn()
-        if not any(taken):
-            return kept
-        self.wiring.doorbell.wake()  # another task may wait for it
-        return None
+        if any(taken):
+            self.wiring.doorbell.wake()  # another task may wait for it
+        return None if taken and all(taken) else kept
 
 
 class SessionTurns(SessionFlow):
@@ -309,7 +329,7 @@ class SessionTurns(SessionFlow):
         """Sends one message, as a turn of its own, and yields every output that is made of it, until there is no more.
 
         Several may be under way; each gets its own outputs. Where several outputs are made of the same messages they go
-        to each of their turns. Raises NodeProcessError for a message of the turn that failed; with
+        to each of their turns. Raises NodeProcessError, after all outputs, for a message of the turn that failed; with
         ``on_failure="report"`` it ends with what there is. An interruption ends it with what came before. Otherwise
         raises like ``send`` and ``receive``. Left before its end, it drops what still comes.
 
