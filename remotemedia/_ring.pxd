@@ -1,6 +1,7 @@
 """The classes of ``_ring.pyx`` on a screen each. ``_segment.pxd`` has those below, ``_ring_c.pxd`` the C they use."""
 
 cimport cython
+from libc.stdint cimport int64_t, uint64_t
 
 from remotemedia._ring_c cimport *
 from remotemedia._segment cimport (
@@ -30,6 +31,37 @@ cdef class MessageForm:
     cdef int code(self, object kind) except -1
     cdef inline object new(self, object kind, object payload, object session_id, object timestamp, object metadata,
                            object port, object sequence, object origin)
+
+
+# A message that was delivered, and the audio up to its end.
+ctypedef struct rm_delivery:
+    uint64_t sequence
+    uint64_t origin
+    double timestamp
+    double secs
+
+
+@cython.final
+cdef class Deliveries:
+    cdef MessageForm form
+    cdef object audio
+    cdef type audio_metadata
+    # Those that are not known to be played, in a circle.
+    cdef rm_delivery *log
+    cdef Py_ssize_t size, first, count
+    cdef double before  # seconds of audio before the first of them
+    cdef rm_delivery last, reached
+    cdef bint has_last, has_played
+    cdef readonly int64_t newest
+    cdef readonly double secs
+    # The last one's metadata, and what it says.
+    cdef object metadata
+    cdef double rate
+    cdef Py_ssize_t channels
+    cdef int note(self, object message) except -1
+    cdef double length_secs(self, object payload, object metadata) except -1
+    cdef int make_room(self) except -1
+    cdef void drop(self, Py_ssize_t count) noexcept
 
 
 cdef class _Ring:
@@ -121,6 +153,7 @@ cdef class Consumer(_Ring):
     cdef Segment pool  # the last one used
     cdef Segment cuts
     cdef bint taking, close_wanted
+    cdef public Deliveries deliveries  # what is taken is noted there
 
     # A message's way in, in this order.
     cdef object _next(self, bint take, object before=*)

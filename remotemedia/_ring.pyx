@@ -15,12 +15,13 @@ cimport cython
 from cpython.buffer cimport PyBuffer_Release, PyBUF_SIMPLE, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.long cimport PyLong_CheckExact
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_GET_ITEM
 from libc.errno cimport errno
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 import os as _os
@@ -71,6 +72,7 @@ def create_ring(uint32_t capacity) -> int:
 
 
 include "_form.pxi"
+include "_deliveries.pxi"
 
 
 cdef class _Ring:
@@ -761,6 +763,8 @@ cdef class Consumer(_Ring):
             self.own.take_turn(slot.turn)
         self.published_ns = self.own.since_ns = slot.published_ns
         rm_release(&self.r, &self.peer.s if self.peer is not None else NULL)
+        if self.deliveries is not None:
+            self.deliveries.note(message)
         return message
 
     cdef inline char *_text(self, rm_slot *slot) except NULL:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from remotemedia.core.data import RuntimeData
+from remotemedia.core.data import AudioMetadata, DataType, RuntimeData
 from remotemedia.core.multiprocess.session.playback import Track
 from remotemedia.core.multiprocessing import Heard, Pipeline, PipelineError, Position
 from remotemedia.testing import NodeHost
-from tests.session import heard_nodes
+from tests.session import heard_nodes, turn_nodes  # noqa: F401 - registers its nodes
 
 pytestmark = pytest.mark.usefixtures("leak_check")
 
@@ -154,7 +154,7 @@ def sound(number: int, samples: int = 1000) -> RuntimeData:
 def test_where_a_position_lies() -> None:
     track = Track()
     for number in range(3):
-        track.deliver(sound(number))
+        track.deliveries.add(sound(number))
     track.play(None, 0.0)
     assert track.heard().played is None
     track.play(None, 1.0)
@@ -169,10 +169,10 @@ def test_where_a_position_lies() -> None:
 
 
 def test_turns_that_are_read_in_another_order() -> None:
-    """What was read first was played first; an output of two turns was played once."""
+    """What was read first was played first."""
     track = Track()
-    for number in (3, 4, 0, 1, 3):
-        track.deliver(sound(number))
+    for number in (3, 4, 0, 1):
+        track.deliveries.add(sound(number))
     assert track.heard().delivered == Position(1, 4.0, 0, 1.0)
     track.play(4, None)
     assert track.heard().played == Position(4, 2.0, 0, 4.0)
@@ -185,7 +185,7 @@ def test_turns_that_are_read_in_another_order() -> None:
 def test_what_was_delivered_very_long_ago_is_forgotten() -> None:
     track = Track()
     for number in range(12_000):
-        track.deliver(sound(number, 1))
+        track.deliveries.add(sound(number, 1))
     track.play(1000, None)
     assert track.heard().played is None
     track.play(11_000, None)
@@ -207,3 +207,43 @@ def test_turns_and_their_marks(px: Any) -> None:
             assert heard.delivered == heard.played == Position(last, pytest.approx(0.4), 0, 1.0)
 
     px.run(main())
+
+
+def test_an_output_of_two_turns_is_delivered_once(px: Any) -> None:
+    pipeline = Pipeline().add_node("t-echo", "left").add_node("t-echo", "right").add_node("turn-pairs", "join")
+    pipeline.connect("left", "output", "join", "input").connect("right", "output", "join", "input")
+
+    async def main() -> None:
+        async with px.Session("s", pipeline) as session:
+            turns = [session.turn("left"), session.turn("right")]
+            for turn in turns:
+                await turn.send(RuntimeData.text(turn.origin.node_id))
+            for turn in turns:
+                await anext(turn.outputs())
+            known = session._playback._tracks["join"].deliveries
+            assert known.newest == 0
+            known.play_up_to(0)
+            assert known.played == known.delivered
+            known.clear()
+            assert (known.newest, known.delivered, known.played, known.secs) == (-1, None, None, 0.0)
+
+    px.run(main())
+
+
+def test_audio_of_each_layout() -> None:
+    track = Track()
+    for samples, channels in (
+        (np.zeros(100, np.int16), 1),
+        (np.zeros((100, 2), np.float32), 2),
+        (np.zeros(200, np.float32), 2),
+        (np.zeros((3, 100), np.float32), 1),
+    ):
+        data = RuntimeData.tensor(samples)
+        data.type, data.metadata = DataType.AUDIO, AudioMetadata(1000, channels, "f32")
+        track.deliveries.add(data)
+    assert track.heard().delivered == Position(0, pytest.approx(0.303), 0, pytest.approx(data.timestamp))
+    with pytest.raises(TypeError, match="publish takes a RuntimeData, not int"):
+        track.deliveries.add(3)
+    for wrong in (RuntimeData.tensor(np.zeros(5)), RuntimeData.text("x")):
+        track.deliveries.add(wrong)
+    assert track.deliveries.secs == pytest.approx(0.303)

@@ -149,6 +149,11 @@ class Subscriber(Side):
         if self._consumer is not None:
             self._consumer.skip_stale(before)
 
+    def _note_deliveries(self, deliveries: _ring.Deliveries | None) -> None:
+        """For the framework: what is received from now on is noted there."""
+        if self._consumer is not None:
+            self._consumer.deliveries = deliveries
+
     def __iter__(self) -> Iterator[RuntimeData]:
         """Messages until the end of the stream."""
         while True:

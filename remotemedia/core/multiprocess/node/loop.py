@@ -74,6 +74,7 @@ class NodeLoop:
         self._owes = False
         self._origin = 0
         self._held = HeldMessages()
+        self._used = self._held.used
         self._reports = Reports(node)
         self._turn_ends = TurnEnds([])
         self._ends: list[Held] = []
@@ -324,7 +325,8 @@ class NodeLoop:
                 return None  # interrupted, before anything was done with it
             epoch = current
         self._call_epoch = epoch
-        if data.type is _CONTROL:
+        is_mark = data.type is _CONTROL
+        if is_mark:
             ends = self._turn_ends.take(data, subscriber, segment, self._channels.cuts)
             if ends is None:  # by other inputs it is still to come
                 return segment.count_processed(published_ns, segment.begin_processing(), False)
@@ -336,7 +338,7 @@ class NodeLoop:
         started_ns = segment.begin_processing()
         try:
             self._in_user_code = True
-            results = [self._called.process(data) if data.type is not _CONTROL else self._take_mark(data)]
+            results = [self._take_mark(data) if is_mark else self._called.process(data)]
             # The node may keep the message; this loop must not, or its memory would wait for the next one.
             del data
             await self._emit_result(results, epoch)
@@ -356,7 +358,7 @@ class NodeLoop:
             # Waiting for room downstream is not this node's work.
             segment.count_processed(published_ns, started_ns + self._blocked_ns, failed)
             self._node._status = NodeStatus.READY
-            if self._held.used or self._ends:
+            if self._used or self._ends:
                 self._end_call()
 
     def _take_mark(self, mark: RuntimeData) -> Any:

@@ -127,6 +127,8 @@ class SessionFlow:
         subscriber = self._output(node_id)
         if on_failure is not None:
             check_on_failure(on_failure)
+        if self._books is None and supervisor.failure is None and (data := subscriber.try_receive()) is not None:
+            return data  # the usual case
         if timeout is None:
             return await self._receive(supervisor, node_id, subscriber, on_failure)
         async with asyncio.timeout(timeout):
@@ -153,7 +155,6 @@ class SessionFlow:
                 data = subscriber.try_receive() if self._books is None else self._books.take(node_id)
                 if data is not None:
                     progress = True
-                    self._playback.deliver(node_id, data)
                     yield node_id, data
                 elif not self._has_ended(node_id, subscriber):
                     live.append(subscriber)
@@ -278,7 +279,6 @@ class SessionFlow:
             self._alive("receive()")
             data = subscriber.try_receive() if self._books is None else self._books.take(node_id)
             if data is not None:
-                self._playback.deliver(node_id, data)
                 return data
             has_ended, is_raising = self._has_ended(node_id, subscriber), self._is_raising(on_failure)
             if is_raising:

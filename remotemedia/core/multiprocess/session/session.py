@@ -108,7 +108,7 @@ class Session(SessionTurns):
         self._failures = FailureLog(session_id)
         self._unheard = UnheardFailures(pipeline)
         self._books = None
-        self._playback = Playback(())
+        self._playback = Playback({})
         self._asked = AskedInterrupts(self)
         self._finalizer: weakref.finalize[..., Session] | None = None
 

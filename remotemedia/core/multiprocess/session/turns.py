@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Self
 from weakref import WeakSet
 
 from remotemedia import _ring
@@ -22,7 +22,17 @@ from remotemedia.errors import ChannelClosedError, NodeProcessError, ResourceLim
 
 __all__ = ["SessionTurns", "Turn", "Turns"]
 
-_Kept: TypeAlias = tuple[str, RuntimeData, Provenance]
+
+class _Kept:
+    """An output that was taken from its channel, for whoever gets it."""
+
+    __slots__ = ("data", "is_delivered", "node_id", "provenance")
+
+    def __init__(self, node_id: str, data: RuntimeData, provenance: Provenance) -> None:
+        self.node_id = node_id
+        self.data = data
+        self.provenance = provenance
+        self.is_delivered = False
 
 
 class Turn:
@@ -139,10 +149,10 @@ class Turn:
             await self._session._look("Turn.outputs()")
             self._books.pull()
             while self._kept:
-                node_id, data, _ = self._kept.popleft()
-                if data.mark != END_OF_TURN:
-                    self._session._playback.deliver(node_id, data)
-                    return node_id, data
+                kept = self._kept.popleft()
+                if kept.data.mark != END_OF_TURN:
+                    self._books.deliver(kept)
+                    return kept.node_id, kept.data
             if self._books.is_over(self):
                 if on_failure == "raise" and self.failures:
                     raise self.failures[0]
@@ -176,7 +186,7 @@ class Turn:
 
     def _take(self, kept: _Kept) -> bool:
         """Whether the output goes here, or, given up, nowhere; else it goes to ``receive``, too."""
-        if not self._first_output_is_here and not kept[1].mark and self._input_ns:
+        if not self._first_output_is_here and not kept.data.mark and self._input_ns:
             self._first_output_is_here = True
             self._books.wiring.segment.first_output(self._input_ns)
         if self._own_outputs and not self._given_up:
@@ -273,8 +283,16 @@ class Turns:
                 return None
             if (kept := self._route(node_id, subscriber, data)) is not None:
                 aside.append(kept)
-        _, data, self._last[node_id] = aside.popleft()
-        return data
+        kept = aside.popleft()
+        self._last[node_id] = kept.provenance
+        self.deliver(kept)
+        return kept.data
+
+    def deliver(self, kept: _Kept) -> None:
+        """The program gets it; an output of two turns is delivered once."""
+        if not kept.is_delivered:
+            kept.is_delivered = True
+            self._session._playback.deliver(kept.node_id, kept.data)
 
     def ended(self, node_id: str) -> bool:
         """Whether nothing more comes of it for ``receive``."""
@@ -288,7 +306,7 @@ class Turns:
         """Drops what is kept here and was cut off."""
         turns = (*self._live.values(), *self._over)
         for kept in (*self._aside.values(), *(turn._kept for turn in turns)):
-            stays = [one for one in kept if not interruption.cuts(one[2])]
+            stays = [one for one in kept if not interruption.cuts(one.provenance)]
             kept.clear()
             kept.extend(stays)
 
@@ -296,10 +314,10 @@ class Turns:
         """An output that was just taken; None if turns have it, and nobody else is to get it."""
         segment = self.wiring.segment
         if not segment.turn:
-            return node_id, data, Provenance(subscriber._last_epoch, subscriber._last_lineage)
+            return _Kept(node_id, data, Provenance(subscriber._last_epoch, subscriber._last_lineage))
         turns = [turn for number in segment.roots(segment.turn) if (turn := self._live.get(number)) is not None]
         origins = tuple(turn.origin for turn in turns)
-        kept = node_id, data, Provenance(subscriber._last_epoch, subscriber._last_lineage, origins)
+        kept = _Kept(node_id, data, Provenance(subscriber._last_epoch, subscriber._last_lineage, origins))
         taken = [turn._take(kept) for turn in turns]
         segment.end_turn()
         if any(taken):
@@ -321,6 +339,7 @@ class SessionTurns(SessionFlow):
         self._input(node_id)
         if self._books is None:
             self._books = Turns(self, self._wired())
+            self._playback.keep()
         return self._books.begin(node_id, own_outputs=own_outputs)
 
     async def ask(
