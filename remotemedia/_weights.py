@@ -9,7 +9,17 @@ from typing import NamedTuple
 
 from remotemedia._naming import offer
 
-__all__ = ["CTRANSLATE2", "FORMS", "TRANSFORMERS", "Form", "Weights", "find_weights", "read_ahead", "repository_of"]
+__all__ = [
+    "CTRANSLATE2",
+    "FORMS",
+    "TRANSFORMERS",
+    "VIBEVOICE",
+    "Form",
+    "Weights",
+    "find_weights",
+    "read_ahead",
+    "repository_of",
+]
 
 
 class Weights(NamedTuple):
@@ -45,8 +55,7 @@ _WHISPER: dict[str, Weights] = {
 }
 """Whisper's models as CTranslate2 reads them, by the names that faster-whisper has for them."""
 
-_OTHER_NAMES = {"large": "large-v3", "turbo": "large-v3-turbo"}
-"""What people also call them, here as in faster-whisper."""
+_WHISPER_OTHERS = {"large": "large-v3", "turbo": "large-v3-turbo"}
 
 _TRANSFORMERS_WHISPER: dict[str, Weights] = {
     "tiny": Weights("openai/whisper-tiny", 151, "Apache-2.0", "99 languages; the fastest"),
@@ -63,22 +72,32 @@ _TRANSFORMERS_WHISPER: dict[str, Weights] = {
 }
 """The same models as transformers reads them."""
 
+_VIBEVOICE: dict[str, Weights] = {
+    "1.5B": Weights("vibevoice/VibeVoice-1.5B-hf", 5410, "MIT", "English and Chinese; the node's default"),
+    "7B": Weights("vibevoice/VibeVoice-7B-hf", 18700, "MIT", "English and Chinese; the best, for a GPU"),
+}
+"""VibeVoice as transformers reads it."""
+
 
 class Form(NamedTuple):
     """What a library's models are made of.
 
     Attributes:
-        library: that reads them, as WhisperNode's ``backend`` calls it.
+        library: that reads them, as ``--backend`` and WhisperNode's ``backend`` call it.
+        node_type: the node that runs them.
         kind: of model, in an error.
         named: the models that have names.
+        other_names: what people also call them, as the library does.
         needed: files; of each tuple one is enough.
         weights: patterns of the files that are large.
         others: patterns of what else the library reads, where a repository has it.
     """
 
     library: str
+    node_type: str
     kind: str
     named: dict[str, Weights]
+    other_names: dict[str, str]
     needed: tuple[tuple[str, ...], ...]
     weights: tuple[str, ...]
     others: tuple[str, ...]
@@ -91,16 +110,20 @@ class Form(NamedTuple):
 
 CTRANSLATE2 = Form(
     "faster-whisper",
+    "WhisperNode",
     "CTranslate2",
     _WHISPER,
+    _WHISPER_OTHERS,
     (("model.bin",), ("config.json",), ("tokenizer.json",), ("vocabulary.json", "vocabulary.txt")),
     ("model.bin",),
     ("config.json", "tokenizer.json", "preprocessor_config.json", "vocabulary.*"),
 )
 TRANSFORMERS = Form(
     "transformers",
+    "WhisperNode",
     "transformers",
     _TRANSFORMERS_WHISPER,
+    _WHISPER_OTHERS,
     (
         ("model.safetensors", "model.safetensors.index.json"),
         ("config.json",),
@@ -111,8 +134,25 @@ TRANSFORMERS = Form(
     ("model.safetensors", "model-*.safetensors"),
     ("*.json", "merges.txt"),
 )
-FORMS = {form.library: form for form in (CTRANSLATE2, TRANSFORMERS)}
-"""By WhisperNode's ``backend``; the first is its default."""
+VIBEVOICE = Form(
+    "vibevoice",
+    "VibeVoiceNode",
+    "VibeVoice",
+    _VIBEVOICE,
+    {},
+    (
+        ("model.safetensors", "model.safetensors.index.json"),
+        ("config.json",),
+        ("generation_config.json",),
+        ("tokenizer.json", "vocab.json"),
+        ("processor_config.json", "preprocessor_config.json"),
+        ("chat_template.jinja", "chat_template.json"),
+    ),
+    ("model.safetensors", "model-*.safetensors"),
+    ("*.json", "*.jinja", "merges.txt"),
+)
+FORMS = {form.library: form for form in (CTRANSLATE2, TRANSFORMERS, VIBEVOICE)}
+"""By ``backend``; the first is WhisperNode's default."""
 
 _CHUNK_BYTES = 16 << 20
 
@@ -134,7 +174,7 @@ def read_ahead(files: list[Path]) -> Iterator[float]:
 
 def repository_of(model: str, form: Form = CTRANSLATE2) -> str | None:
     """The repository on the Hub that ``model`` names: by a name of the table, or as ``owner/name``; else None."""
-    if (named := form.named.get(_OTHER_NAMES.get(model, model))) is not None:
+    if (named := form.named.get(form.other_names.get(model, model))) is not None:
         return named.repository
     owner, slash, name = model.partition("/")
     return model if slash and owner and name and "/" not in name and owner not in (".", "..", "~") else None
@@ -152,7 +192,8 @@ def _fetch_command(model: str, models_dir: str, form: Form) -> str:
 def _lacks(folder: Path, missing: list[str], form: Form) -> str:
     """What a folder is instead of such a model, and what would run it."""
     lacks = f"{folder} (no {form.kind} model: it lacks {', '.join(missing)}"
-    other = next((one for one in FORMS.values() if one is not form and not one.missing_files(folder)), None)
+    others = (one for one in FORMS.values() if one is not form and one.node_type == form.node_type)
+    other = next((one for one in others if not one.missing_files(folder)), None)
     return f"{lacks}; backend {other.library!r} can run it)" if other else f"{lacks})"
 
 

@@ -19,10 +19,10 @@ _models_dir = click.option(
 
 _backend = click.option(
     "--backend",
-    type=click.Choice(["faster-whisper", "transformers"]),
+    type=click.Choice(["faster-whisper", "transformers", "vibevoice"]),
     default="faster-whisper",
     show_default=True,
-    help="The library that runs the model, as WhisperNode's param.",
+    help="What runs the model: of WhisperNode, the library; vibevoice: VibeVoiceNode.",
 )
 
 
@@ -59,7 +59,8 @@ def list_(backend: str, as_json: bool) -> int:
         if as_json:
             import json
 
-            named = [{"name": name, "node_type": "WhisperNode", **one._asdict()} for name, one in models.items()]
+            node_type = FORMS[backend].node_type
+            named = [{"name": name, "node_type": node_type, **one._asdict()} for name, one in models.items()]
             click.echo(json.dumps({"models": named}, indent=2))
             return 0
         width = max(map(len, models))

@@ -11,6 +11,7 @@ from remotemedia.nodes.reply import ReplyNode
 from remotemedia.nodes.resample import ResampleNode
 from remotemedia.nodes.tts import EspeakTTSNode
 from remotemedia.nodes.vad import SileroVADNode
+from remotemedia.nodes.vibe_voice import VibeVoiceNode
 from remotemedia.nodes.whisper import WhisperNode
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "ReplyNode",
     "ResampleNode",
     "SileroVADNode",
+    "VibeVoiceNode",
     "WhisperNode",
 ]

@@ -10,7 +10,8 @@ import numpy as np
 
 from remotemedia._weights import CTRANSLATE2
 from remotemedia.nodes._common import Float32
-from remotemedia.nodes._whisper import SEED, TEMPERATURES, Options, Recogniser, Segment, Stopped, Word
+from remotemedia.nodes._model import Stopped
+from remotemedia.nodes._whisper import SEED, TEMPERATURES, Options, Recogniser, Segment, Word
 
 __all__ = ["FasterWhisper"]
 

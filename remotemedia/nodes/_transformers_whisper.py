@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 
 from remotemedia._weights import TRANSFORMERS
 from remotemedia.nodes._common import SPEECH_RATE, Float32
-from remotemedia.nodes._whisper import SEED, TEMPERATURES, Options, Recogniser, Segment, Stopped, Word
+from remotemedia.nodes._model import Stopped, TorchModel
+from remotemedia.nodes._whisper import SEED, TEMPERATURES, Options, Recogniser, Segment, Speech, Word
 
 __all__ = ["TransformersWhisper"]
-
-_COMPUTE_TYPES = ("float32", "float16", "bfloat16")
 
 
 class _Model(NamedTuple):
@@ -22,26 +21,13 @@ class _Model(NamedTuple):
     device: str
 
 
-class TransformersWhisper(Recogniser):
+class TransformersWhisper(Recogniser, TorchModel[Speech, Segment]):
     """Can be left before each token; all segments of an utterance come at its end."""
 
     library = "transformers"
     modules = ("torch", "transformers")
     extra = "transformers"
     form = TRANSFORMERS
-
-    def _place(self, device: str, compute_type: str) -> tuple[str, str]:
-        import torch
-
-        device = self._device(device, has_gpu=torch.cuda.is_available())
-        if compute_type in ("auto", "default"):
-            compute_type = "float32" if device == "cpu" else "float16"
-        elif compute_type not in _COMPUTE_TYPES:
-            raise self._impossible(
-                "compute_type",
-                f"transformers does not compute in {compute_type!r}; it does in {', '.join(_COMPUTE_TYPES)}",
-            )
-        return device, compute_type
 
     def _open(self, folder: Path, device: str, compute_type: str) -> _Model:
         import torch

@@ -8,15 +8,22 @@ from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "speech.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize(("number", "option"), [(0, ()), (1, ("--backend", "transformers"))])
-def test_the_list_is_the_table_of_the_page(remotemedia, number, option):
+@pytest.mark.parametrize(
+    ("page", "number", "option"),
+    [
+        ("speech.md", 0, ()),
+        ("speech.md", 1, ("--backend", "transformers")),
+        ("voices.md", 0, ("--backend", "vibevoice")),
+    ],
+)
+def test_the_list_is_the_table_of_the_page(remotemedia, page, number, option):
     done = remotemedia("models", "list", "--json", *option)
     assert (done.code, done.err) == (0, "")
     listed = json.loads(done.out)["models"]
-    table = PAGE.read_text().split("| name | MB | licence | |")[number + 1].partition("\n\n")[0]
+    table = (DOCS / page).read_text().split("| name | MB | licence | |")[number + 1].partition("\n\n")[0]
     rows = re.findall(r"^\| `([^`]+)` \| (\d+) \| (\S+) \| (.+) \|$", table, re.MULTILINE)
     assert rows == [(one["name"], str(one["megabytes"]), one["licence"], one["remark"]) for one in listed] != []
     lines = remotemedia("models", "list", *option).out.splitlines()

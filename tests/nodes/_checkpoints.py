@@ -1,4 +1,4 @@
-"""Checkpoints of Whisper as transformers reads them: tiny.en converted from CTranslate2's form, and a made-up one."""
+"""Checkpoints as transformers reads them: Whisper's tiny.en converted from CTranslate2's form, and made-up ones."""
 
 from __future__ import annotations
 
@@ -120,6 +120,90 @@ def make_tiny(folder: Path) -> Path:
     )
     _save(model, tokenizer, folder)
     return folder
+
+
+def make_tiny_vibevoice(folder: Path) -> Path:
+    """Saves an untrained VibeVoice of 4 MB in ``folder``. It hums without an end, each text and voice differently."""
+    import torch
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import (
+        GenerationConfig,
+        Qwen2Tokenizer,
+        VibeVoiceAcousticTokenizerFeatureExtractor,
+        VibeVoiceConfig,
+        VibeVoiceForConditionalGeneration,
+        VibeVoiceProcessor,
+    )
+
+    tokenizer = Qwen2Tokenizer(vocab={letter: at for at, letter in enumerate(sorted(ByteLevel.alphabet()))}, merges=[])
+    names = {name: f"<|vision_{name}|>" for name in ("start", "end", "pad")}
+    tokenizer.add_special_tokens({"additional_special_tokens": list(names.values())})
+    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in names.items()}
+    sound = {"hidden_size": 8, "num_filters": 2, "depths": [1] * 7}
+    torch.manual_seed(1)
+    model = VibeVoiceForConditionalGeneration(
+        VibeVoiceConfig(
+            text_config={
+                "model_type": "qwen2",
+                "vocab_size": len(tokenizer),
+                "hidden_size": 32,
+                "intermediate_size": 32,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "num_key_value_heads": 2,
+                "tie_word_embeddings": False,
+            },
+            audio_config={"model_type": "vibevoice_acoustic_tokenizer", **sound},
+            semantic_model_config={"model_type": "vibevoice_acoustic_tokenizer_encoder", **sound},
+            diffusion_head_config={
+                "model_type": "vibevoice_diffusion",
+                "num_hidden_layers": 1,
+                "intermediate_size": 32,
+                "frequency_embedding_size": 16,
+            },
+            pad_token_id=tokenizer.eos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            audio_bos_token_id=ids["start"],
+            audio_eos_token_id=ids["end"],
+            audio_token_id=ids["pad"],
+        )
+    )
+    model.generation_config = GenerationConfig(
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.eos_token_id,
+        noise_scheduler_class="DPMSolverMultistepScheduler",
+        noise_scheduler_config={"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"},
+    )
+    with torch.no_grad():
+        _make_it_go_on(model, ids["pad"])
+        tower = model.model.audio_tower
+        encoded = tower.encode(torch.randn(1, 1, 24_000), sample=False).latents
+        tower.encoder.head.conv.weight /= encoded.abs().max()
+        decoded = tower.decode(torch.randn(1, 20, sound["hidden_size"])).audio
+        tower.decoder.head.conv.weight *= 0.3 / decoded.abs().max()
+    model.save_pretrained(folder)
+    template = (
+        "{% for message in messages %}{{ message.role }}:{% for part in message.content %}"
+        "{% if part.type == 'audio' %}<|vision_start|><|vision_pad|><|vision_end|>{% else %} {{ part.text }}{% endif %}"
+        "{% endfor %}{% endfor %}<|vision_start|>"
+    )
+    processor = VibeVoiceProcessor(VibeVoiceAcousticTokenizerFeatureExtractor(), tokenizer, chat_template=template)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def _make_it_go_on(model: Any, token: int) -> None:
+    """Makes this token the most probable, whatever came before: the first element of each state is 10, or 5."""
+    states = model.model.language_model
+    states.embed_tokens.weight[:, 0] = 10
+    for layer in states.layers:
+        layer.self_attn.o_proj.weight[0] = 0
+        layer.mlp.down_proj.weight[0] = 0
+    for connector in (model.model.multi_modal_projector, model.model.semantic_connector):
+        connector.linear_2.weight[0] = 0
+        connector.linear_2.bias[0] = 5
+    model.lm_head.weight.zero_()
+    model.lm_head.weight[token, 0] = 1
 
 
 def _ids(end: int, start: int) -> dict[str, Any]:
