@@ -38,7 +38,8 @@ def _built_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Other tests put stand-ins in the place of some nodes; here they are what they are."""
     for name in remotemedia.nodes.__all__:
         monkeypatch.setitem(registry._nodes, name, getattr(remotemedia.nodes, name))
-    monkeypatch.setitem(registry._nodes, "whisper", remotemedia.nodes.WhisperNode)
+    for name, node in {"whisper": remotemedia.nodes.WhisperNode, "vibe_voice": remotemedia.nodes.VibeVoiceNode}.items():
+        monkeypatch.setitem(registry._nodes, name, node)
 
 
 async def _collect(result: Any) -> list[Any]:
