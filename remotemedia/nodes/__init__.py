@@ -6,6 +6,7 @@ from remotemedia.nodes.asr import PocketSphinxNode
 from remotemedia.nodes.audio_reader import AudioFileReaderNode
 from remotemedia.nodes.audio_writer import AudioFileWriterNode
 from remotemedia.nodes.chunker import AudioChunkerNode
+from remotemedia.nodes.piper_tts import PiperTTSNode
 from remotemedia.nodes.remote_pipeline import RemotePipelineNode
 from remotemedia.nodes.reply import ReplyNode
 from remotemedia.nodes.resample import ResampleNode
@@ -19,6 +20,7 @@ __all__ = [
     "AudioFileReaderNode",
     "AudioFileWriterNode",
     "EspeakTTSNode",
+    "PiperTTSNode",
     "PocketSphinxNode",
     "RemotePipelineNode",
     "ReplyNode",

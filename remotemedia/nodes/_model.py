@@ -29,7 +29,7 @@ class Stopped(Exception):
 
 
 class Model(ABC, Generic[Given, Made]):
-    """Of one node, whose params ``model``, ``device`` and ``compute_type`` it reads.
+    """Of one node, whose params ``device`` and ``compute_type`` it reads, and the one that names the model.
 
     ``check_installed`` first, then ``load``; ``close`` at the end, also without a ``load``.
     """
@@ -39,6 +39,8 @@ class Model(ABC, Generic[Given, Made]):
     """What is imported, the one that takes longest first."""
     extra: ClassVar[str]
     form: ClassVar[Form]
+    named_by: ClassVar[str] = "model"
+    """The node's param that names the model."""
 
     def __init__(self, node: MultiprocessNode) -> None:
         self._node = node
@@ -64,14 +66,19 @@ class Model(ABC, Generic[Given, Made]):
         report(0.0, f"loading {self.library}")
         for module in self.modules:
             import_library(self._node, module, self.extra)
-        device, compute_type = self._place(self._node.config["device"], self._node.config["compute_type"])
-        files = [file for pattern in self.form.weights for file in folder.glob(pattern)]
+        config = self._node.config
+        device, compute_type = self._place(config["device"], config.get("compute_type", "auto"))
+        files = self._files(folder)
         size_mb = sum(file.stat().st_size for file in files) / 1e6
-        name = Path(self._node.config["model"]).name
+        name = Path(config[self.named_by]).name
         for done in read_ahead(files):
             report(_LIBRARY + (_FILE - _LIBRARY) * done, f"reading {name}, {done * size_mb:.0f} of {size_mb:.0f} MB")
         report(_FILE, f"loading {name}, {size_mb:.0f} MB, on {device} as {compute_type}")
         self._model = self._open(folder, device, compute_type)
+
+    def _files(self, folder: Path) -> list[Path]:
+        """Those with the weights."""
+        return [file for pattern in self.form.weights for file in folder.glob(pattern)]
 
     @abstractmethod
     def _place(self, device: str, compute_type: str) -> tuple[str, str]:
