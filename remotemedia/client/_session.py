@@ -219,7 +219,7 @@ class RemoteSession:
         if secs is not None and not 0 <= secs < math.inf:
             raise ValueError(f"played(): secs must be 0 or more, not {secs}")
         command = pb.StreamControl.COMMAND_PLAYED
-        await stream.command(
+        await stream.played(
             pb.StreamControl(command=command, node_id=node_id, output_sequence=sequence, played_secs=secs or 0.0)
         )
 

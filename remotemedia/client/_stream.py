@@ -91,6 +91,8 @@ class Stream:
         self._interruptions = self._interrupting = self._cutting = 0
         self._asked: deque[_Asked] = deque()
         self._discarding = False
+        # What was said to be played, by node, since the last interruption was asked for: that may overtake it.
+        self._played: dict[str, pb.StreamControl] = {}
         # How many callers wait for something that may come behind outputs that nobody takes.
         self._behind = 0
         self._commanding: set[asyncio.Task[None]] = set()
@@ -120,6 +122,11 @@ class Stream:
         async with self._write_turn:
             await self._room()
             self._write(request.SerializeToString())
+
+    async def played(self, control: pb.StreamControl) -> None:
+        """Writes how far the outputs of a node were played. An interruption from now on tells it."""
+        self._played[control.node_id] = control
+        await self.command(control)
 
     def command_soon(self, control: pb.StreamControl) -> None:
         """Writes a command, behind what is being written; does not wait. The stream also reports if that fails."""
@@ -151,7 +158,8 @@ class Stream:
             drop_queued=drop_queued,
         )
         asked = _Asked(nodes)
-        overtaking = asyncio.create_task(self._overtake(control), name="remotemedia client interrupts")
+        played, self._played = list(self._played.values()), {}
+        overtaking = asyncio.create_task(self._overtake(control, played), name="remotemedia client interrupts")
         try:
             if nodes:
                 self._cutting += 1
@@ -173,13 +181,14 @@ class Stream:
             await self.wait()
         return Interruption(0, nodes) if asked.answer is None else asked.answer
 
-    async def _overtake(self, control: pb.StreamControl) -> None:
+    async def _overtake(self, control: pb.StreamControl, played: list[pb.StreamControl]) -> None:
         """Tells the service, overtaking chunks that wait on their way. The stream also reports if that fails."""
         request = pb.InterruptRequest(
             session_id=self.session_id,
             interruption=control.interruption,
             from_nodes=control.from_nodes,
             drop_queued=control.drop_queued,
+            played=played,
         )
         with suppress(grpc.aio.AioRpcError, SessionStateError):  # of a client that was closed
             await self._calls.interrupt(request.SerializeToString())

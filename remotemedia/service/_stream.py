@@ -185,7 +185,10 @@ class _Stream:
             if message.control.command == pb.StreamControl.COMMAND_CANCEL:
                 raise _Cancelled
             if message.control.command == pb.StreamControl.COMMAND_PLAYED:
-                await self._note_played(message.control)
+                if (
+                    not self._awaited_interruption and not self._cuts
+                ):  # else it was overtaken, and what overtook told it
+                    await self._note_played(message.control)
             elif message.control.command == pb.StreamControl.COMMAND_INTERRUPT:
                 await self._read_interrupt(message.control)
             elif not self._awaited_interruption or message.WhichOneof("request") == "control":
@@ -227,6 +230,9 @@ class _Stream:
         number = request.interruption
         if number <= self._read_interruption:
             return
+        if number > self._interrupted and number not in self._cuts:
+            for control in request.played[: len(self._plan.pipeline.output_nodes)]:
+                await self._note_played(control)
         if not request.from_nodes:
             self._awaited_interruption = max(number, self._awaited_interruption)
             if (whole := await self._interrupt(number)) is not None and len(self._wholes) < _CUTS_KEPT:

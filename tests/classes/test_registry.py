@@ -201,7 +201,7 @@ async def _yields_async(self: Any) -> Any:
             "Wrong.initialize() must not yield, because its code would never run; write `async def i",
         ),
         ({"cleanup": _yields_async}, "Wrong.cleanup() must not yield, because its code would never run; write"),
-        ({"on_interrupt": lambda self, turn: None}, "write `async def on_interrupt(self):`"),
+        ({"on_interrupt": lambda self, report, more: None}, "write `async def on_interrupt(self):`"),
         ({"finish": lambda self, data: None}, "write `async def finish(self):`"),
         ({"initialise": _yields}, "Wrong does not define initialize(), but initialise(), which nothing calls; write `"),
         (

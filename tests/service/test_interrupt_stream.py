@@ -15,9 +15,9 @@ pytestmark = pytest.mark.usefixtures("leak_check")
 INTERRUPT = pb.StreamControl.COMMAND_INTERRUPT
 
 
-async def interrupt(client: Any, stream: Any, number: int, **options: Any) -> None:
+async def interrupt(client: Any, stream: Any, number: int, played: Any = (), **options: Any) -> None:
     session_id = next(each.ready.session_id for each in stream.came if each.HasField("ready"))
-    request = pb.InterruptRequest(session_id=session_id, interruption=number)
+    request = pb.InterruptRequest(session_id=session_id, interruption=number, played=played)
     await client.execution.InterruptStream(request, **options)
 
 
@@ -205,5 +205,27 @@ def test_each_has_an_answer_of_its_own(px: Any, sv: Any) -> None:
             answers = [await stream.read_a("interrupted") for _ in range(2)]
             assert [each.epoch for each in answers] == [1, 2]
             assert [each.heard["n0"].HasField("delivered") for each in answers] == [True, False]
+
+    px.run(main())
+
+
+def test_what_was_played_is_told_by_what_overtakes_it(px: Any, sv: Any) -> None:
+    """The command itself comes too late, and is not of the new answer."""
+    said = pb.StreamControl(command=pb.StreamControl.COMMAND_PLAYED, node_id="n0", output_sequence=0)
+
+    async def main() -> None:
+        async with sv.serving() as client:
+            stream = await client.ready(sv.chain("t-echo"))
+            for number in (1, 2, 3):
+                await stream.chunk("n0", "a")
+                await stream.result()
+                for _ in range(2):
+                    await interrupt(client, stream, number, played=[said] if number != 2 else [])
+                said.output_sequence = number
+                await stream.send(control=said)
+                await stream.command(INTERRUPT, interruption=number)
+                heard = (await stream.read_a("interrupted")).heard["n0"]
+                assert heard.HasField("played") == (number != 2)
+                assert not heard.HasField("played") or heard.played.output_sequence == number - 1
 
     px.run(main())

@@ -14,8 +14,9 @@ pytestmark = pytest.mark.usefixtures("leak_check")
 
 MB = 1_000_000
 COUNT = 200
-ROOM_MB = 80
-"""In gRPC's buffers, in a few messages, and in shared memory, of which a session here has 16 MB; about 30 are seen."""
+ROOM_MB = 120
+"""In gRPC's buffers, in a few messages, and in shared memory, of which a session here has 16 MB. About 30 are seen, and
+up to 95 on a machine that is busy: gRPC takes as much as it guesses to be on its way."""
 
 
 def peak_mb(pid: int) -> float:

@@ -825,16 +825,18 @@ class Position(_message.Message):
     def __init__(self, output_sequence: _Optional[int] = ..., secs: _Optional[float] = ..., sequence: _Optional[int] = ..., timestamp_secs: _Optional[float] = ...) -> None: ...
 
 class InterruptRequest(_message.Message):
-    __slots__ = ("session_id", "interruption", "from_nodes", "drop_queued")
+    __slots__ = ("session_id", "interruption", "from_nodes", "drop_queued", "played")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     INTERRUPTION_FIELD_NUMBER: _ClassVar[int]
     FROM_NODES_FIELD_NUMBER: _ClassVar[int]
     DROP_QUEUED_FIELD_NUMBER: _ClassVar[int]
+    PLAYED_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     interruption: int
     from_nodes: _containers.RepeatedScalarFieldContainer[str]
     drop_queued: bool
-    def __init__(self, session_id: _Optional[str] = ..., interruption: _Optional[int] = ..., from_nodes: _Optional[_Iterable[str]] = ..., drop_queued: bool = ...) -> None: ...
+    played: _containers.RepeatedCompositeFieldContainer[StreamControl]
+    def __init__(self, session_id: _Optional[str] = ..., interruption: _Optional[int] = ..., from_nodes: _Optional[_Iterable[str]] = ..., drop_queued: bool = ..., played: _Optional[_Iterable[_Union[StreamControl, _Mapping]]] = ...) -> None: ...
 
 class InitProgress(_message.Message):
     __slots__ = ("node_id", "status", "progress", "message")
