@@ -59,7 +59,11 @@ class Model(ABC, Generic[Given, Made]):
 
         ValueError for a device or a compute type that there is not; what the library raises goes on.
         """
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._load, folder)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._load, folder)
+        except BaseException:
+            self._thread.shutdown(wait=False)  # a node that cannot begin is not cleaned up
+            raise
 
     def _load(self, folder: Path) -> None:
         report = self._node.report_progress
