@@ -12,6 +12,8 @@ from remotemedia._naming import offer
 __all__ = [
     "CTRANSLATE2",
     "FORMS",
+    "LFM2_AUDIO",
+    "MIMI_FILE",
     "TRANSFORMERS",
     "VIBEVOICE",
     "Form",
@@ -77,6 +79,19 @@ _VIBEVOICE: dict[str, Weights] = {
     "7B": Weights("vibevoice/VibeVoice-7B-hf", 18700, "MIT", "English and Chinese; the best, for a GPU"),
 }
 """VibeVoice as transformers reads it."""
+
+_LFM2: dict[str, Weights] = {
+    "LFM2-Audio-1.5B": Weights(
+        "LiquidAI/LFM2-Audio-1.5B", 3330, "LFM Open License 1.0", "English; the node's default, also called large"
+    ),
+    "LFM2.5-Audio-1.5B": Weights(
+        "LiquidAI/LFM2.5-Audio-1.5B", 3300, "LFM Open License 1.0", "English; newer, for a GPU"
+    ),
+}
+"""LFM2-Audio as liquid-audio reads it."""
+
+MIMI_FILE = "tokenizer-e351c8d8-checkpoint125.safetensors"
+"""The voice that liquid-audio runs on a CPU, too; a model without it has ``audio_detokenizer``."""
 
 
 class Form(NamedTuple):
@@ -151,7 +166,23 @@ VIBEVOICE = Form(
     ("model.safetensors", "model-*.safetensors"),
     ("*.json", "*.jinja", "merges.txt"),
 )
-FORMS = {form.library: form for form in (CTRANSLATE2, TRANSFORMERS, VIBEVOICE)}
+LFM2_AUDIO = Form(
+    "lfm2",
+    "LFM2AudioNode",
+    "LFM2-Audio",
+    _LFM2,
+    {"large": "LFM2-Audio-1.5B"},
+    (
+        ("model.safetensors", "model.safetensors.index.json"),
+        ("config.json",),
+        ("tokenizer.json",),
+        ("tokenizer_config.json",),
+        (MIMI_FILE, "audio_detokenizer"),
+    ),
+    ("model.safetensors", "model-*.safetensors", MIMI_FILE, "audio_detokenizer/model.safetensors"),
+    ("*.json", "*.jinja", "audio_detokenizer/*.json"),
+)
+FORMS = {form.library: form for form in (CTRANSLATE2, TRANSFORMERS, VIBEVOICE, LFM2_AUDIO)}
 """By ``backend``; the first is WhisperNode's default."""
 
 _CHUNK_BYTES = 16 << 20

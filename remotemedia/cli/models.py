@@ -19,10 +19,10 @@ _models_dir = click.option(
 
 _backend = click.option(
     "--backend",
-    type=click.Choice(["faster-whisper", "transformers", "vibevoice"]),
+    type=click.Choice(["faster-whisper", "transformers", "vibevoice", "lfm2"]),
     default="faster-whisper",
     show_default=True,
-    help="What runs the model: of WhisperNode, the library; vibevoice: VibeVoiceNode.",
+    help="What runs the model: of WhisperNode, the library; vibevoice: VibeVoiceNode; lfm2: LFM2AudioNode.",
 )
 
 

@@ -6,6 +6,7 @@ from remotemedia.nodes.asr import PocketSphinxNode
 from remotemedia.nodes.audio_reader import AudioFileReaderNode
 from remotemedia.nodes.audio_writer import AudioFileWriterNode
 from remotemedia.nodes.chunker import AudioChunkerNode
+from remotemedia.nodes.lfm2_audio import LFM2AudioNode
 from remotemedia.nodes.piper_tts import PiperTTSNode
 from remotemedia.nodes.remote_pipeline import RemotePipelineNode
 from remotemedia.nodes.reply import ReplyNode
@@ -20,6 +21,7 @@ __all__ = [
     "AudioFileReaderNode",
     "AudioFileWriterNode",
     "EspeakTTSNode",
+    "LFM2AudioNode",
     "PiperTTSNode",
     "PocketSphinxNode",
     "RemotePipelineNode",

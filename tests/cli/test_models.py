@@ -17,6 +17,7 @@ DOCS = Path(__file__).parents[2] / "docs"
         ("speech.md", 0, ()),
         ("speech.md", 1, ("--backend", "transformers")),
         ("voices.md", 0, ("--backend", "vibevoice")),
+        ("speech_to_speech.md", 0, ("--backend", "lfm2")),
     ],
 )
 def test_the_list_is_the_table_of_the_page(remotemedia, page, number, option):
@@ -24,10 +25,12 @@ def test_the_list_is_the_table_of_the_page(remotemedia, page, number, option):
     assert (done.code, done.err) == (0, "")
     listed = json.loads(done.out)["models"]
     table = (DOCS / page).read_text().split("| name | MB | licence | |")[number + 1].partition("\n\n")[0]
-    rows = re.findall(r"^\| `([^`]+)` \| (\d+) \| (\S+) \| (.+) \|$", table, re.MULTILINE)
+    rows = re.findall(r"^\| `([^`]+)` \| (\d+) \| ([^|]+) \| (.+) \|$", table, re.MULTILINE)
     assert rows == [(one["name"], str(one["megabytes"]), one["licence"], one["remark"]) for one in listed] != []
     lines = remotemedia("models", "list", *option).out.splitlines()
-    assert [line.split()[:4] for line in lines] == [[name, size, "MB", licence] for name, size, licence, _ in rows]
+    assert [re.split(" {2,}", line)[:3] for line in lines] == [
+        [name, f"{size} MB", licence] for name, size, licence, _ in rows
+    ]
 
 
 def test_where_prints_the_folder_that_a_node_would_take(remotemedia, tmp_path):

@@ -51,7 +51,7 @@ def test_list(remotemedia, tmp_path):
 
 
 def remotemedia_nodes():
-    return [*remotemedia.nodes.__all__, "vibe_voice", "whisper"]
+    return [*remotemedia.nodes.__all__, "whisper", "vibe_voice", "lfm2_audio", "LFM2Node"]
 
 
 def test_list_as_json(remotemedia):
