@@ -33,12 +33,20 @@ _TINY_EN = {
 }
 
 
+_OTHER_NAMES = {
+    "LFM2Node": remotemedia.nodes.LFM2AudioNode,
+    "lfm2_audio": remotemedia.nodes.LFM2AudioNode,
+    "vibe_voice": remotemedia.nodes.VibeVoiceNode,
+    "whisper": remotemedia.nodes.WhisperNode,
+}
+
+
 @pytest.fixture(autouse=True)
 def _built_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Other tests put stand-ins in the place of some nodes; here they are what they are."""
     for name in remotemedia.nodes.__all__:
         monkeypatch.setitem(registry._nodes, name, getattr(remotemedia.nodes, name))
-    for name, node in {"whisper": remotemedia.nodes.WhisperNode, "vibe_voice": remotemedia.nodes.VibeVoiceNode}.items():
+    for name, node in _OTHER_NAMES.items():
         monkeypatch.setitem(registry._nodes, name, node)
 
 
