@@ -186,6 +186,7 @@ def _described(node_type: str, cls: type[MultiprocessNode]) -> dict[str, Any]:
         "requirements": list(cls.requirements),
         "inputs": _ports(cls.inputs),
         "outputs": _ports(cls.outputs),
+        "optional_outputs": list(cls.optional_outputs),
         "port_aliases": dict(cls.port_aliases),
         "params": None if cls.params is None else {key: _param_json(param) for key, param in cls.params.items()},
     }

@@ -79,6 +79,7 @@ class LFM2AudioNode(MultiprocessNode):
     }
     inputs = {"audio": DataType.AUDIO, "text": DataType.TEXT}
     outputs = {"text": DataType.TEXT, "audio": DataType.AUDIO}
+    optional_outputs = ("text", "audio")
     port_aliases = {
         "audio_in": "audio",
         "text_in": "text",

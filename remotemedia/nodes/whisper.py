@@ -76,6 +76,7 @@ class WhisperNode(MultiprocessNode):
     }
     inputs = {"audio": DataType.AUDIO}
     outputs = {"text": DataType.TEXT, "partial": DataType.TEXT, "words": DataType.TEXT}
+    optional_outputs = ("partial", "words")
     port_aliases = {"text_out": "text", "audio_in": "audio"}
 
     def __init__(self, node_id: str, config: dict[str, Any]) -> None:

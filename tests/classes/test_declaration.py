@@ -107,6 +107,15 @@ def test_a_wrong_config_names_class_and_key() -> None:
         ({"outputs": {"audio": ()}}, "Made.outputs must be"),
         ({"outputs": {"audio": (DataType.AUDIO, None)}}, "Made.outputs must be"),
         ({"outputs": {7: DataType.AUDIO}}, "Made.outputs must be"),
+        (
+            {"outputs": {"a": None}, "optional_outputs": ["a"]},
+            "Made.optional_outputs must be a tuple of declared output",
+        ),
+        (
+            {"inputs": {"a": None}, "optional_outputs": ("a",)},
+            "Made.optional_outputs must be a tuple of declared output",
+        ),
+        ({"optional_outputs": (5,)}, "Made.optional_outputs must be a tuple of declared output ports, not (5,)"),
         ({"outputs": {"a": None}, "port_aliases": {"b": "c"}}, "Made.port_aliases must be a dict of declared ports"),
     ],
 )

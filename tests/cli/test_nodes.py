@@ -104,6 +104,7 @@ def test_show_as_json(remotemedia, tmp_path):
         "requirements": [],
         "inputs": {"sound": ["audio"], "any": None},
         "outputs": {"both": ["text", "tensor"]},
+        "optional_outputs": [],
         "port_aliases": {},
         "params": {
             "size": {"type": "int", "required": False, "default": 1, "low": 0, "high": 9, "help": "in meters"},

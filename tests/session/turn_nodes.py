@@ -122,6 +122,17 @@ class Blocks(MultiprocessNode):
             time.sleep(0.002)
 
 
+@register_node("turn-two-outputs")
+class TwoOutputs(MultiprocessNode):
+    """Gives what it gets on two ports, of which one need not be connected."""
+
+    outputs = {"main": None, "beside": None, "other": None}
+    optional_outputs = ("beside",)
+
+    def process(self, data: RuntimeData) -> dict[str, RuntimeData]:
+        return dict.fromkeys(self.config["ports"], data)
+
+
 @register_node("turn-cancels")
 class Cancels(MultiprocessNode):
     """Cancels itself at every mark."""

@@ -148,6 +148,11 @@ def check_declarations(cls: Any) -> None:
                 f"for any, not {shown(ports)}"
             )
 
+    optional = cls.optional_outputs
+    if not isinstance(optional, tuple) or not all(port in (cls.outputs or ()) for port in optional):
+        raise TypeError(
+            f"{cls.__qualname__}.optional_outputs must be a tuple of declared output ports, not {shown(optional)}"
+        )
     declared = {*(cls.inputs or ()), *(cls.outputs or ())}
     if not _is_table(cls.port_aliases, lambda port: port in declared):
         raise TypeError(

@@ -543,14 +543,14 @@ class NodeLoop:
         assert self._channels is not None
         channels = [c for c in self._channels.outputs if c.port in (port, "")]
         if not channels:
+            if port in self._node.optional_outputs:
+                return
             self._channels.segment.count_unrouted()
             if port not in self._unrouted:
                 self._unrouted.add(port)
                 known = ", ".join(sorted({c.port for c in self._channels.outputs})) or "none"
-                print(
-                    f"node {self._node.node_id!r}: output port {port!r} is not connected, its data is dropped "
-                    f"(connected: {known})"
-                )
+                missed = f"output port {port!r} is not connected, its data is dropped (connected: {known})"
+                print(f"node {self._node.node_id!r}: {missed}")
             return
         self._channels.segment.count_published()
         # On an edge the receiving end knows its own port; only the session needs to learn which one this came from.

@@ -58,6 +58,7 @@ class MultiprocessNode(ABC):
         requirements: what pip has to install for this class, such as ``("faster-whisper>=1.1,<2",)``. Where this
             program's Python does not have it, and nobody named another for the node, an environment is made of it.
         inputs, outputs: the ports by name, with the DataType that passes, a tuple of several, or None for any.
+        optional_outputs: declared outputs that need not be connected: what goes there is then dropped without a word.
         port_aliases: declared ports by other names that connections and ``Session.send`` may use for them. Messages
             always bear the declared name.
         node_id: the id given in ``Pipeline.add_node``.
@@ -70,6 +71,7 @@ class MultiprocessNode(ABC):
     requirements: ClassVar[tuple[str, ...]] = ()
     inputs: ClassVar[Ports | None] = None
     outputs: ClassVar[Ports | None] = None
+    optional_outputs: ClassVar[tuple[str, ...]] = ()
     port_aliases: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, node_id: str, config: dict[str, Any]) -> None:
