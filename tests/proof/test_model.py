@@ -28,6 +28,8 @@ PROVED = [
     ("blocks.pml", EVERY_STATE, "BLOCKS=1 MESSAGES=3"),
     ("blocks.pml", EVERY_STATE, "BLOCKS=2 MESSAGES=2"),
     ("blocks.pml", EVERY_CYCLE, "BLOCKS=1 MESSAGES=2"),
+    ("turns.pml", EVERY_STATE, "MESSAGES=3 TURNS=2"),
+    ("turns.pml", EVERY_CYCLE, "MESSAGES=2 TURNS=3"),
 ]
 
 SLEEPS_FOR_EVER = "invalid end state"
@@ -59,6 +61,11 @@ MISTAKES = [
     ("blocks.pml", "HOLD_LATE", WRONG),
     ("blocks.pml", "DROP_EARLY BLOCKS=1", WRONG),
     ("blocks.pml", "WRITE_SHARED", WRONG),
+    ("turns.pml", "NO_LAST_LOOK=SESSION", SLEEPS_FOR_EVER),
+    ("turns.pml", "END_SILENT", SLEEPS_FOR_EVER),
+    ("turns.pml", "END_RELAXED", WRONG),
+    ("turns.pml", "SHARE_LATE", WRONG),
+    ("turns.pml", "FREE_EARLY", WRONG),
 ]
 
 
@@ -107,7 +114,7 @@ def test_a_run_without_end_is_found(search: Callable[..., str], tmp_path: Path) 
 
 def test_every_mistake_in_the_models_is_tried() -> None:
     tests = re.compile(r"#\s*ifn?def (\w+)")
-    sizes = {"CAPACITY", "MESSAGES", "BLOCKS", "DEATH"}
+    sizes = {"CAPACITY", "MESSAGES", "BLOCKS", "DEATH", "TURNS"}
     planted = {name for model in PROOF.glob("*.pml") for name in tests.findall(model.read_text())} - sizes
     tried = {word.partition("=")[0] for _, defines, _ in MISTAKES for word in defines.split()} - sizes
     assert planted == tried

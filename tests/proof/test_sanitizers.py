@@ -209,7 +209,7 @@ RACES = [
         "slot written after tail",
         "stress.c",
         "    rm_publish(r, &p->at.segment[1 + c]);\n",
-        "    rm_publish(r, &p->at.segment[1 + c]);\n    slot->reserved = 1;\n",
+        "    rm_publish(r, &p->at.segment[1 + c]);\n    slot->origin = 1;\n",
         RACE,
     ),
 ]
