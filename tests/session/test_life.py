@@ -380,6 +380,8 @@ def test_aborting_does_not_wait_for_what_is_under_way(px: Any, tmp_path: Path, s
         await session.start()
         await session.send("n0", px.text(state))
         assert (await session.receive("n1")).payload == state
+        if state == "stick":
+            await px.until(lambda: px.sticks(session.pids["n0"]))
         pids = list(session.pids.values())
         await session.cleanup(abort=True)
         assert session.status is SessionStatus.STOPPED
