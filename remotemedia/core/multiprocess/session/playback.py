@@ -50,8 +50,8 @@ class Track:
 class Playback:
     """Of all output nodes of a session.
 
-    What is received is delivered, and the subscribers note it; until outputs are kept for turns: then whoever hands one
-    to the program says so.
+    What is received is delivered, and the subscribers note it. Once outputs are kept for turns, the code that hands one
+    to the program calls ``deliver`` instead.
     """
 
     def __init__(self, outputs: Mapping[str, Subscriber]) -> None:

@@ -24,7 +24,7 @@ __all__ = ["SessionTurns", "Turn", "Turns"]
 
 
 class _Kept:
-    """An output that was taken from its channel, for whoever gets it."""
+    """An output that was taken from its channel and is kept for a turn, or for ``receive``."""
 
     __slots__ = ("data", "is_delivered", "node_id", "provenance")
 
