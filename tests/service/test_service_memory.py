@@ -15,8 +15,10 @@ pytestmark = pytest.mark.usefixtures("leak_check")
 MB = 1_000_000
 COUNT = 200
 ROOM_MB = 120
-"""In gRPC's buffers, in a few messages, and in shared memory, of which a session here has 16 MB. About 30 are seen. On a
-busy machine it was 95 once; why is not known. What is not held back at all would be 200."""
+"""In gRPC's buffers, in a few messages, and in shared memory, of which a session here has 16 MB. About 30 are seen.
+
+On a busy machine it was 95 once; why is not known. If nothing were held back it would be 200.
+"""
 
 
 def peak_mb(pid: int) -> float:
