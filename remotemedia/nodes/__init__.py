@@ -3,6 +3,7 @@
 # May import: core.multiprocessing, core.data, core.marks, errors, client, _audio, _install, _weights
 
 from remotemedia.nodes.asr import PocketSphinxNode
+from remotemedia.nodes.audio_output import AudioOutputNode
 from remotemedia.nodes.audio_reader import AudioFileReaderNode
 from remotemedia.nodes.audio_writer import AudioFileWriterNode
 from remotemedia.nodes.chunker import AudioChunkerNode
@@ -20,6 +21,7 @@ __all__ = [
     "AudioChunkerNode",
     "AudioFileReaderNode",
     "AudioFileWriterNode",
+    "AudioOutputNode",
     "EspeakTTSNode",
     "LFM2AudioNode",
     "PiperTTSNode",

@@ -167,6 +167,10 @@ def _refused_here(
         if node["node_type"] in service.refused_node_types:
             message = f"node {node['id']!r}: node type {node['node_type']!r} is not offered by this service"
             yield node["id"], Problem(message, f"nodes[{index}].node_type")
+        for name in node.get("params", {}):
+            if f"{node['node_type']}.{name}" in service.refused_node_types:
+                message = f"node {node['id']!r}: param {name!r} may not be given to this service"
+                yield node["id"], Problem(message, f"nodes[{index}].node_type")
 
 
 def _python_refused(node: Mapping[str, Any], service: ServiceConfig) -> Iterator[tuple[str, str]]:

@@ -75,8 +75,9 @@ class ServiceConfig:
         allowed_env: environment variables that a client's manifest may set for a node.
         allow_requirements: whether a client's manifest may name ``requirements`` that environments are made of: they
             install and run code.
-        refused_node_types: node types that no client's manifest may name; unless given, those that read or write files
-            of the service's machine, or connect to others.
+        refused_node_types: node types that no client's manifest may name, or ``TYPE.PARAM``: a param that none may give
+            to that type; unless given, those that read or write files of the service's machine, use its sound card, or
+            connect to others.
         status_results: whether progress of loading nodes is also sent as results of a node ``_status``.
         metrics_port: port of the Prometheus page; 0 = the kernel chooses, None = no page.
         metrics_host: address the Prometheus page listens at.
@@ -106,7 +107,14 @@ class ServiceConfig:
     allowed_extra_paths: tuple[str, ...] = ()
     allowed_env: tuple[str, ...] = ()
     allow_requirements: bool = False
-    refused_node_types: tuple[str, ...] = ("AudioFileReaderNode", "AudioFileWriterNode", "RemotePipelineNode")
+    refused_node_types: tuple[str, ...] = (
+        "AudioFileReaderNode",
+        "AudioFileWriterNode",
+        "AudioOutputNode.device",
+        "AudioOutputNode.path",
+        "ChatNode",
+        "RemotePipelineNode",
+    )
     status_results: bool = False
     metrics_port: int | None = None
     metrics_host: str = "127.0.0.1"

@@ -50,7 +50,10 @@ FILES = "<default>"
         (["run", "speech.yaml", "-i", "sp"], [FILES]),
         (["run", "--input-f"], ["--input-format"]),
         (["run", "--input-format", "a"], ["auto", "audio"]),
-        (["nodes", "show", "Audio"], ["AudioChunkerNode", "AudioFileReaderNode", "AudioFileWriterNode"]),
+        (
+            ["nodes", "show", "Audio"],
+            ["AudioChunkerNode", "AudioFileReaderNode", "AudioFileWriterNode", "AudioOutputNode"],
+        ),
         (["validate", "speech.yaml", "spo"], ["spoken.yml"]),
         (["config", "spe"], ["speech.yaml"]),
     ],

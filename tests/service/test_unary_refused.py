@@ -56,6 +56,11 @@ UNUSABLE: dict[str, tuple[Callable[[Any], pb.PipelineManifest], str, str]] = {
         "Manifest validation error: node 'a': node type 'AudioFileReaderNode' is not offered by this service",
         "a",
     ),
+    "a param that clients may not give": (
+        lambda sv: sv.graph([sv.node("a", "AudioOutputNode", params_json='{"path": "a.wav"}')]),
+        "Manifest validation error: node 'a': param 'path' may not be given to this service",
+        "a",
+    ),
     "params that are not JSON": (
         lambda sv: sv.graph([sv.node("a", params_json="{a: 1}")]),
         "Manifest validation error: node 'a': its params are not JSON: ",
