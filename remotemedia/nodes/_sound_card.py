@@ -45,6 +45,7 @@ class SoundCard:
         self._waiting: deque[Block] = deque()
         self._silent_frames = 0
         self._played: deque[Block] = deque()
+        self._rests = False
         self._is_over = False
         self._changed = asyncio.Event()
 
@@ -87,9 +88,7 @@ class SoundCard:
         with self._lock:
             self._waiting.append(block)
         if not self._stream.active:
-            self._is_over = False
-            self._stream.stop()
-            self._stream.start()
+            self._start()
         return played
 
     async def some_played(self) -> list[Block]:
@@ -134,7 +133,8 @@ class SoundCard:
         def fetch(room: Float32, _frames: int, _time: Any, _status: Any) -> None:
             for block in self._fill(room):
                 loop.call_soon_threadsafe(self._tell, block)
-            if self._silent_frames > _IDLE_SECS * sample_rate:
+            self._rests = self._silent_frames > _IDLE_SECS * sample_rate
+            if self._rests:
                 raise self._library.CallbackStop
 
         try:
@@ -152,6 +152,12 @@ class SoundCard:
                 f"{channels} channels ({error}); a ResampleNode in front of it makes another rate"
             ) from None
         self._format = sample_rate, channels
+
+    def _start(self) -> None:
+        self._silent_frames = 0
+        self._rests = self._is_over = False
+        self._stream.stop()
+        self._stream.start()
 
     def _fill(self, room: Float32) -> list[Block]:
         """Called in PortAudio's thread: the next samples into ``room``, shape (frames, channels); blocks that ended."""
@@ -174,8 +180,14 @@ class SoundCard:
         self._changed.set()
 
     def _end(self) -> None:
-        self._is_over = True
-        self._changed.set()
+        """The stream has ended: it rests, unless a block came at that moment, or the card is gone."""
+        if self._stream is None or self._stream.active:
+            return
+        if not self._rests:
+            self._is_over = True
+            self._changed.set()
+        elif self.waiting_secs:
+            self._start()
 
 
 def block_of(samples: Any, sample_rate: int, channels: int, timestamp: float) -> Block:
