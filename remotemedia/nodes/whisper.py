@@ -43,7 +43,8 @@ class WhisperNode(MultiprocessNode):
     samples ends the utterance); outputs ``text`` (TEXT: the words of an ended utterance; nothing if there were none),
     ``partial`` (TEXT: the words of an utterance so far, after each segment decoded) and ``words`` (TEXT: a JSON list
     with ``word``, ``start``, ``end``, ``probability`` of each word of ``text``, times in seconds of the audio since
-    the start or the last interruption). The port ``text`` is also called ``text_out``.
+    the start or the last interruption). The port ``audio`` is also called ``audio_in`` and
+    ``input``, the port ``text`` also ``text_out`` and ``output``.
 
     Where an utterance ends: with ``segment`` "marks" at the marks of SileroVADNode, at messages of zero samples, and at
     the end of a turn and of the stream. With "auto" the same once there was such a mark or message. Until then a
@@ -77,7 +78,7 @@ class WhisperNode(MultiprocessNode):
     inputs = {"audio": DataType.AUDIO}
     outputs = {"text": DataType.TEXT, "partial": DataType.TEXT, "words": DataType.TEXT}
     optional_outputs = ("partial", "words")
-    port_aliases = {"text_out": "text", "audio_in": "audio"}
+    port_aliases = {"input": "audio", "audio_in": "audio", "output": "text", "text_out": "text"}
 
     def __init__(self, node_id: str, config: dict[str, Any]) -> None:
         super().__init__(node_id, config)
