@@ -7,6 +7,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import numpy as np
 from remotemedia._weights import LFM2_AUDIO, MIMI_FILE
 from remotemedia.nodes._common import SPEECH_RATE, Float32
 from remotemedia.nodes._conversation import Said, Token
+from remotemedia.nodes._letters import Letters
 from remotemedia.nodes._model import TorchModel
 
 __all__ = ["ANSWER_RATE", "LFM2", "Prompt", "Step"]
@@ -122,7 +124,7 @@ class LFM2(TorchModel[Prompt, Step]):
         import torch
 
         network, processor, voice, _ = self._model
-        letters = _Letters(processor.text)
+        letters = Letters(partial(processor.text.decode, skip_special_tokens=True, clean_up_tokenization_spaces=False))
         last = (_END, _END_OF_TEXT, _SOUND) if given.text_only else (_END,)
         generate = network.generate_sequential if given.text_only else network.generate_interleaved
         with torch.no_grad(), voice.speaking():
@@ -138,7 +140,7 @@ class LFM2(TorchModel[Prompt, Step]):
                 if len(numbers) == 1:
                     if numbers[0] in last:
                         break
-                    text = letters.completed_by(numbers[0])
+                    text = "" if numbers[0] == _END_OF_TEXT else letters.completed_by(numbers[0])
                     tell(Step(Token(numbers, len(text), 0.0), text, _NOTHING))
                 elif _END_OF_SOUND in numbers:
                     tell(Step(Token(numbers, 0, 0.0), "", _NOTHING))
@@ -185,27 +187,6 @@ def _append(chat: Any, answer: tuple[Token, ...]) -> None:
         audio_out=torch.tensor(sound, dtype=torch.long).reshape(-1, chat.codebooks).T,
         modality_flag=torch.tensor(kinds, dtype=torch.long),
     )
-
-
-class _Letters:
-    """Tokens of text become text. A letter may be several of them: it comes with the last."""
-
-    _MOST = 4  # bytes of a letter
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self._codes: list[int] = []
-
-    def completed_by(self, code: int) -> str:
-        """What the next token completes."""
-        if code == _END_OF_TEXT:
-            return ""
-        self._codes.append(code)
-        text: str = self._tokenizer.decode(self._codes, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        if text.endswith("\N{REPLACEMENT CHARACTER}") and len(self._codes) < self._MOST:
-            return ""
-        self._codes.clear()
-        return text
 
 
 class _Voice(ABC):

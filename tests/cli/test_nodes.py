@@ -159,7 +159,7 @@ def test_without_a_command_it_helps(remotemedia):
 def test_show_says_whose_a_short_name_is(remotemedia, tmp_path):
     done = remotemedia("nodes", "show", "whisper")
     assert done.out.startswith("whisper (remotemedia.nodes.whisper.WhisperNode)\n")
-    assert "  text     TEXT, also called text_out\n" in done.out
+    assert "  text     TEXT, also called output, text_out\n" in done.out
     (tmp_path / "mine.py").write_text(NODES.replace('@register_node("mine")', '@register_node("whisper")'))
     done = remotemedia("nodes", "show", "whisper", "--nodes", "./mine.py")
     assert done.out.startswith("whisper (mine.Mine)\n")
