@@ -11,7 +11,19 @@ import numpy as np
 
 from remotemedia.core.data import AudioMetadata, DataType, RuntimeData
 
-__all__ = ["END_OF_TURN", "END_OF_UTTERANCE", "FAILURE", "TurnEnd", "end_of_utterance", "turn_end", "zero_samples"]
+__all__ = [
+    "END_OF_ANSWER",
+    "END_OF_TURN",
+    "END_OF_UTTERANCE",
+    "FAILURE",
+    "TurnEnd",
+    "end_of_utterance",
+    "turn_end",
+    "zero_samples",
+]
+
+END_OF_ANSWER = "end_of_answer"
+"""A language model has said all that it says for now."""
 
 END_OF_TURN = "end_of_turn"
 """The input of a turn is complete: what nodes hold back for more of it comes out."""

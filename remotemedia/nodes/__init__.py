@@ -12,6 +12,7 @@ from remotemedia.nodes.piper_tts import PiperTTSNode
 from remotemedia.nodes.remote_pipeline import RemotePipelineNode
 from remotemedia.nodes.reply import ReplyNode
 from remotemedia.nodes.resample import ResampleNode
+from remotemedia.nodes.sentence import SentenceNode
 from remotemedia.nodes.tts import EspeakTTSNode
 from remotemedia.nodes.vad import SileroVADNode
 from remotemedia.nodes.vibe_voice import VibeVoiceNode
@@ -29,6 +30,7 @@ __all__ = [
     "RemotePipelineNode",
     "ReplyNode",
     "ResampleNode",
+    "SentenceNode",
     "SileroVADNode",
     "VibeVoiceNode",
     "WhisperNode",
