@@ -3,7 +3,7 @@
 Read on in ``_store``: what there is; ``_maker``: how another process makes one; ``__main__``: what that process does.
 """
 
-# May import: errors, _install, _telling
+# May import: errors, _cache, _install, _telling
 
 from __future__ import annotations
 

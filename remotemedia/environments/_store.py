@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from remotemedia import __version__
+from remotemedia import __version__, _cache
 from remotemedia._install import source
 from remotemedia.errors import ConfigurationError, Problem
 
@@ -92,13 +92,8 @@ class Environment:
 
 
 def cache_folder() -> Path:
-    """``environments`` in ``REMOTEMEDIA_CACHE``, else in ``remotemedia`` of the user's cache folder (XDG)."""
-    if own := os.environ.get("REMOTEMEDIA_CACHE"):
-        return Path(own).absolute() / "environments"
-    usual = os.environ.get("XDG_CACHE_HOME")
-    # The base directory specification has relative paths ignored.
-    base = Path(usual) if usual and Path(usual).is_absolute() else Path.home() / ".cache"
-    return base / "remotemedia" / "environments"
+    """Where they are kept."""
+    return _cache.cache_folder("environments")
 
 
 def find(wanted: Wanted) -> Environment | None:

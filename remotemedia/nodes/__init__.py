@@ -1,6 +1,6 @@
 """The built-in nodes. Importing this package registers them; libraries they need are loaded when a node starts."""
 
-# May import: core.multiprocessing, core.data, core.marks, errors, client, _audio, _install, _weights
+# May import: core.multiprocessing, core.data, core.marks, errors, client, _audio, _gguf, _install, _weights
 
 from remotemedia.nodes.asr import PocketSphinxNode
 from remotemedia.nodes.audio_output import AudioOutputNode
@@ -8,6 +8,7 @@ from remotemedia.nodes.audio_reader import AudioFileReaderNode
 from remotemedia.nodes.audio_writer import AudioFileWriterNode
 from remotemedia.nodes.chunker import AudioChunkerNode
 from remotemedia.nodes.lfm2_audio import LFM2AudioNode
+from remotemedia.nodes.llama import LlamaNode
 from remotemedia.nodes.piper_tts import PiperTTSNode
 from remotemedia.nodes.remote_pipeline import RemotePipelineNode
 from remotemedia.nodes.reply import ReplyNode
@@ -25,6 +26,7 @@ __all__ = [
     "AudioOutputNode",
     "EspeakTTSNode",
     "LFM2AudioNode",
+    "LlamaNode",
     "PiperTTSNode",
     "PocketSphinxNode",
     "RemotePipelineNode",
