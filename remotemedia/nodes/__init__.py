@@ -5,6 +5,7 @@
 from remotemedia.nodes.asr import PocketSphinxNode
 from remotemedia.nodes.audio_reader import AudioFileReaderNode
 from remotemedia.nodes.audio_writer import AudioFileWriterNode
+from remotemedia.nodes.chat import ChatNode
 from remotemedia.nodes.chunker import AudioChunkerNode
 from remotemedia.nodes.lfm2_audio import LFM2AudioNode
 from remotemedia.nodes.piper_tts import PiperTTSNode
@@ -20,6 +21,7 @@ __all__ = [
     "AudioChunkerNode",
     "AudioFileReaderNode",
     "AudioFileWriterNode",
+    "ChatNode",
     "EspeakTTSNode",
     "LFM2AudioNode",
     "PiperTTSNode",
