@@ -97,12 +97,12 @@ class ChatNode(MultiprocessNode):
             async for output in outputs:
                 yield output
 
-    def on_mark(self, mark: RuntimeData) -> RuntimeData:
-        """Forget the conversation at a "reset"; pass it on."""
+    def on_mark(self, mark: RuntimeData) -> RuntimeData | None:
+        """Forget the conversation at a "reset"; pass marks on, but the end of another's answer: each here has its own."""
         if mark.mark == "reset":
             self._dialogue.clear()
             self._release(self._give_up())
-        return mark
+        return None if mark.mark == END_OF_ANSWER else mark
 
     async def on_interrupt(self, report: Interruption) -> None:  # type: ignore[override]
         """Forget of the answers what was not heard, and the calls that were cut off."""

@@ -89,11 +89,11 @@ class LlamaNode(MultiprocessNode):
             raise
         yield RuntimeData.control(END_OF_ANSWER, timestamp=data.timestamp)
 
-    async def on_mark(self, mark: RuntimeData) -> RuntimeData:
-        """Forget the conversation at a "reset"; pass it on."""
+    async def on_mark(self, mark: RuntimeData) -> RuntimeData | None:
+        """Forget the conversation at a "reset"; pass marks on, but the end of another's answer: each here has its own."""
         if mark.mark == "reset":
             self._dialogue.clear()
-        return mark
+        return None if mark.mark == END_OF_ANSWER else mark
 
     async def on_interrupt(self, report: Interruption) -> None:  # type: ignore[override]
         """Forget of the answers what was not heard."""
