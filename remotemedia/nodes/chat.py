@@ -98,7 +98,7 @@ class ChatNode(MultiprocessNode):
                 yield output
 
     def on_mark(self, mark: RuntimeData) -> RuntimeData | None:
-        """Forget the conversation at a "reset"; pass marks on, but the end of another's answer: each here has its own."""
+        """Forget the conversation at a "reset"; pass on all marks but the end of another's answer."""
         if mark.mark == "reset":
             self._dialogue.clear()
             self._release(self._give_up())

@@ -90,7 +90,7 @@ class LlamaNode(MultiprocessNode):
         yield RuntimeData.control(END_OF_ANSWER, timestamp=data.timestamp)
 
     async def on_mark(self, mark: RuntimeData) -> RuntimeData | None:
-        """Forget the conversation at a "reset"; pass marks on, but the end of another's answer: each here has its own."""
+        """Forget the conversation at a "reset"; pass on all marks but the end of another's answer."""
         if mark.mark == "reset":
             self._dialogue.clear()
         return None if mark.mark == END_OF_ANSWER else mark
