@@ -46,10 +46,11 @@ demo: $(INSTALLED)
 WORKERS ?= 2
 PYTEST = $(PY) -m pytest --durations=10 --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 PROOFS = tests/faults tests/proof tests/packaging tests/bench
-# They skip without the extras [whisper], [piper], [llama], [chat], [models], [transformers] and [vibevoice]: 820 MB.
+# They skip without the extras [whisper], [piper], [turn], [llama], [chat], [models], [transformers] and [vibevoice], and
+# without pipecat-ai: 830 MB.
 ON_MODELS = tests/nodes/test_whisper.py tests/nodes/test_whisper_sessions.py tests/nodes/test_whisper_transformers.py \
 	tests/nodes/test_barge_in.py tests/nodes/test_vibevoice.py tests/nodes/test_piper.py tests/nodes/test_llama.py \
-	tests/nodes/test_chat.py tests/nodes/test_chat_tools.py tests/service/test_seed_models.py \
+	tests/nodes/test_turn.py tests/nodes/test_chat.py tests/nodes/test_chat_tools.py tests/service/test_seed_models.py \
 	tests/cli/test_demo.py::test_it_hears_with_whisper_where_there_are_weights
 ROOMS = $(filter-out $(PROOFS),$(patsubst %/,%,$(wildcard tests/*/)))
 # Of the rooms, but long: a fuzzer of manifests, and sessions that are watched while they do nothing.
@@ -147,9 +148,11 @@ $(PEERS): $(TOOLS)
 	@touch $@
 
 $(MODELS): $(TOOLS)
-	@echo "Installing Whisper, Piper, llama.cpp, OpenAI's client and the weights that their tests use (590 MB)"
+	@echo "Installing Whisper, Piper, Smart Turn, llama.cpp, OpenAI's client and the weights of the tests (600 MB)"
 	@$(call requirements,whisper)
 	@$(call requirements,piper)
+	@$(call requirements,turn)
+	@$(PIP) install --no-deps pipecat-ai==1.14.0
 	@$(call requirements,llama)
 	@$(call requirements,chat)
 	@$(call requirements,models)

@@ -16,6 +16,7 @@ from remotemedia.nodes.reply import ReplyNode
 from remotemedia.nodes.resample import ResampleNode
 from remotemedia.nodes.sentence import SentenceNode
 from remotemedia.nodes.tts import EspeakTTSNode
+from remotemedia.nodes.turn import TurnNode
 from remotemedia.nodes.vad import SileroVADNode
 from remotemedia.nodes.vibe_voice import VibeVoiceNode
 from remotemedia.nodes.whisper import WhisperNode
@@ -36,6 +37,7 @@ __all__ = [
     "ResampleNode",
     "SentenceNode",
     "SileroVADNode",
+    "TurnNode",
     "VibeVoiceNode",
     "WhisperNode",
 ]
