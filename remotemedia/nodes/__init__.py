@@ -12,6 +12,7 @@ from remotemedia.nodes.remote_pipeline import RemotePipelineNode
 from remotemedia.nodes.reply import ReplyNode
 from remotemedia.nodes.resample import ResampleNode
 from remotemedia.nodes.tts import EspeakTTSNode
+from remotemedia.nodes.turn import TurnNode
 from remotemedia.nodes.vad import SileroVADNode
 from remotemedia.nodes.vibe_voice import VibeVoiceNode
 from remotemedia.nodes.whisper import WhisperNode
@@ -28,6 +29,7 @@ __all__ = [
     "ReplyNode",
     "ResampleNode",
     "SileroVADNode",
+    "TurnNode",
     "VibeVoiceNode",
     "WhisperNode",
 ]

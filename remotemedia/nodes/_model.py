@@ -29,7 +29,7 @@ class Stopped(Exception):
 
 
 class Model(ABC, Generic[Given, Made]):
-    """Of one node, whose params ``device`` and ``compute_type`` it reads, and the one that names the model.
+    """Of one node, whose params it reads: ``device`` and ``compute_type``, if it has them, and what names the model.
 
     ``check_installed`` first, then ``load``; ``close`` at the end, also without a ``load``.
     """
@@ -71,10 +71,10 @@ class Model(ABC, Generic[Given, Made]):
         for module in self.modules:
             import_library(self._node, module, self.extra)
         config = self._node.config
-        device, compute_type = self._place(config["device"], config.get("compute_type", "auto"))
+        device, compute_type = self._place(config.get("device", "cpu"), config.get("compute_type", "auto"))
         files = self._files(folder)
         size_mb = sum(file.stat().st_size for file in files) / 1e6
-        name = Path(config[self.named_by]).name
+        name = Path(config[self.named_by]).name or folder.name
         for done in read_ahead(files):
             report(_LIBRARY + (_FILE - _LIBRARY) * done, f"reading {name}, {done * size_mb:.0f} of {size_mb:.0f} MB")
         report(_FILE, f"loading {name}, {size_mb:.0f} MB, on {device} as {compute_type}")
