@@ -302,6 +302,7 @@ def test_the_answer_is_silent_before_a_word_goes_out(split: Any, recorded: dict[
                 assert len(turn) > len(recorded["0890"]) - RATE // 4
                 began, barged, *_ = events(found)
                 assert (began["event"], barged["event"]) == ("turn_started", "barge_in")
+                assert [output.port for output in found[:3]] == ["events", "events", "audio"]
                 assert barged["secs"] - began["secs"] >= 0.6 - 0.064 - 0.001
 
     asyncio.run(main())
@@ -519,6 +520,16 @@ def test_a_file_with_something_else_fails_at_the_start(drive: Any, tmp_path: Pat
     (tmp_path / "other.onnx").write_bytes(b"not a model")
     with pytest.raises(Exception, match=r"other\.onnx"):
         drive(node(model=str(tmp_path / "other.onnx")), [])
+
+
+def test_another_model_fails_at_the_start(drive: Any) -> None:
+    """Not at the first pause."""
+    spec = importlib.util.find_spec("faster_whisper")
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip("needs another model, of the extra [whisper]")
+    (other, *_) = Path(spec.submodule_search_locations[0]).glob("assets/*.onnx")
+    with pytest.raises(ValueError, match="input"):
+        drive(node(model=str(other)), [])
 
 
 def test_pipecat_is_never_imported(drive: Any) -> None:
