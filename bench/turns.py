@@ -18,6 +18,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+# As nodes of a session have them: numpy's pool would take longer than the work, and onnxruntime reports its use.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 import numpy as np
 import numpy.typing as npt
 
@@ -285,7 +289,6 @@ def _print(*rows: list[str]) -> None:
 
 def main() -> None:
     argparse.ArgumentParser("python -m bench.turns", description=__doc__).parse_args()
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     found = [turns(way) for way in WAYS]
     _print(
         ["premature ends, by pause", *(f"{secs} s" for secs in PAUSES_SECS), "all"],

@@ -61,8 +61,9 @@ class Model(ABC, Generic[Given, Made]):
         """
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._load, folder)
-        except BaseException:
-            self._thread.shutdown(wait=False)  # a node that cannot begin is not cleaned up
+        except BaseException as error:
+            # A node that cannot begin is not cleaned up. The thread ends now, unless it is at a load that was given up.
+            self._thread.shutdown(wait=not isinstance(error, asyncio.CancelledError))
             raise
 
     def _load(self, folder: Path) -> None:

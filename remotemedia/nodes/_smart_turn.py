@@ -84,11 +84,18 @@ class SmartTurn(Model[Float32, float]):
         options.intra_op_num_threads = self._node.config["cpu_threads"]
         # Threads that wait for work asleep: the nodes beside this one need the processors.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        return onnxruntime.InferenceSession(str(folder), options, providers=["CPUExecutionProvider"])
+        model = onnxruntime.InferenceSession(str(folder), options, providers=["CPUExecutionProvider"])
+        # Another model fails here, and not at the first pause; and that is answered as fast as all others.
+        _probability(model, np.empty(0, np.float32))
+        return model
 
     def _make(self, given: Float32, tell: Callable[[float], None]) -> None:
-        (probability,) = self._model.run(None, {"input_features": log_mel(given)[np.newaxis]})
-        tell(float(probability.item()))
+        tell(_probability(self._model, given))
+
+
+def _probability(model: Any, samples: Float32) -> float:
+    (probability,) = model.run(None, {"input_features": log_mel(samples)[np.newaxis]})
+    return float(probability.item())
 
 
 def log_mel(samples: Float32) -> Float32:

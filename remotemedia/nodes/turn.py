@@ -13,6 +13,7 @@ import numpy as np
 from remotemedia.core.data import DataType, RuntimeData
 from remotemedia.core.marks import END_OF_UTTERANCE
 from remotemedia.core.multiprocessing import MultiprocessNode, Param, register_node
+from remotemedia.errors import PipelineError
 from remotemedia.nodes._common import SPEECH_RATE, Float32, audio_of, end_marker, ends_speech, warn_of
 from remotemedia.nodes._mono import MonoStream
 from remotemedia.nodes._smart_turn import LISTENS_SECS, SmartTurn
@@ -163,7 +164,9 @@ class TurnNode(MultiprocessNode):
         return np.concatenate((held_back, self._mono.resampled(samples, form.sample_rate))), False
 
     async def _hear(self, samples: Float32, timestamp: float | None) -> AsyncGenerator[dict[str, RuntimeData]]:
-        """What these samples decide; ``timestamp`` is RuntimeData's."""
+        """What these samples decide; ``timestamp`` is RuntimeData's. At their end PipelineError, if it was refused an
+        interruption."""
+        refused: PipelineError | None = None
         for frame in self._speech.frames(samples):
             was_speaking = self._speech.speaking
             self._speech.hear(frame)
@@ -171,15 +174,20 @@ class TurnNode(MultiprocessNode):
             self._recent.append(frame)
             if self._speech.speaking:
                 if not was_speaking:
-                    yield self._event("turn_started", timestamp=timestamp)
-                async with aclosing(self._go_on(timestamp)) as outputs:
-                    async for output in outputs:
-                        yield output
+                    yield self._event("turn_started", timestamp)
+                try:
+                    async with aclosing(self._go_on(timestamp)) as outputs:
+                        async for output in outputs:
+                            yield output
+                except PipelineError as error:
+                    refused = error  # the words that came with it must not be lost
             else:
                 while len(self._recent) > self._lead:
                     self._recent.popleft()
             # A frame takes about a millisecond: a long message must not keep the loop from an interrupt.
             await asyncio.sleep(0)
+        if refused is not None:
+            raise refused
 
     async def _go_on(self, timestamp: float | None) -> AsyncGenerator[dict[str, RuntimeData]]:
         """What the last frame of the open turn decides."""
