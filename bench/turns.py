@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from remotemedia.core.data import RuntimeData
+from remotemedia.core.marks import END_OF_UTTERANCE
 from remotemedia.core.multiprocessing import MultiprocessNode
 from remotemedia.nodes import EspeakTTSNode, SileroVADNode, TurnNode
 from remotemedia.testing import NodeHost, run_node
@@ -229,7 +230,7 @@ async def _found(node: MultiprocessNode, samples: Samples) -> Found:
             took_ms, secs = (time.perf_counter() - began) * 1e3, (at + CHUNK) / RATE
             found.began_secs.extend(secs for one in outputs if one.port == "audio" and len(one.payload))
             found.silenced_secs.extend(secs for _ in range(len(found.silenced_secs), len(host.interruptions)))
-            if any(one.port == "audio" and not len(one.payload) for one in outputs):
+            if any(one.mark == END_OF_UTTERANCE for one in outputs):
                 found.ends_secs.append(secs)
                 found.compute_ms.append(took_ms)
     return found

@@ -31,6 +31,9 @@ END_OF_TURN = "end_of_turn"
 END_OF_UTTERANCE = "end_of_utterance"
 """A speaker has paused, or stopped."""
 
+EAGER_END_OF_UTTERANCE = "eager_end_of_utterance"
+"""A speaker may have stopped: if nothing but END_OF_UTTERANCE follows, that is so, and a recogniser can begin now."""
+
 FAILURE = "failure"
 """A node failed for a message: this is in the place of what would have come of it."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from remotemedia.audio import load_audio_file, save_audio_file
-    from remotemedia.core.marks import END_OF_ANSWER, END_OF_TURN, END_OF_UTTERANCE, FAILURE
+    from remotemedia.core.marks import EAGER_END_OF_UTTERANCE, END_OF_ANSWER, END_OF_TURN, END_OF_UTTERANCE, FAILURE
     from remotemedia.core.multiprocess.channel.publisher import Publisher
     from remotemedia.core.multiprocess.channel.subscriber import Subscriber
     from remotemedia.core.multiprocess.classes.registry import lookup_node, register_node, registered_nodes
@@ -83,7 +83,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "remotemedia.audio": ("load_audio_file", "save_audio_file"),
-    "remotemedia.core.marks": ("END_OF_ANSWER", "END_OF_TURN", "END_OF_UTTERANCE", "FAILURE"),
+    "remotemedia.core.marks": ("EAGER_END_OF_UTTERANCE", "END_OF_ANSWER", "END_OF_TURN", "END_OF_UTTERANCE", "FAILURE"),
     "remotemedia.core.multiprocess.channel.publisher": ("Publisher",),
     "remotemedia.core.multiprocess.channel.subscriber": ("Subscriber",),
     "remotemedia.core.multiprocess.values.config": ("MultiprocessConfig",),
@@ -155,6 +155,7 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "EAGER_END_OF_UTTERANCE",
     "END_OF_ANSWER",
     "END_OF_TURN",
     "END_OF_UTTERANCE",

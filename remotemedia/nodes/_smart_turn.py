@@ -84,7 +84,7 @@ class SmartTurn(Model[Float32, float]):
         options.intra_op_num_threads = self._node.config["cpu_threads"]
         # Threads that wait for work asleep: the nodes beside this one need the processors.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Processors without VNNI add the products of 8-bit weights in 16 bits, which overflow: the answers would differ.
+        # Without VNNI processors add the products of 8-bit weights in 16 bits, which overflow: other answers.
         options.add_session_config_entry("session.x64quantprecision", "1")
         model = onnxruntime.InferenceSession(str(folder), options, providers=["CPUExecutionProvider"])
         # Another model fails here, and not at the first pause; and that is answered as fast as all others.

@@ -93,10 +93,12 @@ class SpeechFrames:
         else:
             self._trim(self._pad + self.speech_frames)
 
-    def take(self) -> Iterator[Float32]:
-        """Gives the frames of the open utterance that were not given yet, without silence past the pad."""
+    def take(self, most_silence: int | None = None) -> Iterator[Float32]:
+        """Gives the frames of the open utterance that were not given yet, without silence past the pad, or past so many
+        frames of it, if that is less."""
         if self.speaking:
-            beyond = max(0, self.silent_frames - self._pad)
+            pad = self._pad if most_silence is None else min(self._pad, most_silence)
+            beyond = max(0, self.silent_frames - pad)
             while len(self._waiting) > beyond:
                 yield self._waiting.popleft()
 

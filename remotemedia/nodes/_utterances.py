@@ -87,6 +87,16 @@ class Utterances:
         self.marked = True
         return self._take(0)
 
+    def may_end(self) -> Float32:
+        """A copy of what was gathered, shape (n,): somebody who knows where utterances end may be about to say so."""
+        self.marked = True
+        gathered = np.concatenate([*self._pieces, self._rest])
+        # Where only marks count, what comes next is a piece: the rest comes before it.
+        if self._rest.size:
+            self._pieces.append(self._rest)
+            self._rest = self._rest[:0]
+        return gathered
+
     def end(self) -> list[Utterance]:
         """Ends the utterance with the stream, or before samples that do not belong to it."""
         if self.marked:

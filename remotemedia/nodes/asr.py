@@ -10,7 +10,7 @@ import numpy as np
 
 from remotemedia._audio.samples import NotNumbers
 from remotemedia.core.data import DataType, RuntimeData
-from remotemedia.core.marks import END_OF_UTTERANCE
+from remotemedia.core.marks import EAGER_END_OF_UTTERANCE, END_OF_UTTERANCE
 from remotemedia.core.multiprocessing import MultiprocessNode, Param, register_node
 from remotemedia.nodes._common import SPEECH_RATE, Float32, ends_speech, import_library, speech_of, warn_of
 
@@ -87,7 +87,7 @@ class PocketSphinxNode(MultiprocessNode):
             self.release()
         if ends_speech(mark) and (text := self._end()):
             yield {"text": RuntimeData.text(text, timestamp=mark.timestamp)}
-        if mark.mark != END_OF_UTTERANCE:
+        if mark.mark not in (EAGER_END_OF_UTTERANCE, END_OF_UTTERANCE):
             yield mark
 
     async def finish(self) -> dict[str, RuntimeData] | None:

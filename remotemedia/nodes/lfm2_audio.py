@@ -11,7 +11,7 @@ import numpy as np
 
 from remotemedia._weights import find_weights
 from remotemedia.core.data import DataType, RuntimeData
-from remotemedia.core.marks import END_OF_UTTERANCE
+from remotemedia.core.marks import EAGER_END_OF_UTTERANCE, END_OF_UTTERANCE
 from remotemedia.core.multiprocessing import Interruption, MultiprocessNode, Param, register_node
 from remotemedia.nodes._common import SPEECH_RATE, Float32, audio_of, ends_speech, new_array, text_of, warn_of
 from remotemedia.nodes._conversation import Conversation, Said, heard_secs
@@ -136,7 +136,7 @@ class LFM2AudioNode(MultiprocessNode):
             async with aclosing(self._answers(self._ended_by(mark), timestamp=mark.timestamp)) as outputs:
                 async for output in outputs:
                     yield output
-        if mark.mark != END_OF_UTTERANCE:
+        if mark.mark not in (EAGER_END_OF_UTTERANCE, END_OF_UTTERANCE):
             yield mark
 
     async def finish(self) -> AsyncIterator[dict[str, RuntimeData]]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from remotemedia.core.data import DataType, RuntimeData
-from remotemedia.core.marks import END_OF_UTTERANCE
+from remotemedia.core.marks import EAGER_END_OF_UTTERANCE, END_OF_UTTERANCE
 from remotemedia.core.multiprocessing import MultiprocessNode, Param, register_node
 from remotemedia.errors import PipelineError
 from remotemedia.nodes._common import SPEECH_RATE, Float32, audio_of, end_marker, ends_speech, warn_of
@@ -34,8 +34,11 @@ class TurnNode(MultiprocessNode):
     ``input`` and ``audio_in``); outputs ``audio`` (also called ``output`` and ``audio_out``): the frames of each turn
     (16 kHz mono float32, shape (512,), 32 ms; the last of the stream may be shorter), then a mark of its end
     (``END_OF_UTTERANCE``); ``events`` (JSON: ``{"event": "turn_started" | "pause" | "turn_ended" | "barge_in", "secs":
-    ..., "probability": ...}``, the seconds of audio since the start or the last interruption, and what the model said
-    last in this pause, or null).
+    ..., "silence_secs": ..., "probability": ...}``, the seconds of audio since the start or the last interruption, how
+    many of the last of them were silent, and what the model said last in this pause, or null).
+
+    After ``eager_ms`` of silence comes a mark that the turn may have ended (EAGER_END_OF_UTTERANCE): if no more speech
+    follows, the turn has no more frames, and a WhisperNode has its words ready by the time that its end is known.
 
     After ``pause_ms`` of silence the model hears the last 8 s and says how likely the turn has ended. At ``threshold``
     it has. Below, the turn goes on with the next speech, or ends after ``max_pause_ms`` of silence. Silence within a
@@ -56,6 +59,12 @@ class TurnNode(MultiprocessNode):
             str, "", help='.onnx file; "": the one in the package pipecat-ai; "none": each pause ends a turn'
         ),
         "threshold": Param(float, 0.5, low=0, high=1, help="probability at which a turn has ended"),
+        "eager_ms": Param(
+            float,
+            96,
+            low=0,
+            help="silence after which a recogniser may begin, before the turn has ended; 0: it may not",
+        ),
         "pause_ms": Param(float, 200, low=0, help="silence after which the model is asked"),
         "max_pause_ms": Param(float, 3000, low=0, help="silence that ends a turn whatever the model says"),
         "vad_threshold": Param(float, 0.5, low=0, high=1, help="probability at which a frame counts as speech"),
@@ -79,6 +88,9 @@ class TurnNode(MultiprocessNode):
         self._smart_turn = None if self.config["model"] == _NO_MODEL else SmartTurn(self)
         self._pause = max(1, frames_in(self.config["pause_ms"]))
         self._max_pause = max(1, frames_in(self.config["max_pause_ms"])) if self._smart_turn else self._pause
+        eager = frames_in(self.config["eager_ms"])
+        # Silence that goes out at the end of a turn; None: all of the pad.
+        self._eager = eager if 0 < eager < self._pause else None
         self._min_interrupt = frames_in(self.config["min_interrupt_ms"])
         # What the model may hear: of the open turn, or of what may become its start.
         self._recent: deque[Float32] = deque(maxlen=LISTENS_SECS * SPEECH_RATE // FRAME)
@@ -206,8 +218,10 @@ class TurnNode(MultiprocessNode):
         is_complete = self._probability is not None and self._probability >= self.config["threshold"]
         has_ended = is_complete or silent >= self._max_pause
         if has_ended or not self._may_interrupt:
-            for frame in self._speech.take():
+            for frame in self._speech.take(self._eager):
                 yield _audio(frame, timestamp)
+        if silent == self._eager and not self._may_interrupt:
+            yield {"audio": RuntimeData.control(EAGER_END_OF_UTTERANCE, timestamp=timestamp)}
         if has_ended:
             for output in self._ended(timestamp):
                 yield output
@@ -216,9 +230,10 @@ class TurnNode(MultiprocessNode):
     def _end(self, timestamp: float | None) -> Iterator[dict[str, RuntimeData]]:
         """End of the stream, or of a part of it: the samples short of a frame belong to an open turn."""
         if self._speech.speaking:
-            for frame in self._speech.take():
+            for frame in self._speech.take(self._eager):
                 yield _audio(frame, timestamp)
-            if (rest := self._speech.rest()) is not None:
+            is_told = self._eager is not None and self._speech.silent_frames >= self._eager
+            if not is_told and (rest := self._speech.rest()) is not None:
                 yield _audio(rest, timestamp)
             yield from self._ended(timestamp)
         self._forget()
@@ -241,7 +256,9 @@ class TurnNode(MultiprocessNode):
 
     def _event(self, event: str, timestamp: float | None) -> dict[str, RuntimeData]:
         probability = None if self._probability is None else round(self._probability, 4)
-        value = {"event": event, "secs": round(self._frames * FRAME / SPEECH_RATE, 3), "probability": probability}
+        secs = round(self._frames * FRAME / SPEECH_RATE, 3)
+        silence_secs = round(self._speech.silent_frames * FRAME / SPEECH_RATE, 3)
+        value = {"event": event, "secs": secs, "silence_secs": silence_secs, "probability": probability}
         return {"events": RuntimeData.json(value, timestamp=timestamp)}
 
 

@@ -12,9 +12,10 @@ import numpy as np
 
 from remotemedia._weights import find_weights
 from remotemedia.core.data import DataType, RuntimeData
-from remotemedia.core.marks import END_OF_UTTERANCE
+from remotemedia.core.marks import EAGER_END_OF_UTTERANCE, END_OF_UTTERANCE
 from remotemedia.core.multiprocessing import MultiprocessNode, Param, register_node
 from remotemedia.nodes._common import SPEECH_RATE, audio_of, ends_speech, import_library, warn_of
+from remotemedia.nodes._eager import Eager
 from remotemedia.nodes._faster_whisper import FasterWhisper
 from remotemedia.nodes._mono import MonoStream
 from remotemedia.nodes._transformers_whisper import TransformersWhisper
@@ -51,6 +52,9 @@ class WhisperNode(MultiprocessNode):
     message of a second or more is an utterance of its own; shorter ones gather up to a pause of ``min_silence_ms``, or
     30 s, and silence without speech is dropped. With "pauses" messages of any length gather, until there was a mark.
 
+    At a mark that an utterance may have ended (EAGER_END_OF_UTTERANCE, as TurnNode sends it) decoding begins. If only
+    the end follows, these are its words, and they come sooner; else they are dropped.
+
     Decoding runs in a thread. An interruption is acknowledged at once, and nothing of the utterance comes out. The
     decoding ends with its window of 30 s of audio with faster-whisper, with its token with transformers.
 
@@ -86,6 +90,7 @@ class WhisperNode(MultiprocessNode):
         self._mono = MonoStream(SPEECH_RATE)
         self._utterances = Utterances(None, 0)  # by marks alone; initialize() loads what finds pauses
         self._recogniser = _BACKENDS[self.config["backend"]](self)
+        self._eager = Eager(self._recogniser)
         self._options = Options(**{key: self.config[key] for key in Options._fields})
 
     async def initialize(self) -> None:
@@ -113,6 +118,8 @@ class WhisperNode(MultiprocessNode):
         TypeError or ValueError for anything but audio.
         """
         self.release()
+        if np.size(data.payload):
+            await self._eager.drop()
         for utterance in self._completed(data):
             if utterance is None:
                 await asyncio.sleep(0)
@@ -124,7 +131,10 @@ class WhisperNode(MultiprocessNode):
             self.hold(data)
 
     async def on_mark(self, mark: RuntimeData) -> AsyncIterator[RuntimeData | dict[str, RuntimeData]]:
-        """Yield the words of the utterance that ends here, if any; other marks than its end are passed on."""
+        """Yield the words of the utterance that ends here, if any; marks that are not for recognisers are passed on."""
+        if mark.mark == EAGER_END_OF_UTTERANCE:
+            await self._begin_eagerly()
+            return
         if ends_speech(mark):
             self.release()
         for utterance in self._ended_by(mark):
@@ -146,13 +156,19 @@ class WhisperNode(MultiprocessNode):
         """Forget the open utterance; no text comes out."""
         self._mono.drop()
         self._utterances.clear()
+        await self._eager.drop()
 
     async def cleanup(self) -> None:
         """Let the model go; waits for the window of 30 s that is being decoded, if an utterance is cut off."""
+        await self._eager.drop()
         await self._recogniser.close()
         warn_of(self, self._mono.numbers)
 
     # --- inside ---
+
+    async def _begin_eagerly(self) -> None:
+        if len(samples := self._utterances.may_end()):
+            await self._eager.begin(samples, self._options)
 
     def _check_language(self, languages: list[str]) -> None:
         name, model, language = type(self).__name__, self.config["model"], self.config["language"]
@@ -192,7 +208,12 @@ class WhisperNode(MultiprocessNode):
     async def _words(self, utterance: Utterance, **fields: Any) -> AsyncGenerator[dict[str, RuntimeData]]:
         """What an utterance says, while it is decoded; ``fields`` are RuntimeData's."""
         text, words = "", []
-        async with aclosing(self._recogniser.segments(utterance.samples, self._options)) as segments:
+        if self._eager.has(utterance.samples):
+            decoding = self._eager.segments()
+        else:
+            await self._eager.drop()
+            decoding = self._recogniser.segments(utterance.samples, self._options)
+        async with aclosing(decoding) as segments:
             async for segment in segments:
                 if self._is_speech(segment):
                     text += segment.text

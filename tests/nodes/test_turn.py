@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from remotemedia.core.data import AudioMetadata, RuntimeData
-from remotemedia.core.marks import END_OF_TURN, END_OF_UTTERANCE, end_of_utterance
+from remotemedia.core.marks import EAGER_END_OF_UTTERANCE, END_OF_TURN, END_OF_UTTERANCE, end_of_utterance
 from remotemedia.core.multiprocessing import Pipeline, Session
 from remotemedia.errors import PipelineError
 from remotemedia.nodes import TurnNode
@@ -58,7 +58,8 @@ def recorded(said: dict[str, Any]) -> dict[str, Samples]:
 
 
 def node(**config: Any) -> TurnNode:
-    return TurnNode("t", config)
+    # What comes out earlier has tests of its own.
+    return TurnNode("t", {"eager_ms": 0, **config})
 
 
 def room(secs: float) -> Samples:
@@ -75,7 +76,7 @@ def joined(*parts: Samples) -> Samples:
 
 
 def audio(outputs: list[RuntimeData]) -> list[Samples]:
-    return [output.payload for output in outputs if output.port == "audio"]
+    return [one.payload for one in outputs if one.port == "audio" and one.mark in ("", END_OF_UTTERANCE)]
 
 
 def turns(outputs: list[RuntimeData]) -> list[Samples]:
@@ -203,7 +204,11 @@ def test_without_the_model_each_pause_ends_a_turn(
 @pytest.fixture(scope="module")
 def as_frames(drive: Any, split: Any, question: Samples) -> list[tuple[dict[str, Any], list[bytes]]]:
     """What comes of two questions in messages of a frame, with the turn that goes on, and with two turns."""
-    configs: list[dict[str, Any]] = [{"threshold": NEVER}, {"threshold": ALWAYS, "interrupts": "mouth"}]
+    configs: list[dict[str, Any]] = [
+        {"threshold": NEVER},
+        {"threshold": NEVER, "eager_ms": 96},
+        {"threshold": ALWAYS, "interrupts": "mouth", "eager_ms": 96},
+    ]
     return [(config, said_by(drive(node(**config), split(twice(question), RATE, [FRAME])))) for config in configs]
 
 
@@ -212,7 +217,10 @@ def twice(question: Samples) -> Samples:
 
 
 def said_by(outputs: list[RuntimeData]) -> list[bytes]:
-    return [output.payload.tobytes() if output.port == "audio" else output.payload.encode() for output in outputs]
+    return [
+        one.mark.encode() if one.mark else one.payload.tobytes() if one.port == "audio" else one.payload.encode()
+        for one in outputs
+    ]
 
 
 @settings(max_examples=8, deadline=None)
@@ -283,6 +291,64 @@ def test_interrupt_forgets_the_open_turn(drive: Any, split: Any, question: Sampl
     assert events(after) == events(fresh)
 
 
+# --- that a turn may have ended is told early ------------------------------------------------------------------------
+
+
+def between(outputs: list[RuntimeData], mark: str, until: str) -> list[RuntimeData]:
+    """What is on the port of audio between the last of one and the next of the other."""
+    marks = [one.mark for one in outputs]
+    began = len(marks) - 1 - marks[::-1].index(mark)
+    return [one for one in outputs[began + 1 : marks.index(until, began)] if one.port == "audio"]
+
+
+def test_a_turn_that_ends_has_no_samples_after_the_early_mark(
+    drive: Any, split: Any, recorded: dict[str, Samples]
+) -> None:
+    heard = joined(room(1), recorded["0890"], room(1))
+    found = drive(node(eager_ms=96), split(heard, RATE, [320]))
+    (turn,), (usual,) = turns(found), turns(drive(node(), split(heard, RATE, [320])))
+    assert [one.mark for one in found if one.mark][-2:] == [EAGER_END_OF_UTTERANCE, END_OF_UTTERANCE]
+    assert between(found, EAGER_END_OF_UTTERANCE, END_OF_UTTERANCE) == []
+    assert np.array_equal(turn, usual[: len(turn)])
+    assert len(usual) - len(turn) == 4 * FRAME, "silence of 7 frames where 3 were told"
+
+
+def test_speech_after_the_early_mark_comes_with_the_silence_before_it(
+    drive: Any, split: Any, question: Samples
+) -> None:
+    speech = question[np.flatnonzero(question)[0] :][:RATE]
+    heard = joined(quiet(0.5), speech, quiet(0.16), speech, quiet(1))
+    found = drive(node(eager_ms=64, threshold=NEVER), split(heard, RATE, [1000]))
+    (turn,) = turns(found)
+    place(turn, heard)
+    marks = [one.mark for one in found if one.mark]
+    assert marks == [EAGER_END_OF_UTTERANCE] * (len(marks) - 1) + [END_OF_UTTERANCE] and len(marks) >= 3
+
+
+@pytest.mark.parametrize("ending_secs", [0.05, 0.5])
+def test_what_follows_the_early_mark_at_the_end_of_the_stream_is_silence_and_is_dropped(
+    drive: Any, split: Any, question: Samples, ending_secs: float
+) -> None:
+    last = int(np.flatnonzero(question)[-1]) + 1
+    heard = joined(question[:last], quiet(ending_secs))
+    found = drive(node(eager_ms=96, pause_ms=1000), split(heard, RATE, [1000]))
+    (turn,) = turns(found)
+    if EAGER_END_OF_UTTERANCE in [one.mark for one in found]:
+        assert between(found, EAGER_END_OF_UTTERANCE, END_OF_UTTERANCE) == []
+        assert ending_secs > 0.05 and np.any(turn[-8 * FRAME :])
+    else:
+        assert ending_secs == 0.05 and np.array_equal(turn, heard[len(heard) - len(turn) :])
+
+
+@pytest.mark.parametrize("eager_ms", [0, 200, 500])
+def test_there_is_no_early_mark_where_the_end_is_known_as_soon(
+    drive: Any, split: Any, question: Samples, eager_ms: float
+) -> None:
+    found = drive(node(eager_ms=eager_ms), split(question, RATE, [1000]))
+    assert EAGER_END_OF_UTTERANCE not in [one.mark for one in found]
+    assert len(turns(found)) == 1
+
+
 # --- speech over an answer -------------------------------------------------------------------------------------------
 
 
@@ -348,7 +414,7 @@ def test_an_interruption_that_cannot_be_fails_and_the_words_come_all_the_same(
     heard = joined(room(0.5), recorded["0880"])
 
     async def main() -> list[RuntimeData]:
-        async with NodeHost(Refused("t", {"interrupts": "mouth"})) as host:
+        async with NodeHost(Refused("t", {"interrupts": "mouth", "eager_ms": 0})) as host:
             for message in split(heard, RATE, [RATE // 2]):
                 await host.send(message)
             found = []

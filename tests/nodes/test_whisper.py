@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from remotemedia.core.data import RuntimeData
+from remotemedia.core.marks import EAGER_END_OF_UTTERANCE
 from remotemedia.nodes import PocketSphinxNode, SileroVADNode, WhisperNode
 from remotemedia.testing import NodeHost
 from tests.nodes._heard import error_rate, marker, texts, words_of, wrong_words
@@ -169,6 +170,108 @@ def test_what_is_not_a_number_does_not_change_the_words(drive, said, tiny_en, ca
     outputs = drive(node(tiny_en), [RuntimeData.audio(spoilt, RATE)])
     assert "amiable" in texts(outputs)[0]
     assert "WhisperNode: 4 samples were NaN, taken as 0" in caplog.messages
+
+
+# --- an utterance that may have ended ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def spoken(said, tiny_en):
+    """Gives a node messages and marks, and then the end of an utterance; the outputs, and how many windows the library
+    decoded before that end, and in all. A sample count waits until the library is through with what was begun early."""
+
+    async def spoken(*messages, segment="marks"):
+        decoded, loop, idle = [], asyncio.get_running_loop(), asyncio.Event()
+        whisper = node(tiny_en, segment=segment)
+        async with NodeHost(whisper) as host:
+            generate = whisper._recogniser._model.generate_segments
+
+            def counted(*args, **kwargs):
+                decoded.append(None)
+                yield from generate(*args, **kwargs)
+                loop.call_soon_threadsafe(idle.set)
+
+            whisper._recogniser._model.generate_segments = counted
+            outputs = []
+            for message in messages:
+                idle.clear()
+                outputs += await host.feed(message)
+                if message.mark == EAGER_END_OF_UTTERANCE:
+                    await idle.wait()
+            early = len(decoded)
+            outputs += await host.feed(marker())
+            outputs += await host.finish()
+        return outputs, early, len(decoded)
+
+    return lambda *messages, **config: asyncio.run(spoken(*messages, **config))
+
+
+def test_what_was_decoded_early_is_not_decoded_again(spoken, split, said):
+    samples, _ = said["sense_and_sensibility_01_austen_64kb-0930"]
+    early = RuntimeData.control(EAGER_END_OF_UTTERANCE)
+    outputs, before, all_in_all = spoken(*split(samples, RATE, [1600]), early)
+    usual, none, one = spoken(*split(samples, RATE, [1600]))
+    assert (before, all_in_all) == (1, 1)
+    assert (none, one) == (0, 1)
+    assert [(one.port, one.payload) for one in outputs] == [(one.port, one.payload) for one in usual]
+    assert len(texts(outputs)) == 1 and "amiable himself" in texts(outputs)[0]
+
+
+@pytest.mark.parametrize("segment", ["marks", "auto", "pauses"])
+def test_what_is_said_after_the_early_mark_is_heard_with_what_came_before(spoken, split, said, segment):
+    """Also where it is the first mark of the stream, and the node has listened for pauses up to there."""
+    samples, _ = said["sense_and_sensibility_01_austen_64kb-0930"]
+    early, half = RuntimeData.control(EAGER_END_OF_UTTERANCE), len(samples) // 2
+    parts = (*split(samples[:half], RATE, [1600]), early, *split(samples[half:], RATE, [1600]))
+    outputs, before, all_in_all = spoken(*parts, segment=segment)
+    usual, _, _ = spoken(*split(samples, RATE, [1600]))
+    assert (before, all_in_all) == (1, 2)
+    assert texts(outputs) == texts(usual) != []
+
+
+def test_an_early_mark_of_nothing_is_nothing(drive, tiny_en):
+    assert drive(node(tiny_en, segment="marks"), [RuntimeData.control(EAGER_END_OF_UTTERANCE), marker()]) == []
+
+
+def test_an_interruption_forgets_what_was_decoded_early(split, said, tiny_en):
+    first, second = (said[f"sense_and_sensibility_01_austen_64kb-{number}"][0] for number in ("0870", "0930"))
+    # As many samples: the count does not tell them apart.
+    first, second = first[: len(second)], second[: len(first)]
+
+    async def turns():
+        async with NodeHost(node(tiny_en, segment="marks")) as host:
+            for message in [*split(first, RATE, [3000]), RuntimeData.control(EAGER_END_OF_UTTERANCE)]:
+                assert await host.feed(message) == []
+            await host.interrupt()
+            assert await host.feed(marker()) == []
+            again = [output for message in split(second, RATE, [900]) for output in await host.feed(message)]
+            return again + await host.feed(marker())
+
+    again = asyncio.run(turns())
+    assert len(texts(again)) == 1 and "amiable himself" in texts(again)[0]
+
+
+def test_what_goes_wrong_early_is_the_failure_of_the_end(split, said, tiny_en):
+    samples, _ = said["sense_and_sensibility_01_austen_64kb-0930"]
+
+    async def turns():
+        whisper = node(tiny_en, segment="marks")
+        async with NodeHost(whisper) as host:
+            encode = whisper._recogniser._model.encode
+
+            def fails(features):
+                whisper._recogniser._model.encode = encode
+                raise RuntimeError("out of memory")
+
+            whisper._recogniser._model.encode = fails
+            for message in [*split(samples, RATE, [1600]), RuntimeData.control(EAGER_END_OF_UTTERANCE)]:
+                assert await host.feed(message) == []
+            with pytest.raises(RuntimeError, match="out of memory"):
+                await host.feed(marker())
+            again = [output for message in split(samples, RATE, [900]) for output in await host.feed(message)]
+            return again + await host.feed(marker())
+
+    assert "amiable himself" in texts(asyncio.run(turns()))[0]
 
 
 # --- how it is interrupted ---------------------------------------------------------------------------------------
