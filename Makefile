@@ -51,6 +51,7 @@ PROOFS = tests/faults tests/proof tests/packaging tests/bench
 ON_MODELS = tests/nodes/test_whisper.py tests/nodes/test_whisper_sessions.py tests/nodes/test_whisper_transformers.py \
 	tests/nodes/test_barge_in.py tests/nodes/test_vibevoice.py tests/nodes/test_piper.py tests/nodes/test_llama.py \
 	tests/nodes/test_turn.py tests/nodes/test_chat.py tests/nodes/test_chat_tools.py tests/service/test_seed_models.py \
+	tests/cli/test_demo_models.py tests/examples/test_examples.py::test_conversation \
 	tests/cli/test_demo.py::test_it_hears_with_whisper_where_there_are_weights
 ROOMS = $(filter-out $(PROOFS),$(patsubst %/,%,$(wildcard tests/*/)))
 # Of the rooms, but long: a fuzzer of manifests, and sessions that are watched while they do nothing.

@@ -33,6 +33,7 @@ class Cast:
         asker: node type and params of the voice that asks a question made on the spot.
         pipeline: whose last node is "write", and whose node "asr" gives the words.
         first: the node that hears the question.
+        detector: the node that finds speech in it.
         answers: the node whose texts are the answer.
         in_parts: whether an answer may be several texts.
         recogniser: its name, for people.
@@ -42,6 +43,7 @@ class Cast:
     asker: tuple[str, dict[str, Any]]
     pipeline: Pipeline
     first: str
+    detector: str
     answers: str
     in_parts: bool
     recogniser: str
@@ -83,6 +85,7 @@ def small_cast(voice: str, path: Path) -> Cast:
         asker=("EspeakTTSNode", _QUESTION_VOICE),
         pipeline=pipeline,
         first="resample",
+        detector="vad",
         answers="reply",
         in_parts=False,
         recogniser=recogniser.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from itertools import accumulate
@@ -15,7 +15,10 @@ import numpy.typing as npt
 
 from remotemedia.cli._audio_file import block_frames
 from remotemedia.cli._demo_cast import Cast, small_cast
-from remotemedia.cli._demo_screen import DemoScreen, demo_screens
+from remotemedia.cli._demo_models import models_cast
+from remotemedia.cli._demo_screen import demo_screens
+from remotemedia.cli._demo_stages import Microphone, Stages
+from remotemedia.cli._demo_talk import Answer, Handler, Prepared, Talk
 from remotemedia.cli._drafts import Draft, new_draft, real_path
 from remotemedia.cli._errors import EXIT_DONE, EXIT_FAILED, EXIT_NOTHING_CAME, Mistake, complain, set_up_logging
 from remotemedia.cli._job import Feed, Job, Sink, Source, Summary
@@ -34,10 +37,19 @@ __all__ = ["DemoRequest", "run_demo"]
 _CONFIG = MultiprocessConfig(channel_capacity=4, init_timeout_secs=60.0, cleanup_grace_period_secs=2.0)
 
 
+# So long a microphone hears on: a turn has ended by then, or ends with the input.
+_SILENCE_SECS = 1.5
+
+
 @dataclass(frozen=True, kw_only=True)
 class DemoRequest:
-    """What the user asked for; ``question`` or ``input_path`` is given, not both."""
+    """What the user asked for; ``question`` or ``input_path`` is given, not both.
 
+    Attributes:
+        models: with small models of today, and what they take until the first sound is shown.
+    """
+
+    models: bool
     input_path: Path | None
     output_path: Path
     question: str | None
@@ -60,18 +72,26 @@ def run_demo(request: DemoRequest, *, quiet: bool, as_json: bool, debug: bool) -
             source = open_source(str(request.input_path), "audio", chunk_ms=request.chunk_ms, whole_text=False)
             resources.callback(source.close)
         draft = resources.enter_context(_answer_draft(request))
-        cast = small_cast(request.voice, draft.path)
+        cast = (models_cast if request.models else small_cast)(request.voice, draft.path)
         if source is None:
             source = _make_question(request, cast, asking, stop)
-        talk = _Talk(screen)
-        answer = _Answer(request, draft, talk)
-        summary = _converse(request, cast, source, talk, answer, screen, stop)
+        stages: Stages | None = None
+        if request.models:
+            source = microphone = Microphone(source, _SILENCE_SECS)
+            screen.stages = stages = Stages(microphone) if request.realtime else None
+        talk = Talk(screen, in_parts=cast.in_parts)
+        answer = Answer(str(request.output_path), draft, talk)
+        sinks = [Handler("asr", talk.hear), Handler(cast.answers, talk.reply), answer]
+        sinks += stages.sinks(cast.pipeline) if stages is not None else []
+        summary = _converse(request, cast, source, sinks, screen, stop)
     if as_json:
         figures = _as_json(request, talk, answer, summary) | {"recogniser": cast.recogniser}
+        if stages is not None:
+            figures["stages"] = [{"heard": turn.heard, **turn.secs} for turn in stages.turns]
         print(json.dumps(figures, indent=2), flush=True)
     stop.raise_signal()
     if not talk.transcript:
-        complain(_nothing_understood(request, summary))
+        complain(_nothing_understood(request, cast, summary))
         return EXIT_NOTHING_CAME
     if not answer.secs:
         complain("the answer is missing although something was understood")
@@ -99,7 +119,7 @@ def _answer_draft(request: DemoRequest) -> AbstractContextManager[Draft]:
     return new_draft(path, "the answer", named=True)
 
 
-def _as_json(request: DemoRequest, talk: _Talk, answer: _Answer, summary: Summary) -> dict[str, Any]:
+def _as_json(request: DemoRequest, talk: Talk, answer: Answer, summary: Summary) -> dict[str, Any]:
     return {
         "question": request.question,
         "input": None if request.input_path is None else str(request.input_path),
@@ -111,8 +131,8 @@ def _as_json(request: DemoRequest, talk: _Talk, answer: _Answer, summary: Summar
     }
 
 
-def _nothing_understood(request: DemoRequest, summary: Summary) -> str:
-    heard_speech = any(node.node_id == "vad" and node.published for node in summary.nodes)
+def _nothing_understood(request: DemoRequest, cast: Cast, summary: Summary) -> str:
+    heard_speech = any(node.node_id == cast.detector and node.published for node in summary.nodes)
     if request.input_path is None:
         return (
             f"nothing was understood of the question {request.question!r}, so there is no answer. "
@@ -148,27 +168,26 @@ def _make_question(request: DemoRequest, cast: Cast, screen: Screen, stop: Stop)
         pipeline=Pipeline().add_node(node_type, "question", params),
         config=_CONFIG,
         session_id="question",
-        feeds=[Feed("question", _Prepared("the words", "B", [(RuntimeData.text(text), len(text.encode()))]))],
-        sinks=[_Handler("question", collect)],
+        feeds=[Feed("question", Prepared("the words", "B", [(RuntimeData.text(text), len(text.encode()))]))],
+        sinks=[Handler("question", collect)],
         title=f'making the question "{text}"',
         drains=False,
     )
-    run_job(job, screen, stop)
+    _run(job, screen, stop)
     if not parts:
         raise Mistake(f"--question {text!r} cannot be spoken")
     samples, step = np.concatenate(parts), block_frames(rate, request.chunk_ms)
     blocks = [samples[start : start + step] for start in range(0, len(samples), step)]
     ends = accumulate(map(len, blocks))
     messages = [(RuntimeData.audio(block, rate), end / rate) for block, end in zip(blocks, ends, strict=True)]
-    return _Prepared("the question", "s", messages)
+    return Prepared("the question", "s", messages)
 
 
 def _converse(
     request: DemoRequest,
     cast: Cast,
     source: Source,
-    talk: _Talk,
-    answer: _Answer,
+    sinks: Sequence[Sink],
     screen: Screen,
     stop: Stop,
 ) -> Summary:
@@ -177,99 +196,20 @@ def _converse(
         config=_CONFIG,
         session_id="demo",
         feeds=[Feed(cast.first, source)],
-        sinks=[_Handler("asr", talk.hear), _Handler(cast.answers, talk.reply), answer],
+        sinks=sinks,
         title=cast.title,
         realtime=request.realtime,
         drains=False,
     )
+    return _run(job, screen, stop)
+
+
+def _run(job: Job, screen: Screen, stop: Stop) -> Summary:
     try:
         return run_job(job, screen, stop)
     except NodeInitializationError as error:
-        _, found, reason = error.reason.partition("param 'voice': ")
-        if found:
-            raise Mistake(f"--voice: {reason}") from error
+        _, unknown, reason = error.reason.partition("param 'voice': ")
+        _, missing, where = error.reason.partition("PiperTTSNode: ")
+        if unknown or missing:
+            raise Mistake(f"--voice: {reason or where}") from error
         raise
-
-
-# --- what they are fed, and who takes what comes out -------------------------------------------------------------
-
-
-class _Prepared:
-    """A source that is in memory."""
-
-    warning = None
-
-    def __init__(self, name: str, unit: str, messages: Sequence[tuple[RuntimeData, float]]) -> None:
-        self.name = name
-        self.unit = unit
-        self.total: float | None = messages[-1][1]
-        self._messages = messages
-
-    async def messages(self) -> AsyncGenerator[tuple[RuntimeData, float], None]:
-        for message in self._messages:
-            yield message
-
-    def close(self) -> None:
-        pass
-
-
-class _Handler(Sink):
-    """Hands each message of a node to a function."""
-
-    def __init__(self, node_id: str, handle: Callable[[RuntimeData], None]) -> None:
-        super().__init__(node_id)
-        self._handle = handle
-
-    async def take(self, data: RuntimeData) -> None:
-        self._handle(data)
-
-
-class _Talk:
-    """What was heard, and the reply to each of it."""
-
-    def __init__(self, screen: DemoScreen) -> None:
-        self.transcript: list[str] = []
-        self.replies: list[str] = []
-        self._early: list[str] = []
-        self._screen = screen
-
-    def hear(self, data: RuntimeData) -> None:
-        """The words of an utterance, those so far, or what is known of each: the port says which."""
-        text = str(data.payload)
-        if data.port == "partial":
-            self._screen.partial(text)
-        elif data.port == "text":
-            self.transcript.append(text)
-            self._screen.heard(text)
-            self._match()
-
-    def reply(self, data: RuntimeData) -> None:
-        """Two channels, two processes: a reply may be here before the words it replies to."""
-        self._early.append(str(data.payload))
-        self._match()
-
-    def _match(self) -> None:
-        while self._early and len(self.replies) < len(self.transcript):
-            self.replies.append(self._early.pop(0))
-            self._screen.replied(self.replies[-1])
-
-
-class _Answer(Sink):
-    """The file that the last node writes: kept if there was a reply and the file has sound in it."""
-
-    def __init__(self, request: DemoRequest, draft: Draft, talk: _Talk) -> None:
-        super().__init__("write", file=str(request.output_path))
-        self.draft = draft
-        self._talk = talk
-
-    async def finish(self) -> bool:
-        if self._talk.replies:
-            import soundfile  # here: _check says it better if it is missing
-
-            info = soundfile.info(self.draft.path)
-            self.secs = info.frames / info.samplerate
-        return self.secs > 0
-
-    def keep(self) -> None:
-        if self.secs:
-            self.draft.keep()

@@ -14,15 +14,23 @@ from rich.text import Text
 from remotemedia.cli._screen import LiveScreen, PlainScreen, Screen, open_console
 
 if TYPE_CHECKING:
+    from remotemedia.cli._demo_stages import Stages
     from remotemedia.cli._job import Feed, Summary
 
 __all__ = ["DemoScreen", "demo_screens"]
 
 _LABEL_WIDTH = 9
+_MOST_TURNS, _TURN_CHARS = 3, 24
 
 
 class DemoScreen(Screen):
-    """Shows nothing of what is said; what the others override."""
+    """Shows nothing of what is said; what the others override.
+
+    Attributes:
+        stages: what is shown of them at the end; None: nothing.
+    """
+
+    stages: Stages | None = None
 
     def partial(self, text: str) -> None:
         """The words of an utterance so far."""
@@ -78,7 +86,7 @@ class _PlainDemo(PlainScreen, DemoScreen):
         self._say("reply", text)
 
     def finished(self, summary: Summary) -> None:
-        _print_summary(self._console, summary, None)
+        _print_summary(self._console, summary, None, self.stages)
 
     def _say(self, label: str, text: str) -> None:
         self._line(f"  {self._feed.fed:5.1f} s  {label:<7} {text}")
@@ -108,7 +116,7 @@ class _LiveDemo(_LiveStart, DemoScreen):
 
     def finished(self, summary: Summary) -> None:
         self.close()
-        _print_summary(self._console, summary, box.SIMPLE_HEAD)
+        _print_summary(self._console, summary, box.SIMPLE_HEAD, self.stages)
 
 
 class _Hearing:
@@ -152,10 +160,13 @@ def _one_line(label: str, text: str, width: int) -> Table:
 # --- the end -----------------------------------------------------------------------------------------------------
 
 
-def _print_summary(console: Console, summary: Summary, lines: box.Box | None) -> None:
+def _print_summary(console: Console, summary: Summary, lines: box.Box | None, stages: Stages | None) -> None:
     if not lines:
         console.print()
-    for table in (_node_table(summary, lines), _channel_table(summary, lines)):
+    tables = [_node_table(summary, lines), _channel_table(summary, lines)]
+    if stages is not None and stages.turns:
+        tables.append(_stage_table(stages, lines))
+    for table in tables:
         console.print(table)
         if not lines:
             console.print()
@@ -180,6 +191,21 @@ def _node_table(summary: Summary, lines: box.Box | None) -> Table:
         pid, messages = str(summary.pids[node.node_id]), str(node.messages)
         table.add_row(node.node_id, pid, messages, _duration(node.busy_secs), latency, first)
     return table
+
+
+def _stage_table(stages: Stages, lines: box.Box | None) -> Table:
+    from remotemedia.cli._demo_stages import STAGES
+
+    turns = stages.turns[:_MOST_TURNS]
+    reached = {stage: name for stage, name in STAGES.items() if any(stage in turn.secs for turn in turns)}
+    table = _table(lines, "from the end of speech to", *(_short(turn.heard) for turn in turns))
+    for stage, name in reached.items():
+        table.add_row(name, *(_duration(turn.secs[stage]) if stage in turn.secs else "-" for turn in turns))
+    return table
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _TURN_CHARS else f"{text[: _TURN_CHARS - 3]}..."
 
 
 def _durations(*secs: float) -> str:

@@ -74,8 +74,13 @@ class Screen:
 class PlainScreen(Screen):
     """Lines without control codes."""
 
+    # How far a step is, such as "reading NAME, 17 of 63 MB", is said no more often.
+    _PAUSE_SECS = 0.5
+
     def __init__(self, console: Console) -> None:
         self._console = console
+        # By node: the step that it was at, and when that was said.
+        self._said: dict[str, tuple[str, float]] = {}
 
     def starting(self, summary: Summary) -> None:
         self._summary = summary
@@ -83,10 +88,19 @@ class PlainScreen(Screen):
 
     def progress(self, progress: InitProgress) -> None:
         # A step without words says nothing new, unless it is the last.
-        if progress.message or progress.status in ("ready", "failed"):
+        if progress.status in ("ready", "failed") or (progress.message and self._is_news(progress)):
             said = f"  {progress.message}" if progress.message else ""
             step = f"{progress.status:<10} {progress.progress:4.0%} {self._summary.secs:6.2f} s{said}"
             self._line(f"  {progress.node_id:<9} {step}")
+
+    def _is_news(self, progress: InitProgress) -> bool:
+        step, _, how_far = str(progress.message).partition(", ")
+        now = time.monotonic()
+        last, at = self._said.get(progress.node_id, ("", 0.0))
+        if how_far and step == last and now - at < self._PAUSE_SECS:
+            return False
+        self._said[progress.node_id] = step, now
+        return True
 
     def _line(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)

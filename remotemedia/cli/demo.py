@@ -11,6 +11,7 @@ from remotemedia.cli._errors import guarded
 __all__ = ["DEFAULT_QUESTION", "demo"]
 
 DEFAULT_QUESTION = "hello what time is it"
+MODELS_QUESTION = "What is the capital of Germany?"
 
 
 @click.command(context_settings={"max_content_width": 100})
@@ -34,14 +35,26 @@ DEFAULT_QUESTION = "hello what time is it"
     help="Where the spoken answer goes, .wav or .flac; an existing file is replaced.",
 )
 @click.option(
-    "--question", metavar="TEXT", help=f'What the question made without -i says.  [default: "{DEFAULT_QUESTION}"]'
+    "--question",
+    metavar="TEXT",
+    help=f'What the question made without -i says.  [default: "{DEFAULT_QUESTION}"; with --models "{MODELS_QUESTION}"]',
 )
-@click.option("--voice", metavar="NAME", default="en-us", show_default=True, help="Voice of the answer, of eSpeak NG.")
+@click.option(
+    "--models",
+    is_flag=True,
+    help="Converse with small models of today: Smart Turn, Whisper, a language model, Piper; show how long each takes.",
+)
+@click.option(
+    "--voice",
+    metavar="NAME",
+    help='Voice of the answer: of eSpeak NG, or, with --models, the name or file of one for Piper.  [default: "en-us", '
+    'or "en_US-joe-medium"]',
+)
 @click.option(
     "--realtime/--fast",
     default=None,
     help="Feed the audio at the pace it is spoken, like a microphone, or as fast as the nodes take it.  "
-    "[default: a made question at its pace, a file fast]",
+    "[default: a made question at its pace, a file fast; with --models at its pace]",
 )
 @click.option(
     "--chunk-ms",
@@ -58,7 +71,8 @@ def demo(
     input_path: Path | None,
     output_path: Path,
     question: str | None,
-    voice: str,
+    models: bool,
+    voice: str | None,
     realtime: bool | None,
     chunk_ms: int,
     quiet: bool,
@@ -77,6 +91,7 @@ def demo(
       remotemedia demo --question "what day is it"    another one
       remotemedia demo -i question.flac -o reply.wav  your own recording
       remotemedia demo -i question.flac --realtime    at the pace of a microphone
+      remotemedia demo --models                       models, and where time goes
       remotemedia demo --json -o /tmp/answer.wav | jq .transcript
 
     \b
@@ -92,12 +107,14 @@ def demo(
         # Here and not above: --help needs none of it.
         from remotemedia.cli._demo_run import DemoRequest, run_demo
 
+        usual = MODELS_QUESTION if models else DEFAULT_QUESTION
         request = DemoRequest(
+            models=models,
             input_path=input_path,
             output_path=output_path,
-            question=DEFAULT_QUESTION if question is None and input_path is None else question,
-            voice=voice,
-            realtime=input_path is None if realtime is None else realtime,
+            question=usual if question is None and input_path is None else question,
+            voice=("en_US-joe-medium" if models else "en-us") if voice is None else voice,
+            realtime=models or input_path is None if realtime is None else realtime,
             chunk_ms=chunk_ms,
         )
         return run_demo(request, quiet=quiet, as_json=as_json, debug=debug)

