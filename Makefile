@@ -46,12 +46,12 @@ demo: $(INSTALLED)
 WORKERS ?= 2
 PYTEST = $(PY) -m pytest --durations=10 --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 PROOFS = tests/faults tests/proof tests/packaging tests/bench
-# They skip without the extras [whisper], [piper], [turn], [llama], [chat], [models], [transformers] and [vibevoice], and
-# without pipecat-ai: 830 MB.
+# They skip without the extras [conversation], [chat], [models], [transformers] and [vibevoice], and without pipecat-ai:
+# 830 MB.
 ON_MODELS = tests/nodes/test_whisper.py tests/nodes/test_whisper_sessions.py tests/nodes/test_whisper_transformers.py \
 	tests/nodes/test_barge_in.py tests/nodes/test_vibevoice.py tests/nodes/test_piper.py tests/nodes/test_llama.py \
 	tests/nodes/test_turn.py tests/nodes/test_chat.py tests/nodes/test_chat_tools.py tests/service/test_seed_models.py \
-	tests/cli/test_demo_models.py tests/examples/test_examples.py::test_conversation \
+	tests/nodes/test_talked_over.py tests/cli/test_demo_models.py tests/examples/test_examples.py::test_conversation \
 	tests/cli/test_demo.py::test_it_hears_with_whisper_where_there_are_weights
 ROOMS = $(filter-out $(PROOFS),$(patsubst %/,%,$(wildcard tests/*/)))
 # Of the rooms, but long: a fuzzer of manifests, and sessions that are watched while they do nothing.

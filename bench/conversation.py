@@ -27,6 +27,7 @@ from remotemedia.core.multiprocessing import Pipeline, Session, lookup_node
 from remotemedia.testing import NodeHost
 
 BLOCK_SECS, SILENCE_SECS = 0.032, 4.0
+WARM_UP = 2
 
 
 class Case(NamedTuple):
@@ -113,16 +114,16 @@ async def _measured(repeat: int, threads: int) -> list[dict[str, Any]]:
                 for name, (kind, params) in nodes.items()
                 if name != "sentences"
             }
-            for _ in range(repeat + 1):  # the first warms up
+            for _ in range(WARM_UP + repeat):
                 ours.append(await _in_processes(session, question))
                 theirs.append(await _in_one(hosts, question))
         cases.append(
             {
                 "question": case.question,
                 "sentences": case.sentences,
-                "answers": sorted({took.answer for took in ours[1:] + theirs[1:]}),
-                "processes": [took.secs for took in ours[1:]],
-                "one_by_one": [took.secs for took in theirs[1:]],
+                "answers": sorted({took.answer for took in ours[WARM_UP:] + theirs[WARM_UP:]}),
+                "processes": [took.secs for took in ours[WARM_UP:]],
+                "one_by_one": [took.secs for took in theirs[WARM_UP:]],
             }
         )
         print(f"{case.question}: done", file=sys.stderr)

@@ -23,7 +23,7 @@ gemma-3-270m, SentenceNode and Piper en_US-joe-medium, all greedy and with the s
 process for each node; or the same nodes in one process, each of which begins when the one before it is done. There
 the voice gives its sound at the end, as most libraries do, or, in the last line, as Piper makes it. Both have
 {threads} threads for each library, and one for the language model, which is slower with more. The question is fed
-at the pace of a microphone; they take turns; {repeat} times each, after one that warms up.
+at the pace of a microphone; they take turns; {repeat} times each, after two that warm up.
 
 How much sooner the first sound comes depends on the answer: the voice begins with its first sentence, so what comes
 after that is won. With one sentence there is only what is decoded before the end of the turn is certain.
