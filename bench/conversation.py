@@ -22,8 +22,7 @@ import numpy as np
 from bench.conversation_report import conversation_section
 from bench.machine import describe
 from remotemedia.core.data import RuntimeData
-from remotemedia.core.marks import END_OF_ANSWER, END_OF_UTTERANCE
-from remotemedia.core.multiprocessing import Pipeline, Session, lookup_node
+from remotemedia.core.multiprocessing import END_OF_ANSWER, END_OF_UTTERANCE, Pipeline, Session, lookup_node
 from remotemedia.testing import NodeHost
 
 BLOCK_SECS, SILENCE_SECS = 0.032, 4.0

@@ -26,8 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from remotemedia.core.data import RuntimeData
-from remotemedia.core.marks import END_OF_UTTERANCE
-from remotemedia.core.multiprocessing import MultiprocessNode
+from remotemedia.core.multiprocessing import END_OF_UTTERANCE, MultiprocessNode
 from remotemedia.nodes import EspeakTTSNode, SileroVADNode, TurnNode
 from remotemedia.testing import NodeHost, run_node
 

@@ -4,7 +4,8 @@ Nothing heavier than click is imported until a command runs.
 """
 
 # May import: core.multiprocessing, core.data, core.json_values, audio, manifest, settings, monitoring, service, errors,
-#   service.config, environments, _audio, _drafts, _naming, _orphans, _install, _libraries, _python_rules, _weights
+#   service.config, environments, _audio, _drafts, _gguf, _naming, _orphans, _install, _libraries, _python_rules,
+#   _weights
 
 from __future__ import annotations
 

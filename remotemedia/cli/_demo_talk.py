@@ -8,7 +8,7 @@ from remotemedia.cli._demo_screen import DemoScreen
 from remotemedia.cli._drafts import Draft
 from remotemedia.cli._job import Sink
 from remotemedia.core.data import RuntimeData
-from remotemedia.core.marks import END_OF_ANSWER
+from remotemedia.core.multiprocessing import END_OF_ANSWER
 
 __all__ = ["Answer", "Handler", "Prepared", "Talk"]
 

@@ -12,6 +12,7 @@ import numpy as np
 from remotemedia.core.data import AudioMetadata, DataType, RuntimeData
 
 __all__ = [
+    "EAGER_END_OF_UTTERANCE",
     "END_OF_ANSWER",
     "END_OF_TURN",
     "END_OF_UTTERANCE",

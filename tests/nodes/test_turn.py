@@ -301,9 +301,7 @@ def between(outputs: list[RuntimeData], mark: str, until: str) -> list[RuntimeDa
     return [one for one in outputs[began + 1 : marks.index(until, began)] if one.port == "audio"]
 
 
-def test_a_turn_that_ends_has_no_samples_after_the_early_mark(
-    drive: Any, split: Any, recorded: dict[str, Samples]
-) -> None:
+def test_nothing_comes_after_the_early_mark_of_an_end(drive: Any, split: Any, recorded: dict[str, Samples]) -> None:
     heard = joined(room(1), recorded["0890"], room(1))
     found = drive(node(eager_ms=96), split(heard, RATE, [320]))
     (turn,), (usual,) = turns(found), turns(drive(node(), split(heard, RATE, [320])))
@@ -313,9 +311,7 @@ def test_a_turn_that_ends_has_no_samples_after_the_early_mark(
     assert len(usual) - len(turn) == 4 * FRAME, "silence of 7 frames where 3 were told"
 
 
-def test_speech_after_the_early_mark_comes_with_the_silence_before_it(
-    drive: Any, split: Any, question: Samples
-) -> None:
+def test_speech_after_it_comes_with_the_silence_before_it(drive: Any, split: Any, question: Samples) -> None:
     speech = question[np.flatnonzero(question)[0] :][:RATE]
     heard = joined(quiet(0.5), speech, quiet(0.16), speech, quiet(1))
     found = drive(node(eager_ms=64, threshold=NEVER), split(heard, RATE, [1000]))
@@ -326,7 +322,7 @@ def test_speech_after_the_early_mark_comes_with_the_silence_before_it(
 
 
 @pytest.mark.parametrize("ending_secs", [0.05, 0.5])
-def test_what_follows_the_early_mark_at_the_end_of_the_stream_is_silence_and_is_dropped(
+def test_silence_between_it_and_the_end_of_the_stream_is_dropped(
     drive: Any, split: Any, question: Samples, ending_secs: float
 ) -> None:
     last = int(np.flatnonzero(question)[-1]) + 1
@@ -341,9 +337,7 @@ def test_what_follows_the_early_mark_at_the_end_of_the_stream_is_silence_and_is_
 
 
 @pytest.mark.parametrize("eager_ms", [0, 200, 500])
-def test_there_is_no_early_mark_where_the_end_is_known_as_soon(
-    drive: Any, split: Any, question: Samples, eager_ms: float
-) -> None:
+def test_there_is_none_where_the_end_is_known_as_soon(drive: Any, split: Any, question: Samples, eager_ms: int) -> None:
     found = drive(node(eager_ms=eager_ms), split(question, RATE, [1000]))
     assert EAGER_END_OF_UTTERANCE not in [one.mark for one in found]
     assert len(turns(found)) == 1
