@@ -289,6 +289,7 @@ def _filled(template: str, messages: Messages, bos: str, eos: str) -> str:
     environment.filters["tojson"] = lambda value, **how: json.dumps(value, ensure_ascii=False, **how)
     environment.globals["raise_exception"] = refuse
     environment.globals["strftime_now"] = lambda form: datetime.now().astimezone().strftime(form)
-    return environment.from_string(template).render(
+    text: str = environment.from_string(template).render(
         messages=messages, bos_token=bos, eos_token=eos, add_generation_prompt=True
     )
+    return text
