@@ -28,12 +28,12 @@ class Host:
 
     def feed(self, plan: Plan, first: int) -> list[Row]:
         """A try: the callers of this process are the plan's from ``first`` on; what each has noted."""
-        _collect_as_usual()
+        collect_as_usual()
         return self._runner.run(self._feed(plan, first))
 
     def start_ns(self) -> int:
         """How long until one more caller hears its first chunk. It hangs up."""
-        _collect_as_usual()
+        collect_as_usual()
         return self._runner.run(self._start_ns())
 
     def first_output_ns(self) -> int:
@@ -86,7 +86,7 @@ class Host:
             await self.tear_down()
 
 
-def _collect_as_usual() -> None:
+def collect_as_usual() -> None:
     """Workers of the other benchmarks collect no garbage; servers do, and it is a part of how late they are."""
     gc.unfreeze()
     gc.enable()

@@ -38,10 +38,10 @@ caller share no process with those of another. One contender is measured after t
 * dora: a dataflow with the nodes of all callers under one daemon; a caller is a fourth node.
 * The callers alone: what they cost when each chunk comes back at once. That is in the figures of all others.
 
-All run on uvloop where it is installed, and collect garbage as usual. CPU, in percent of a core, and memory are those
-of all processes, divided by the callers; of memory, what is there without callers comes first. PSS counts shared pages
-in parts, private memory not at all. The start is from asking for one more caller until his first output, on a machine
-that does nothing else, {starts} times.
+Event loops are uvloop's where it is installed, and garbage is collected as usual. CPU, in percent of a core, and memory
+are those of all processes, divided by the callers; of memory, what is there without callers comes first. PSS counts
+shared pages in parts, private memory not at all. The start is from asking for one more caller until his first output,
+on a machine that does nothing else, {starts} times.
 
 {cpu}, {cpus} CPUs, Linux {kernel}, Python {python}, {date}, commit {commit}: `python -m bench capacity`.
 {versions}.

@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bench.capacity.callers import LAST_SECS, Caller, Plan, Row
+from bench.capacity.host import collect_as_usual
 from bench.capacity.work import STEPS, chunk
 from bench.peers.dora import DoraTeam
 from bench.workers import Opener
 
 _QUEUE_SIZE = 100
 """Messages; dora drops the oldest of more."""
+_SECS_A_CALLER = 3.0
+"""To start his four processes beside all others."""
 
 
 class DoraCaller:
@@ -34,6 +37,7 @@ class DoraCaller:
 
     def feed(self, plan: Plan, first: int) -> list[Row]:
         """A try; what this caller has noted."""
+        collect_as_usual()
         caller, number = Caller(plan, first), 0
         give_up_ns = caller.due_ns(caller.count) + int(LAST_SECS * 1e9)
         while not caller.gives_up():
@@ -74,6 +78,7 @@ class DoraCalls(DoraTeam):
     environment: ClassVar[dict[str, str]] = {}
 
     def __init__(self, callers: int, scratch: Path) -> None:
+        self.start_secs += _SECS_A_CALLER * callers
         roles: Sequence[Sequence[Opener]] = [[DoraCaller] for _ in range(callers)]
         super().__init__(roles, scratch)
 

@@ -25,7 +25,6 @@ from bench.contender import Contender, Link, Setting, private_array
 from bench.workers import ContenderFailed, Opener, Team
 
 _REPOSITORY = Path(__file__).parents[2]
-_START_SECS = 20.0
 _SETTLE_SECS = 0.6
 _SETTLE_MESSAGES = 20
 _SETTLING = -1
@@ -80,6 +79,8 @@ def settle(stage: DoraStage, sends: bool) -> None:
 class DoraTeam(Team):
     """Nodes in a row, each sending to the next."""
 
+    start_secs = 20.0
+    """How long its first process may take to call the runner, and then each next one."""
     # Else large messages go over a socket once a few are under way.
     environment: ClassVar[dict[str, str]] = {"DORA_NODE_SHM_POOL_SIZE": str(256 << 20)}
 
@@ -111,7 +112,7 @@ class DoraTeam(Team):
                 start_new_session=True,
             )
             listening: Any = listener._listener._socket  # Listener has no timeout itself
-            listening.settimeout(_START_SECS)
+            listening.settimeout(self.start_secs)
             hellos: dict[int, Connection] = {}
             while len(hellos) < len(roles):
                 try:
