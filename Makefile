@@ -146,6 +146,7 @@ $(TOOLS): $(INSTALLED) pyproject.toml
 $(PEERS): $(TOOLS)
 	@echo "Installing the libraries to compare with"
 	@$(call requirements,bench)
+	@$(PIP) install --no-deps pipecat-ai==1.14.0
 	@touch $@
 
 $(MODELS): $(TOOLS)

@@ -33,6 +33,7 @@ Measures remotemedia beside other ways to pass arrays between processes, all in 
   speech      a spoken question is answered: a process per node beside the same nodes in one
   service     a session behind the gRPC service beside one in the program itself
   all         all of these (the default)
+  capacity    how many callers are served in time; half an hour, not in all; see capacity --help
   report      docs/performance.md and its figures from a file of results
 """
 _EXAMPLES = """\
@@ -42,6 +43,7 @@ examples:
   python -m bench hot --only remotemedia,iceoryx2 --sizes 64,10M
   python -m bench sessions                              a minute of each, where a full run has 15 s
   python -m bench paced --plot-dir plots
+  python -m bench capacity --quick
   python -m bench report bench/results/mine.json
 """
 
@@ -92,6 +94,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["capacity"]:
+        from bench.capacity.__main__ import main as capacity
+
+        return capacity(sys.argv[2:])
     parser = _parser()
     options = parser.parse_args()
     if options.mode == "report":

