@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any
 
 import numpy as np
@@ -237,3 +238,24 @@ def test_more_output_than_a_channel_holds() -> None:
                 yield RuntimeData.text(str(number))
 
     assert texts(run_node(Many("many", {}), ["go"]))[:-1] == [str(number) for number in range(1000)]
+
+
+def test_a_node_that_has_waited_takes_no_turn_of_the_loop_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has just had one: a turn between messages is for those that come without a pause."""
+    turns: list[str] = []
+    sleep = asyncio.sleep
+
+    async def noted(secs: float, *result: Any) -> Any:
+        if secs == 0:
+            turns.append(sys._getframe(1).f_code.co_name)
+        return await sleep(secs, *result)
+
+    async def main() -> None:
+        async with NodeHost(Echo("echo", {})) as host:
+            for _ in range(8):
+                await sleep(0.02)  # longer than a node may go on without a turn
+                await host.feed("hi")
+
+    monkeypatch.setattr(asyncio, "sleep", noted)
+    asyncio.run(main())
+    assert turns.count("_rest") < 4

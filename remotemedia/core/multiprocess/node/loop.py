@@ -174,6 +174,7 @@ class NodeLoop:
                 await self._rest()
             elif self._open and not any_ready_soon(self._open):
                 await self._channels.doorbell.wait(self._ready)
+                self._rested_ns = _ring.now_ns()
         # finish() belongs to the epoch it begins in: on_interrupt() precedes it, even if its word is still on the way.
         while self._interrupts or self._owes or self._epoch != self._channels.cuts.epoch:
             await self._acknowledge()
