@@ -70,7 +70,7 @@ int main(int argc, char **argv) {
         if (next_random(&state) % 8 < ((steps >> 8) & 1 ? 5 : 3)) {
             uint64_t most = (steps >> 10) & 1 ? UNITS : 12, bytes = 1 + next_random(&state) % (most * RM_UNIT);
             int units = (int)((bytes + RM_UNIT - 1) / RM_UNIT);
-            int room = longest_run() >= units, spare = pool.spare != RM_NONE;
+            int room = longest_run() >= units, spare = rm_has_spare(&pool);
             uint32_t id = rm_pool_alloc(&pool, bytes);
             if (id == RM_NONE) {
                 check(!room || !spare, "there was room, and none was found");

@@ -38,7 +38,8 @@ typedef struct {
 
 typedef struct {
     rm_extent *extents;
-    uint32_t count, spare;
+    uint32_t count;
+    uint32_t spare, fresh;        /* the list of those given back, and the first that was never used */
     uint64_t used_units, total_units;
     uint64_t idle_units; /* the sum of all dirty */
     uint64_t fl_map;
@@ -98,9 +99,18 @@ static inline void rm_spare_push(rm_pool *pool, uint32_t id) {
     pool->spare = id;
 }
 
+static inline int rm_has_spare(const rm_pool *pool) { return pool->spare != RM_NONE || pool->fresh < pool->count; }
+
+/* Only while rm_has_spare. Those used before come first: what was never used stays untouched, and takes no memory. */
+static inline uint32_t rm_spare_pop(rm_pool *pool) {
+    uint32_t id = pool->spare;
+    if (id == RM_NONE) return pool->fresh++;
+    pool->spare = pool->extents[id].next;
+    return id;
+}
+
 /* 0, or -1 when private memory ran out. */
 static inline int rm_pool_init(rm_pool *pool, uint64_t bytes, uint32_t count) {
-    uint32_t id;
     unsigned fl, sl;
     pool->extents = (rm_extent *)calloc(count, sizeof(rm_extent));
     if (!pool->extents) return -1;
@@ -109,11 +119,11 @@ static inline int rm_pool_init(rm_pool *pool, uint64_t bytes, uint32_t count) {
     pool->used_units = pool->idle_units = 0;
     pool->fl_map = 0;
     pool->spare = RM_NONE;
+    pool->fresh = 1;
     for (fl = 0; fl < RM_FL; fl++) {
         pool->sl_map[fl] = 0;
         for (sl = 0; sl < RM_SL; sl++) pool->bins[fl][sl] = RM_NONE;
     }
-    for (id = count - 1; id > 0; id--) rm_spare_push(pool, id);
     pool->extents[0].start = 0;
     pool->extents[0].units = pool->total_units;
     pool->extents[0].before = pool->extents[0].after = RM_NONE;
@@ -154,11 +164,10 @@ static inline uint32_t rm_pool_alloc(rm_pool *pool, uint64_t bytes) {
         if (id == RM_NONE) return RM_NONE;
     }
     e = &pool->extents[id];
-    if (e->units > units && pool->spare == RM_NONE) return RM_NONE; /* out of descriptors: as good as out of memory */
+    if (e->units > units && !rm_has_spare(pool)) return RM_NONE; /* out of descriptors: as good as out of memory */
     rm_bin_remove(pool, id);
     if (e->units > units) {
-        rest = pool->spare;
-        pool->spare = pool->extents[rest].next;
+        rest = rm_spare_pop(pool);
         pool->extents[rest].start = e->start + units;
         pool->extents[rest].units = e->units - units;
         pool->extents[rest].dirty = e->dirty > units ? e->dirty - units : 0;

@@ -161,7 +161,7 @@ cdef extern from "_pool.h" nogil:
     ctypedef struct rm_pool:
         rm_extent *extents
         uint64_t used_units, total_units, idle_units
-        uint32_t count
+        uint32_t fresh
     enum: RM_UNIT, RM_NONE, RM_USED
     uint64_t rm_units(uint64_t)
     int rm_pool_init(rm_pool *, uint64_t, uint32_t)

@@ -186,7 +186,7 @@ cdef class Segment:
         cdef uint32_t index, blocks = 0
         cdef uint64_t units = 0
         self.collect()
-        for index in range(self.pool.count):
+        for index in range(self.pool.fresh):
             e = &self.pool.extents[index]
             if e.state == RM_USED and e.published_ns:
                 blocks += 1

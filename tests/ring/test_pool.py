@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -288,3 +290,24 @@ def test_what_is_staged_comes_back_when_the_consumer_has_closed(pair: Callable[.
     p.producer.commit()
     assert p.put(b"x") == _ring.CLOSED
     assert p.own.used_bytes == 0
+
+
+_PRIVATE = """
+from remotemedia import _ring
+
+def private_bytes():
+    with open("/proc/self/smaps_rollup") as lines:
+        return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Private"))
+
+kept = [_ring.Segment(_ring.create_segment(256 << 20, 0), -1, True)]  # what the first one alone needs
+before = private_bytes()
+kept += [_ring.Segment(_ring.create_segment(256 << 20, 0), -1, True) for _ in range(4)]
+kept += [segment.loan(100) for segment in kept[1:]] + [segment.held() for segment in kept[1:]]
+print((private_bytes() - before) // 4)
+"""
+
+
+def test_the_books_of_a_large_pool_take_memory_as_they_are_used() -> None:
+    """Its owner's private memory: a block's books are 56 bytes, and there are 65,536 of them."""
+    done = subprocess.run([sys.executable, "-c", _PRIVATE], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 256 << 10
