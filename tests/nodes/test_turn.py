@@ -291,7 +291,7 @@ def test_interrupt_forgets_the_open_turn(drive: Any, split: Any, question: Sampl
     assert events(after) == events(fresh)
 
 
-# --- that a turn may have ended is told early ------------------------------------------------------------------------
+# --- the early mark of an end ---------------------------------------------------------------------------------------
 
 
 def between(outputs: list[RuntimeData], mark: str, until: str) -> list[RuntimeData]:
